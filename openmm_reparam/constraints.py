@@ -1,0 +1,140 @@
+"""The manifold on which a System's distance constraints hold: tangent projection, retraction."""
+
+from __future__ import annotations
+
+import numpy as np
+import qdldl
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from .bonded import constraints_of
+from .errors import NonFiniteError
+from .potential import Potential
+
+__all__ = ["ConstraintManifold", "constraint_manifold"]
+
+# Constraints coupled in groups up to this many are solved as batches of dense blocks.
+LARGEST_BLOCK = 24
+# Redundant constraints (a rigid molecule held by more distances than it needs) make J J^T singular.
+REGULARIZATION = 1e-11
+
+
+def constraint_manifold(potential: Potential) -> ConstraintManifold | None:
+    """Return the constraint manifold of a Potential's System, or None if it has no constraints."""
+    return ConstraintManifold(potential) if potential.system.getNumConstraints() else None
+
+
+class ConstraintManifold:
+    """Positions that satisfy every constraint |x_i - x_j| = d.
+
+    Projection solves (J J^T) lambda = J v with J the gradients of the constraints; blocks of
+    coupled constraints (one water, one methyl group) are independent.
+
+    Parameters
+    ----------
+    potential : Potential
+        Of a System with at least one constraint.
+
+    Attributes
+    ----------
+    pairs : (M, 2) int array
+    lengths : (M,) array
+        In nm.
+    tolerance : float
+        Relative, the integrator's.
+    """
+
+    def __init__(self, potential: Potential) -> None:
+        self._potential = potential
+        self.tolerance = potential.context.getIntegrator().getConstraintTolerance()
+        self.pairs, self.lengths = constraints_of(potential.system)
+        count = len(self.pairs)
+        ones, index = np.ones(count), np.arange(count)
+        incidence = sp.coo_array(
+            (
+                np.concatenate([ones, -ones]),
+                (self.pairs.T.ravel(), np.concatenate([index, index])),
+            ),
+            shape=(potential.num_particles, count),
+        )
+        self._incidence = incidence.tocsr()
+        self._differences = incidence.T.tocsr()
+        # Shared atoms couple constraints: +1 where they enter with equal sign, -1 with opposite.
+        coupling = (self._differences @ self._incidence).tocsr()
+        self._blocks = []
+        labels = connected_components(coupling, directed=False)[1]
+        order = np.argsort(labels, kind="stable")
+        sizes = np.bincount(labels)
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        for size in np.unique(sizes[sizes <= LARGEST_BLOCK]):
+            members = order[starts[sizes == size][:, None] + np.arange(size)]
+            signs = np.asarray(
+                coupling[
+                    np.repeat(members, size, axis=1).ravel(), np.tile(members, (1, size)).ravel()
+                ]
+            ).reshape(-1, size, size)
+            self._blocks.append((members, signs))
+        self._large = np.flatnonzero(sizes[labels] > LARGEST_BLOCK)
+        self._large_signs = coupling[self._large][:, self._large].tocoo()
+        self._factorized_at = None
+
+    def errors(self, positions: np.ndarray) -> np.ndarray:
+        """Relative errors of the constraints, (M,), at (N, 3) positions in nm."""
+        distances = np.linalg.norm(self._differences @ positions, axis=1)
+        return np.abs(distances - self.lengths) / self.lengths
+
+    def project(self, positions: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Part of (N, 3) vectors that leaves every constraint unchanged to first order."""
+        self._factorize(positions)
+        directions = self._directions
+        multipliers = self._solve(np.einsum("ci,ci->c", directions, self._differences @ vectors))
+        return vectors - self._incidence @ (multipliers[:, None] * directions)
+
+    def retract(self, positions: np.ndarray) -> np.ndarray:
+        """Nearby positions, (N, 3) in nm, that satisfy the constraints.
+
+        Raises
+        ------
+        NonFiniteError
+            OpenMM could not satisfy them: the positions are too far away.
+        """
+        if not np.isfinite(positions.sum()):
+            self._potential.refuse_bad_start(positions)
+        retracted = self._potential.apply_constraints(positions, self.tolerance)
+        errors = self.errors(retracted)
+        if not errors.max() < 10 * self.tolerance:
+            worst = int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
+            i, j = (int(a) for a in self.pairs[worst])
+            raise NonFiniteError(
+                "OpenMM could not satisfy the constraint between "
+                f"{self._potential.label(i)} and {self._potential.label(j)}: the atoms are too "
+                "far from where the constraint wants them.",
+                (i, j),
+            )
+        return retracted
+
+    def _factorize(self, positions: np.ndarray) -> None:
+        if self._factorized_at is positions:
+            return
+        differences = self._differences @ positions
+        self._directions = differences / np.linalg.norm(differences, axis=1)[:, None]
+        self._inverses = []
+        for members, signs in self._blocks:
+            unit = self._directions[members]
+            gram = signs * (unit @ unit.transpose(0, 2, 1))
+            self._inverses.append(np.linalg.inv(gram + REGULARIZATION * np.eye(gram.shape[1])))
+        if len(self._large):
+            unit, entries = self._directions[self._large], self._large_signs
+            gram = entries.data * np.einsum("ci,ci->c", unit[entries.row], unit[entries.col])
+            matrix = sp.coo_array((gram, (entries.row, entries.col)), shape=entries.shape)
+            matrix = matrix + REGULARIZATION * sp.eye_array(len(self._large))
+            self._factors = qdldl.Solver(sp.csc_matrix(matrix))
+        self._factorized_at = positions
+
+    def _solve(self, right: np.ndarray) -> np.ndarray:
+        solution = np.empty_like(right)
+        for (members, _), inverse in zip(self._blocks, self._inverses, strict=True):
+            solution[members] = np.einsum("cab,cb->ca", inverse, right[members])
+        if len(self._large):
+            solution[self._large] = self._factors.solve(right[self._large])
+        return solution

@@ -1,0 +1,88 @@
+"""minimize_reparam(): one call where ``simulation.minimizeEnergy()`` stood."""
+
+from __future__ import annotations
+
+import openmm as mm
+from openmm import unit
+
+from .minimizer import ReparamMinimizer
+from .result import MinimizationResult
+
+__all__ = ["minimize_reparam"]
+
+
+def minimize_reparam(
+    simulation,
+    tolerance=10 * unit.kilojoules_per_mole / unit.nanometer,
+    maxIterations: int = 0,
+    reporter: mm.MinimizationReporter | None = None,
+    *,
+    reparametrization="gcn",
+    max_force_evaluations: int | None = None,
+    seed: int | None = None,
+    strict: bool = False,
+    progress: bool | None = None,
+    **settings,
+) -> MinimizationResult:
+    r"""Minimize the potential energy of a Simulation by neural reparametrization.
+
+    Stands where ``simulation.minimizeEnergy(tolerance, maxIterations, reporter)`` stood. Only the
+    positions of the Context change, and only if nothing is raised.
+
+    Parameters
+    ----------
+    simulation : openmm.app.Simulation or openmm.Context
+    tolerance : Quantity or float
+        RMS force (kJ/mol/nm) at which to stop: sqrt(sum \\|F\\|^2 / N).
+    maxIterations : int
+        Of the whole run; 0 for no limit.
+    reporter : openmm.MinimizationReporter, optional
+    reparametrization : str, torch.nn.Module or callable
+        "gcn", "linear", "cartesian", "spectral", another registered name, or a module of your own
+        that returns (N, 3) positions in nm.
+    max_force_evaluations : int, optional
+        Hessians included.
+    seed : int, optional
+        None is 0: the same call gives the same result.
+    strict : bool
+        Raise `NotConvergedError` instead of warning.
+    progress : bool, optional
+        None shows a bar on a terminal, for runs of more than a few seconds.
+    **settings
+        Of `ReparamMinimizer` (``latent_iterations``, ``learning_rate``, ...) and of the
+        reparametrization (``hidden``, ``count``, ...).
+
+    Returns
+    -------
+    MinimizationResult
+
+    Raises
+    ------
+    TypeError, ValueError
+        Bad arguments.
+    NonFiniteError
+        The start holds NaN, infinite energies or forces, or coincident atoms.
+    UnsupportedSystemError
+        Drude particles, RPMD.
+    NotConvergedError
+        With ``strict=True``.
+
+    Examples
+    --------
+    >>> from openmm_reparam import minimize_reparam
+    >>> from openmm_reparam.testsystems import peptide
+    >>> simulation = peptide("AAA").simulation("CPU")
+    >>> result = minimize_reparam(simulation, tolerance=1)
+    >>> result.converged, result.energy < result.initial_energy
+    (True, True)
+    """
+    minimizer = ReparamMinimizer(
+        simulation, reparametrization, seed=seed, progress=progress, **settings
+    )
+    return minimizer.minimize(
+        tolerance,
+        maxIterations,
+        reporter,
+        max_force_evaluations=max_force_evaluations,
+        strict=strict,
+    )

@@ -1,0 +1,186 @@
+"""Preconditioned L-BFGS on the constraint manifold.
+
+Limited-memory BFGS (Nocedal, Math. Comp. 1980, 35, 773) whose initial inverse Hessian is a
+whitening P^-1: the same path as L-BFGS on the latents of X = X0 + S Z with S S^T = P^-1, but its
+memory survives a refresh of P. On constrained Systems gradient and direction are projected on the
+tangent space and every trial is retracted (Absil, Mahony, Sepulchre, "Optimization Algorithms on
+Matrix Manifolds", 2008).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ..errors import NonFiniteError
+
+__all__ = ["LineSearchError", "Metric", "Point", "lbfgs"]
+
+ARMIJO = 1e-4
+MAX_BACKTRACKS = 12
+
+
+class Point(NamedTuple):
+    """A configuration that has been evaluated.
+
+    ``forces`` are those along which atoms can move: zero on fixed atoms, and on a constrained
+    System projected on the tangent space.
+    """
+
+    positions: np.ndarray
+    energy: float
+    forces: np.ndarray
+
+
+class Metric(Protocol):
+    """What an initial inverse Hessian must offer: `Whitening` does."""
+
+    def update(self, positions: np.ndarray) -> None:
+        """Rebuild P at (N, 3) positions in nm."""
+
+    def solve(self, vectors: np.ndarray) -> np.ndarray:
+        """Return P^-1 v for an (N, 3) array."""
+
+
+class LineSearchError(RuntimeError):
+    """No step along any direction tried lowers the energy: rounding has been reached."""
+
+
+def lbfgs(
+    evaluate: Callable[[np.ndarray], Point],
+    start: Point,
+    *,
+    metric: Metric | None = None,
+    project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    memory: int = 12,
+    max_step: float = 0.05,
+    refresh: int = 40,
+    energy_noise: float = 1e-7,
+) -> Iterator[Point]:
+    """Descend from a point, one accepted step at a time.
+
+    Parameters
+    ----------
+    evaluate : callable
+        (N, 3) positions in nm -> Point, retracted onto the constraint manifold where there is
+        one. A `NonFiniteError` it raises counts as a step too long; any other passes through.
+    start : Point
+    metric : Metric, optional
+        The initial inverse Hessian, already updated at the start; the identity by default.
+    project : callable, optional
+        (positions, vectors) -> vectors on the constraint manifold's tangent space at positions.
+    memory : int
+        Pairs kept.
+    max_step : float
+        No atom moves further in one step, in nm.
+    refresh : int
+        Accepted steps between updates of the metric.
+    energy_noise : float
+        Relative rounding error of an energy; below it the slope decides whether a step is good
+        (Hager and Zhang's approximate Wolfe condition).
+
+    Yields
+    ------
+    Point
+        After every accepted step. The iterator ends never by itself.
+
+    Raises
+    ------
+    LineSearchError
+        No direction lowers the energy any more.
+    """
+    pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=memory)
+    point, accepted, failures = start, 0, 0
+    while True:
+        direction = -_inverse_hessian_times(-point.forces, pairs, metric)
+        if project is not None:
+            direction = project(point.positions, direction)
+        slope = -float(np.vdot(point.forces, direction))
+        if not slope < 0 or failures >= 2:
+            # Not a descent direction (indefinite pairs, stale metric), or a failed restart:
+            # the plain gradient always is one.
+            pairs.clear()
+            direction = np.array(point.forces)
+            slope = -float(np.vdot(point.forces, direction))
+            if slope == 0:
+                raise LineSearchError("the forces are exactly zero")
+        longest = float(np.sqrt((direction**2).sum(axis=1).max()))
+        first = min(1.0, max_step / longest)
+        if metric is None and not pairs or failures >= 2:
+            first = min(first, 1e-3 / longest)
+        following = _line_search(
+            evaluate, point, direction, slope, first, energy_noise * abs(point.energy)
+        )
+        if following is None:
+            failures += 1
+            if failures > 2:
+                raise LineSearchError(
+                    "no step lowers the energy any more: the forces are as small as the "
+                    "platform's precision allows, or inconsistent with the energy"
+                )
+            pairs.clear()
+            if metric is not None:
+                metric.update(point.positions)
+            continue
+        failures = 0
+        step = following.positions - point.positions
+        change = point.forces - following.forces
+        if project is not None:
+            step = project(following.positions, step)
+            change = project(following.positions, change)
+        curvature = float(np.vdot(step, change))
+        if curvature > 1e-10 * np.linalg.norm(step) * np.linalg.norm(change):
+            pairs.append((step, change, curvature))
+        point = following
+        accepted += 1
+        if metric is not None and accepted % refresh == 0:
+            metric.update(point.positions)
+        yield point
+
+
+def _solve(metric: Metric | None, vector: np.ndarray) -> np.ndarray:
+    return np.array(vector) if metric is None else metric.solve(vector)
+
+
+def _inverse_hessian_times(gradient: np.ndarray, pairs: deque, metric: Metric | None) -> np.ndarray:
+    """Two-loop recursion; P^-1 is scaled by s.y / y.P^-1 y of the newest pair."""
+    vector = np.array(gradient)
+    weights = []
+    for step, change, curvature in reversed(pairs):
+        weight = np.vdot(step, vector) / curvature
+        vector -= weight * change
+        weights.append(weight)
+    vector = _solve(metric, vector)
+    if pairs:
+        _, change, curvature = pairs[-1]
+        vector *= curvature / np.vdot(change, _solve(metric, change))
+    for (step, change, curvature), weight in zip(pairs, reversed(weights), strict=True):
+        vector += (weight - np.vdot(change, vector) / curvature) * step
+    return vector
+
+
+def _line_search(
+    evaluate, point: Point, direction, slope: float, first: float, noise: float
+) -> Point | None:
+    """Backtrack along a direction until the energy has fallen enough; None if it never does."""
+    length = first
+    for _ in range(MAX_BACKTRACKS):
+        try:
+            trial = evaluate(point.positions + length * direction)
+        except NonFiniteError:
+            length *= 0.2
+            continue
+        rise = trial.energy - point.energy
+        if rise <= ARMIJO * length * slope:
+            return trial
+        # Near the minimum the fall drowns in rounding; the slope there is still exact enough.
+        slope_there = -float(np.vdot(trial.forces, direction))
+        if rise <= noise and slope_there <= (2 * ARMIJO - 1) * slope:
+            return trial
+        # The minimum of the parabola through both energies and the slope, kept in bounds.
+        parabola = -slope * length**2 / (2 * (rise - slope * length))
+        length = min(max(parabola, 0.1 * length), 0.5 * length)
+    return None

@@ -1,0 +1,347 @@
+"""Energies and forces of an OpenMM Context: the only room that evaluates OpenMM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import openmm as mm
+import torch
+from openmm import unit
+from scipy.spatial import cKDTree
+
+from .errors import BudgetExhausted, NonFiniteError
+
+__all__ = ["EvaluationCounter", "Potential", "torch_energy"]
+
+# Two atoms nearer than this (nm) stand on one spot: no force field has a direction to part them.
+COINCIDENT = 1e-6
+
+
+@dataclass
+class EvaluationCounter:
+    """Force evaluations by where they were made.
+
+    Attributes
+    ----------
+    context : int
+        Whole force field on the user's Context.
+    side : int
+        Whole force field on a side Context in double precision (finite differences).
+    bonded : int
+        Bonded forces alone on a side Context (coloured Hessians); these cost a small fraction
+        of a whole evaluation.
+    limit : int or None
+        The evaluation that would pass this total raises `BudgetExhausted` instead.
+    """
+
+    context: int = 0
+    side: int = 0
+    bonded: int = 0
+    limit: int | None = None
+
+    @property
+    def total(self) -> int:
+        """All force evaluations, whatever they cost."""
+        return self.context + self.side + self.bonded
+
+    def add(self, kind: str) -> None:
+        """Count one evaluation of the given kind before it is made."""
+        if self.limit is not None and self.total >= self.limit:
+            raise BudgetExhausted(f"the budget of {self.limit} force evaluations is used up")
+        setattr(self, kind, getattr(self, kind) + 1)
+
+
+class Potential:
+    """Energy E(X) and forces F(X) of an OpenMM Context, every evaluation counted.
+
+    Parameters
+    ----------
+    context : openmm.Context
+        Whose positions each evaluation sets. The integrator's force groups are honoured.
+    topology : openmm.app.Topology, optional
+        Names residues and atoms in messages.
+    counter : EvaluationCounter, optional
+        Shared with side Contexts; a new one by default.
+    kind : {"context", "side", "bonded"}
+        What evaluations of this Potential are counted as.
+
+    Attributes
+    ----------
+    moves : (N,) bool array
+        Atoms that a minimizer may move: neither massless nor virtual sites.
+    virtual_sites : (N,) bool array
+        Particles whose positions OpenMM computes from others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from openmm_reparam.testsystems import lennard_jones_cluster
+    >>> cluster = lennard_jones_cluster(13, seed=0)
+    >>> potential = Potential(cluster.simulation("Reference").context)
+    >>> energy, forces = potential.evaluate(potential.positions())
+    >>> forces.shape, potential.counter.total
+    ((13, 3), 1)
+    """
+
+    def __init__(
+        self,
+        context: mm.Context,
+        topology=None,
+        counter: EvaluationCounter | None = None,
+        kind: str = "context",
+    ) -> None:
+        self.context = context
+        self.topology = topology
+        self.counter = counter if counter is not None else EvaluationCounter()
+        self.kind = kind
+        self.system = context.getSystem()
+        self.num_particles = self.system.getNumParticles()
+        self.groups = context.getIntegrator().getIntegrationForceGroups()
+        particles = range(self.num_particles)
+        self.masses = np.array([self.system.getParticleMass(i)._value for i in particles])
+        self.virtual_sites = np.array([self.system.isVirtualSite(i) for i in particles], dtype=bool)
+        self.moves = (self.masses > 0) & ~self.virtual_sites
+        self._fixed = None if self.moves.all() else ~self.moves
+        self._has_virtual_sites = bool(self.virtual_sites.any())
+
+    def positions(self) -> np.ndarray:
+        """Return the Context's positions, (N, 3) in nm; molecules are never re-imaged."""
+        state = self.context.getState(positions=True, enforcePeriodicBox=False)
+        return np.array(state.getPositions(asNumpy=True)._value)
+
+    def set_positions(self, positions: np.ndarray) -> None:
+        """Set the Context's positions, (N, 3) in nm, virtual sites computed from their parents."""
+        self.context.setPositions(positions)
+        if self._has_virtual_sites:
+            self.context.computeVirtualSites()
+
+    def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        """Energy and forces at given positions.
+
+        Parameters
+        ----------
+        positions : (N, 3) array
+            In nm. Those of virtual sites are ignored: their parents decide.
+
+        Returns
+        -------
+        energy : float
+            In kJ/mol.
+        forces : (N, 3) float64 array
+            In kJ/mol/nm; zero on massless atoms and virtual sites, whose share OpenMM has passed
+            on to their parents.
+
+        Raises
+        ------
+        NonFiniteError
+            A position, the energy or a force is not finite; the message names the worst atoms.
+        BudgetExhausted
+            The evaluation would pass ``counter.limit``.
+        """
+        positions = np.asarray(positions, dtype=np.float64)
+        if positions.shape != (self.num_particles, 3):
+            raise ValueError(
+                f"positions have shape {positions.shape}; this System needs "
+                f"({self.num_particles}, 3)"
+            )
+        if not np.isfinite(positions.sum()):
+            self._refuse_positions(positions)
+        self.counter.add(self.kind)
+        self.set_positions(positions)
+        state = self.context.getState(energy=True, forces=True, groups=self.groups)
+        energy = state.getPotentialEnergy()._value
+        forces = np.array(state.getForces(asNumpy=True)._value)
+        if self._fixed is not None:
+            forces[self._fixed] = 0.0
+        if not (np.isfinite(energy) and np.isfinite(forces.sum())):
+            self._refuse_forces(positions, energy, forces)
+        return energy, forces
+
+    def apply_constraints(self, positions: np.ndarray, tolerance: float) -> np.ndarray:
+        """Positions, (N, 3) in nm, after OpenMM has satisfied constraints and virtual sites."""
+        self.context.setPositions(positions)
+        self.context.applyConstraints(tolerance)
+        if self._has_virtual_sites:
+            self.context.computeVirtualSites()
+        return self.positions()
+
+    def energy(self, positions: torch.Tensor) -> torch.Tensor:
+        """Energy as a differentiable torch scalar.
+
+        Parameters
+        ----------
+        positions : (N, 3) tensor
+            In nm, any floating dtype and device.
+
+        Returns
+        -------
+        () float64 tensor
+            In kJ/mol, on the CPU; its gradient with respect to ``positions`` is -F, from the
+            same single evaluation.
+
+        Raises
+        ------
+        NonFiniteError, BudgetExhausted
+            As `evaluate`.
+        """
+        return torch_energy(positions, self.evaluate)
+
+    def side_potential(self, kind: str = "side", system: mm.System | None = None) -> Potential:
+        """Return a Potential in double precision on the Reference platform.
+
+        Parameters
+        ----------
+        kind : {"side", "bonded"}
+            How its evaluations are counted (in the same counter).
+        system : openmm.System, optional
+            Evaluated in place of the whole System; same particles.
+
+        Returns
+        -------
+        Potential
+            With a Context of its own that has this Context's box and global parameters.
+        """
+        integrator = mm.VerletIntegrator(0.001)
+        if system is None:
+            integrator.setIntegrationForceGroups(self.groups)
+            # Contexts share a System without changing it; a copy would fail where a force
+            # (a PythonForce around a local function, say) cannot be serialized.
+            system = self.system
+        reference = mm.Platform.getPlatformByName("Reference")
+        side = Potential(
+            mm.Context(system, integrator, reference), self.topology, self.counter, kind
+        )
+        side.follow(self)
+        return side
+
+    def follow(self, other: Potential) -> None:
+        """Take over the box and the global parameters of another Potential's Context."""
+        state = other.context.getState(parameters=True)
+        self.context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+        mine = set(self.context.getParameters())
+        for name, value in state.getParameters().items():
+            if name in mine:
+                self.context.setParameter(name, value)
+
+    def label(self, atom: int) -> str:
+        """Name an atom for a person: ``"CB of ALA 5 (atom 42)"``, or ``"atom 42"``."""
+        if self.topology is None or atom >= self.topology.getNumAtoms():
+            return f"atom {atom}"
+        named = self._atoms[atom]
+        chain = f" of chain {named.residue.chain.id}" if self.topology.getNumChains() > 1 else ""
+        return f"{named.name} of {named.residue.name} {named.residue.id}{chain} (atom {atom})"
+
+    @property
+    def _atoms(self):
+        if not hasattr(self, "_atom_list"):
+            self._atom_list = list(self.topology.atoms())
+        return self._atom_list
+
+    def refuse_bad_start(self, positions: np.ndarray) -> None:
+        """Raise `NonFiniteError` for NaN or infinite positions, or two atoms on one spot.
+
+        Costs no force evaluation. Pairs excluded from the non-bonded forces may coincide.
+        """
+        if not np.isfinite(positions).all():
+            self._refuse_positions(positions)
+        pairs = self._coincident_pairs(positions)
+        if pairs:
+            named = "; ".join(f"{self.label(i)} and {self.label(j)}" for i, j in pairs[:5])
+            more = f" and {len(pairs) - 5} pairs more" if len(pairs) > 5 else ""
+            raise NonFiniteError(
+                f"atoms stand on one spot: {named}{more}. Move them apart before minimizing "
+                "(a duplicated atom or molecule is the usual cause).",
+                tuple(dict.fromkeys(int(a) for pair in pairs for a in pair)),
+            )
+
+    def _coincident_pairs(self, positions: np.ndarray) -> list[tuple[int, int]]:
+        moving = np.flatnonzero(self.moves)
+        if len(moving) < 2:
+            return []
+        near = cKDTree(positions[moving]).query_pairs(COINCIDENT, output_type="ndarray")
+        if not len(near):
+            return []
+        excluded = _excluded_pairs(self.system)
+        pairs = sorted(tuple(sorted((int(moving[i]), int(moving[j])))) for i, j in near)
+        return [pair for pair in pairs if pair not in excluded]
+
+    def _refuse_positions(self, positions: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+        raise NonFiniteError(
+            f"the positions of {len(bad)} of {self.num_particles} atoms are NaN or infinite: "
+            f"{self._name(bad)}. Set finite positions first.",
+            tuple(int(i) for i in bad),
+        )
+
+    def _refuse_forces(self, positions: np.ndarray, energy: float, forces: np.ndarray) -> None:
+        finite = np.isfinite(forces).all(axis=1)
+        bad = np.flatnonzero(~finite)
+        if not len(bad):
+            bad = np.argsort(-np.abs(np.nan_to_num(forces)).max(axis=1))[:5]
+            what = f"the energy is {energy}; the largest forces act on"
+        else:
+            what = f"the forces on {len(bad)} of {self.num_particles} atoms are NaN or infinite"
+            # Non-finite forces spread (through constraints, PME, GB): the clash is where atoms
+            # are nearest, so that is what is named first.
+            tree = cKDTree(positions)
+            nearest = tree.query(positions[bad], k=min(2, self.num_particles))[0]
+            bad = bad[np.argsort(nearest.reshape(len(bad), -1)[:, -1], kind="stable")]
+            what += "; worst:"
+        raise NonFiniteError(
+            f"{what} {self._name(bad)}. Look for overlapping atoms or wrong parameters there.",
+            tuple(int(i) for i in bad),
+        )
+
+    def _name(self, atoms: np.ndarray, most: int = 5) -> str:
+        named = ", ".join(self.label(int(i)) for i in atoms[:most])
+        return named + (f" and {len(atoms) - most} more" if len(atoms) > most else "")
+
+
+def torch_energy(
+    positions: torch.Tensor, evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]]
+) -> torch.Tensor:
+    """Make an energy function of numpy arrays differentiable: the backward pass is -F.
+
+    Parameters
+    ----------
+    positions : (N, 3) tensor
+    evaluate : callable
+        (N, 3) float64 array -> (energy, forces (N, 3)).
+
+    Returns
+    -------
+    () float64 tensor
+        On the CPU.
+    """
+    return _Energy.apply(positions, evaluate)
+
+
+class _Energy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, positions, evaluate):
+        energy, forces = evaluate(positions.detach().double().cpu().numpy())
+        ctx.save_for_backward(torch.from_numpy(forces).to(positions))
+        return torch.tensor(energy, dtype=torch.float64)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        (forces,) = ctx.saved_tensors
+        return -grad.to(forces) * forces, None
+
+
+def _excluded_pairs(system: mm.System) -> set[tuple[int, int]]:
+    pairs = set()
+    for force in system.getForces():
+        if isinstance(force, mm.NonbondedForce):
+            for k in range(force.getNumExceptions()):
+                i, j, product, _, depth = force.getExceptionParameters(k)
+                if product / unit.elementary_charge**2 == 0 and depth._value == 0:
+                    pairs.add((min(i, j), max(i, j)))
+        elif isinstance(force, mm.CustomNonbondedForce):
+            for k in range(force.getNumExclusions()):
+                i, j = force.getExclusionParticles(k)
+                pairs.add((min(i, j), max(i, j)))
+    return pairs

@@ -1,0 +1,24 @@
+"""Reparametrizations X = rho(Z; theta), one file each, all torch modules."""
+
+from . import cartesian, gcn, linear, spectral
+from .base import Anchored, Start, available, build, register
+from .cartesian import Cartesian
+from .gcn import GCN
+from .linear import Linear
+from .spectral import Spectral
+
+__all__ = [
+    "GCN",
+    "Anchored",
+    "Cartesian",
+    "Linear",
+    "Spectral",
+    "Start",
+    "available",
+    "build",
+    "cartesian",
+    "gcn",
+    "linear",
+    "register",
+    "spectral",
+]

@@ -1,0 +1,178 @@
+"""What a reparametrization X = rho(Z; theta) is, and the registry that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+import numpy as np
+import torch
+
+from ..potential import Potential
+
+__all__ = ["Anchored", "Start", "available", "build", "register"]
+
+ENTRY_POINT_GROUP = "openmm_reparam.reparametrizations"
+# nm: a module whose first output is nearer to the start than this starts there exactly.
+EXACT = 1e-6
+
+_builders: dict[str, Callable] = {}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a builder may use.
+
+    Attributes
+    ----------
+    potential : Potential
+        For Hessians; every evaluation is counted.
+    positions : (N, 3) array
+        In nm; the reparametrization must return them first.
+    rng : numpy Generator
+        The only source of randomness.
+    """
+
+    potential: Potential
+    positions: np.ndarray
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def torch_generator(self) -> torch.Generator:
+        """Return a torch Generator seeded from ``rng``; torch's global state stays untouched."""
+        return torch.Generator().manual_seed(int(self.rng.integers(2**63 - 1)))
+
+
+def register(name: str) -> Callable[[Callable], Callable]:
+    """Register ``builder(start: Start, **settings) -> torch.nn.Module`` under a name.
+
+    Other packages may instead name a builder in the entry point group
+    ``openmm_reparam.reparametrizations``.
+
+    Raises
+    ------
+    ValueError
+        The name is taken.
+
+    Examples
+    --------
+    >>> from openmm_reparam.reparametrizations import available, register
+    >>> @register("doctest-shift")
+    ... def build_shift(start, **settings):
+    ...     ...
+    >>> "doctest-shift" in available()
+    True
+    """
+
+    def add(builder: Callable) -> Callable:
+        if name in _builders:
+            raise ValueError(f"a reparametrization named {name!r} is registered already")
+        _builders[name] = builder
+        return builder
+
+    return add
+
+
+def _all_builders() -> dict[str, Callable]:
+    found = dict(_builders)
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name not in found:
+            found[point.name] = point.load()
+    return found
+
+
+def available() -> tuple[str, ...]:
+    """Names that `build` and `minimize_reparam` accept."""
+    return tuple(sorted(_all_builders()))
+
+
+def build(spec, start: Start, **settings) -> torch.nn.Module:
+    """Make a reparametrization that returns ``start.positions`` first.
+
+    Parameters
+    ----------
+    spec : str, torch.nn.Module or callable
+        A registered name; a module of your own whose ``forward()`` returns (N, 3) positions in
+        nm; or a callable ``(start, **settings)`` that returns one.
+    start : Start
+    **settings
+        Of the builder; a module takes none.
+
+    Returns
+    -------
+    torch.nn.Module
+        The module itself if it starts at ``start.positions`` (a method ``initialize(positions)``
+        is called first if it has one), else wrapped in `Anchored`.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, a wrong shape, non-finite output, or nothing to train.
+    TypeError
+        Unknown settings, or a ``spec`` that is none of the above.
+    """
+    if isinstance(spec, str):
+        builders = _all_builders()
+        if spec not in builders:
+            raise ValueError(
+                f"no reparametrization is named {spec!r}; there are {', '.join(sorted(builders))}, "
+                "and any torch.nn.Module that returns (N, 3) positions"
+            )
+        module = builders[spec](start, **settings)
+    elif isinstance(spec, torch.nn.Module):
+        if settings:
+            raise TypeError(f"a module takes no settings, but got {', '.join(settings)}")
+        module = spec
+        if hasattr(module, "initialize"):
+            module.initialize(torch.from_numpy(np.array(start.positions)))
+    elif callable(spec):
+        module = spec(start, **settings)
+    else:
+        raise TypeError(
+            "reparametrization must be a name, a torch.nn.Module or a callable that makes one, "
+            f"not {type(spec).__name__}"
+        )
+    return _checked(module, start.positions)
+
+
+def _checked(module: torch.nn.Module, positions: np.ndarray) -> torch.nn.Module:
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError(f"{type(module).__name__} has no parameter that requires a gradient")
+    with torch.no_grad():
+        first = module()
+    if not isinstance(first, torch.Tensor) or first.shape != positions.shape:
+        got = tuple(first.shape) if isinstance(first, torch.Tensor) else type(first).__name__
+        raise ValueError(
+            f"{type(module).__name__}() returned {got}; it must return positions of shape "
+            f"{positions.shape} in nm"
+        )
+    if not torch.isfinite(first).all():
+        raise ValueError(f"{type(module).__name__}() returned positions that are not finite")
+    offset = np.abs(first.double().cpu().numpy() - positions).max()
+    return module if offset < EXACT else Anchored(module, positions)
+
+
+class Anchored(torch.nn.Module):
+    """A module's displacement from its own first output, added to the starting positions.
+
+    X = X0 + module() - module() at the start, so that any network starts exactly at X0.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        ``forward()`` returns (N, 3) in nm.
+    positions : (N, 3) array
+        X0 in nm.
+    """
+
+    def __init__(self, module: torch.nn.Module, positions: np.ndarray) -> None:
+        super().__init__()
+        self.module = module
+        with torch.no_grad():
+            first = module()
+        self.register_buffer("first", first.detach().clone())
+        self.register_buffer("positions", torch.from_numpy(np.array(positions)).to(first.device))
+
+    def forward(self) -> torch.Tensor:
+        """Positions, (N, 3) in nm."""
+        return self.positions + (self.module() - self.first)

@@ -1,0 +1,579 @@
+"""The one place for fixtures: peptides from a sequence, Lennard-Jones clusters, synthetic coils."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openmm
+import PeptideBuilder
+from openmm import app, unit
+from PeptideBuilder.Geometry import geometry
+from scipy.spatial.distance import cdist
+
+from .preparation import (
+    MolecularSystem,
+    add_hydrogens,
+    build_system,
+    explained_template_errors,
+    load_forcefield,
+)
+from .units import in_unit
+
+__all__ = [
+    "LJ_GLOBAL_MINIMA",
+    "SEQUENCES",
+    "ReducedSystem",
+    "coil",
+    "coil_lower_bound",
+    "lennard_jones_cluster",
+    "peptide",
+]
+
+#: One-letter sequences of the proteins folded in the neural reparametrization paper, by PDB code.
+#: Caps, amidated ends and modified residues of the entries are left out: both ends are charged.
+SEQUENCES: dict[str, str] = {
+    "1PLW": "YGGFM",  # Met-enkephalin
+    "5AWL": "YYDPETGTWY",  # chignolin CLN025
+    "2JOF": "DAYAQWLKDGGPSSGRPPPS",  # Trp-cage TC10b
+    "1UNC": "HLSIEDFTQAFGMTPAAFSALPRWKQQNLKKEKGLF",  # villin headpiece, human: its last 36 residues
+    "2WXC": "GSQNNDALSPAIRRLLAEWNLDASAIKGTGVGGRLTREDVEKHLAKA",  # BBL
+    "3GB1": "MTYKLILNGKTLKGETTTEAVDAATAEKVFKQYANDNGVDGEWTYDDATKTFTVTE",  # GB1
+}
+
+#: Energies of the global minima of Lennard-Jones clusters in units of epsilon, by number of atoms.
+LJ_GLOBAL_MINIMA: dict[int, float] = {13: -44.326801, 19: -72.659782, 26: -108.315616}
+
+_REFUSED = {
+    "2MGO": "2MGO closes a ring through a disulfide bond, which a chain grown residue by residue "
+    "does not: prepare its PDB entry with openmm_reparam.preparation.prepare_file"
+}
+
+_AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+
+# Basins of the Ramachandran map: weight, phi, psi in degrees. Drawn 20 degrees wide.
+_BASINS = ((0.35, -120, 135), (0.35, -70, 145), (0.25, -65, -40), (0.05, 57, 45))
+_BASIN_WIDTH = 20.0
+
+_EXTENDED = (-120.0, 140.0)
+_PROLINE_PHI = -65.0
+
+# Heavy atoms of residues two or more apart stay farther from each other than this, in angstrom.
+_CLASH = 2.5
+
+_REPULSION = 0.0025
+_SOFTENING = 0.01
+_STRIDE = 10  # the weak couplings of the coils are (i, i + 10)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReducedSystem(MolecularSystem):
+    """A model in reduced units, scaled to OpenMM's.
+
+    Parameters
+    ----------
+    energy_unit : float
+        Reduced energy 1, in kJ/mol.
+    length_unit : float
+        Reduced length 1, in nm.
+
+    Examples
+    --------
+    >>> coil(50).length_unit
+    0.1
+    """
+
+    energy_unit: float = 1.0
+    length_unit: float = 1.0
+
+    def reduced_energy(self, energy: Any) -> float:
+        """Return an energy in reduced units.
+
+        Parameters
+        ----------
+        energy : float in kJ/mol, or Quantity
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        TypeError
+            If the Quantity is no molar energy.
+        """
+        if unit.is_quantity(energy):
+            energy = energy.value_in_unit(unit.kilojoules_per_mole)
+        return float(energy) / self.energy_unit
+
+
+def peptide(
+    sequence: str,
+    conformation: str = "extended",
+    *,
+    forcefield: str | Sequence[str] | app.ForceField = ("amber14-all.xml",),
+    solvent: str = "vacuum",
+    constraints: Any = "auto",
+    seed: int | None = None,
+    **options: Any,
+) -> MolecularSystem:
+    """Return a peptide of L-amino acids built from its sequence.
+
+    All peptide bonds start trans, both ends are charged and cysteines reduced.
+
+    Parameters
+    ----------
+    sequence : str
+        Two or more one-letter codes in upper case, or a PDB code in `SEQUENCES`.
+    conformation : {"extended", "random-coil"}
+        Extended: phi -120, psi 140 degrees (proline: phi -65). Random coil: phi and psi drawn
+        from broad basins of the Ramachandran map (beta 35 %, polyproline II 35 %, alpha-R 25 %,
+        alpha-L 5 %), residues re-drawn where heavy atoms of residues i and j >= i + 2 come
+        closer than 0.25 nm.
+    forcefield, solvent, constraints, **options
+        As for `openmm_reparam.preparation.build_system`.
+    seed : int or None
+        Of the conformation, the hydrogens and the solvent; None is 0. Global random states are
+        left alone.
+
+    Returns
+    -------
+    MolecularSystem
+
+    Raises
+    ------
+    NotImplementedError
+        If the PDB code names a protein that a plain chain cannot stand for.
+    ValueError
+        If a letter is no amino acid (it is named), there are fewer than two, the code or
+        the conformation is unknown, no random coil free of clashes was found, or the force field
+        does not fit.
+
+    References
+    ----------
+    Tien, M. Z., Sydykova, D. K., Meyer, A. G., Wilke, C. O. PeptideBuilder: A simple Python
+    library to generate model peptides. PeerJ 2013, 1, e80.
+
+    Examples
+    --------
+    >>> peptide("1plw")
+    <MolecularSystem 1PLW: 75 atoms, 5 residues>
+    >>> peptide("AZA")
+    Traceback (most recent call last):
+    ...
+    ValueError: 'Z' at position 2 of 'AZA' is no amino acid: use the letters ACDEFGHIKLMNPQRSTVWY
+    """
+    name, letters = _letters(sequence)
+    rng = np.random.default_rng(0 if seed is None else seed)
+    if conformation == "extended":
+        angles = [(_PROLINE_PHI if a == "P" else _EXTENDED[0], _EXTENDED[1]) for a in letters]
+        chain = _grow(letters, lambda i: angles[i])
+    elif conformation == "random-coil":
+        chain = _grow_without_clashes(letters, rng)
+    else:
+        raise ValueError(
+            f'conformation {conformation!r} is unknown: choose "extended" or "random-coil"'
+        )
+
+    topology, positions = _as_openmm(chain)
+    modeller = app.Modeller(topology, positions * unit.nanometer)
+    field = load_forcefield(forcefield, solvent)
+    with explained_template_errors(topology, name):
+        add_hydrogens(modeller, field, seed=0 if seed is None else seed)
+    return build_system(
+        modeller.topology,
+        modeller.positions,
+        name=name,
+        forcefield=field,
+        solvent=solvent,
+        constraints=constraints,
+        seed=0 if seed is None else seed,
+        **options,
+    )
+
+
+def lennard_jones_cluster(
+    n: int,
+    seed: int = 0,
+    epsilon: Any = 1.0 * unit.kilojoules_per_mole,
+    sigma: Any = 0.3 * unit.nanometer,
+) -> ReducedSystem:
+    """Return n Lennard-Jones atoms at random places in a sphere, without a cutoff.
+
+    Parameters
+    ----------
+    n : int
+        At least 2.
+    seed : int
+        Of the places.
+    epsilon : float in kJ/mol, or Quantity
+        Depth of the pair potential.
+    sigma : float in nm, or Quantity
+        Where the pair potential crosses zero.
+
+    Returns
+    -------
+    ReducedSystem
+        ``energy_unit`` is epsilon, ``length_unit`` sigma. No two atoms start closer than
+        0.9 sigma.
+
+    Raises
+    ------
+    TypeError
+        If epsilon or sigma has a wrong unit.
+    ValueError
+        If n is below 2, or epsilon or sigma is not positive.
+
+    Notes
+    -----
+    E = sum over pairs of 4 epsilon ((sigma/r)^12 - (sigma/r)^6). Global minima in `epsilon`:
+    -44.326801 (n = 13), -72.659782 (n = 19), -108.315616 (n = 26); see `LJ_GLOBAL_MINIMA`.
+
+    References
+    ----------
+    Wales, D. J., Doye, J. P. K. J. Phys. Chem. A 1997, 101, 5111.
+
+    Examples
+    --------
+    >>> lennard_jones_cluster(13)
+    <ReducedSystem LJ13: 13 atoms, 13 residues>
+    """
+    n = _at_least(n, 2, "n")
+    epsilon = _positive(in_unit(epsilon, unit.kilojoules_per_mole, "epsilon"), "epsilon")
+    sigma = _positive(in_unit(sigma, unit.nanometer, "sigma"), "sigma")
+
+    force = openmm.CustomNonbondedForce("4*epsilon*((sigma/r)^12-(sigma/r)^6)")
+    force.addGlobalParameter("epsilon", epsilon)
+    force.addGlobalParameter("sigma", sigma)
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
+    for _ in range(n):
+        force.addParticle()
+
+    # At 0.3 atoms per sigma^3 random insertion still finds places 0.9 sigma apart.
+    radius = (3 * n / (4 * np.pi * 0.3)) ** (1 / 3)
+    rng = np.random.default_rng(seed)
+    places = np.empty((0, 3))
+    while len(places) < n:
+        place = rng.uniform(-radius, radius, (1, 3))
+        is_free = len(places) == 0 or cdist(places, place).min() > 0.9
+        if np.linalg.norm(place) < radius and is_free:
+            places = np.concatenate([places, place])
+    return _beads(f"LJ{n}", app.element.argon, 39.9, [force], places, epsilon, sigma, [])
+
+
+def coil(
+    n: int = 400,
+    kind: str = "bond-lj",
+    seed: int = 0,
+    energy_scale: Any = None,
+    length_scale: Any = 0.1 * unit.nanometer,
+) -> ReducedSystem:
+    """Return a synthetic coil of the neural reparametrization paper as an OpenMM System.
+
+    An open chain of n particles: couplings (i, i+1) and, ten times weaker, (i, i+10), and a weak
+    repulsion that keeps it swollen.
+
+    Parameters
+    ----------
+    n : int
+        At least 12.
+    kind : {"bond-lj", "lj"}
+        Whether the couplings (i, i+1) are harmonic bonds or soft-core Lennard-Jones.
+    seed : int
+        Of the start, N(0, s0 / 2) for each coordinate with s0 = n^(1/3) / 2.
+    energy_scale : float in kJ/mol, Quantity or None
+        Reduced energy 1. None is 1000 n kJ/mol: the reduced energy is a mean over n couplings,
+        so each coupling then has the stiffness of a soft molecule and OpenMM's default tolerance
+        of 10 kJ/mol/nm settles the reduced energy to about 1e-6.
+    length_scale : float in nm, or Quantity
+        Reduced length 1.
+
+    Returns
+    -------
+    ReducedSystem
+        ``reduced_energy(energy)`` gives the paper's numbers back.
+
+    Raises
+    ------
+    TypeError
+        If a scale has a wrong unit.
+    ValueError
+        If n is below 12, the kind is unknown or a scale is not positive.
+
+    Notes
+    -----
+    In reduced units, with LJ(r) = 1/(r^12 + 0.01) - 1/(r^6 + 0.06):
+
+    - bond-lj: mean over (i, i+1) of (r - 1)^2 + 0.1 mean over (i, i+10) of LJ(r)
+      + 0.0025 mean over all pairs of 1/(r + 0.01);
+    - lj: [sum over (i, i+1) of LJ(r) + 0.1 sum over (i, i+10) of LJ(r)] / (2n - 11)
+      + 0.0025 mean over uncoupled pairs of 1/(r + 0.01).
+
+    Inside r < 0.467 the soft core pulls towards r = 0: a pair caught there stays.
+
+    References
+    ----------
+    Dehmamy, N., Both, C., Mohapatra, J., Das, S., Jaakkola, T. Neural network
+    reparametrization for accelerated optimization in molecular simulations. NeurIPS 2024.
+
+    Examples
+    --------
+    >>> system = coil(50, "lj")
+    >>> state = system.simulation("Reference").context.getState(energy=True)
+    >>> system.reduced_energy(state.getPotentialEnergy()) > coil_lower_bound(50, "lj")
+    True
+    """
+    n = _coil_size(n, kind)
+    length = _positive(in_unit(length_scale, unit.nanometer, "length_scale"), "length_scale")
+    energy = 1000.0 * n if energy_scale is None else energy_scale
+    energy = _positive(in_unit(energy, unit.kilojoules_per_mole, "energy_scale"), "energy_scale")
+
+    near = [(i, i + 1) for i in range(n - 1)]
+    far = [(i, i + _STRIDE) for i in range(n - _STRIDE)]
+    lj = f"(1/(s^12+{_SOFTENING})-1/(s^6+{6 * _SOFTENING}))"
+    if kind == "bond-lj":
+        forces = [
+            _couplings("(s-1)^2", energy / len(near), length, near),
+            _couplings(lj, 0.1 * energy / len(far), length, far),
+        ]
+        excluded = []
+    else:
+        weight = energy / (len(near) + len(far))
+        forces = [
+            _couplings(lj, weight, length, near),
+            _couplings(lj, 0.1 * weight, length, far),
+        ]
+        excluded = near + far
+    n_repelled = n * (n - 1) // 2 - len(excluded)
+    forces.append(_repulsion(n, energy * _REPULSION / n_repelled, length, excluded))
+
+    start = np.random.default_rng(seed).normal(0.0, n ** (1 / 3) / 4, (n, 3))
+    return _beads(
+        f"{kind} coil of {n}", app.element.carbon, 12.0, forces, start, energy, length, near
+    )
+
+
+def coil_lower_bound(n: int = 400, kind: str = "bond-lj") -> float:
+    """Return the reduced energy of a coil whose every coupling sits in its minimum.
+
+    No coil reaches it: the repulsion adds 0.0005 to 0.002.
+
+    Parameters
+    ----------
+    n : int
+        At least 12.
+    kind : {"bond-lj", "lj"}
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If n is below 12 or the kind is unknown.
+
+    Notes
+    -----
+    With u = r^6, e = 0.01, LJ = 1/(u^2 + e) - 1/(u + 6e) is stationary where
+    (u^2 + e)^2 = 2u (u + 6e)^2, a quartic whose largest root is the minimum at r = 1.13217.
+
+    Examples
+    --------
+    >>> round(coil_lower_bound(400), 6), round(coil_lower_bound(400, "lj"), 6)
+    (-0.023672, -0.131411)
+    """
+    n = _coil_size(n, kind)
+    e = _SOFTENING
+    roots = np.roots([1.0, -2.0, (2 - 24) * e, -72 * e**2, e**2])
+    u = roots[np.abs(roots.imag) < 1e-12].real.max()
+    depth = 1 / (u**2 + e) - 1 / (u + 6 * e)
+    if kind == "bond-lj":
+        return float(0.1 * depth)
+    n_near, n_far = n - 1, n - _STRIDE
+    return float((n_near + 0.1 * n_far) * depth / (n_near + n_far))
+
+
+def _letters(sequence: str) -> tuple[str, str]:
+    """Return a name and the checked one-letter codes of a sequence or PDB code."""
+    if not isinstance(sequence, str):
+        raise TypeError(f'sequence is {sequence!r}: pass a string such as "YGGFM" or "2JOF"')
+    code = sequence.upper()
+    if code in _REFUSED:
+        raise NotImplementedError(_REFUSED[code])
+    if code in SEQUENCES:
+        return code, SEQUENCES[code]
+    if len(code) == 4 and code[0].isdigit():
+        raise ValueError(
+            f"the sequence of PDB entry {code} is not known here: pass its one-letter codes, or "
+            f"one of {', '.join(SEQUENCES)}"
+        )
+    for position, letter in enumerate(sequence, start=1):
+        if letter not in _AMINO_ACIDS:
+            raise ValueError(
+                f"{letter!r} at position {position} of {sequence!r} is no amino acid: "
+                f"use the letters {_AMINO_ACIDS}"
+            )
+    if len(sequence) < 2:
+        raise ValueError(
+            f"the sequence is {sequence!r}: pass two letters or more, as force fields have no "
+            "template for a residue that is both ends of its chain"
+        )
+    return sequence, sequence
+
+
+def _grow(letters: str, angles: Callable[[int], tuple[float, float]]) -> Any:
+    """Return a PeptideBuilder structure with (phi, psi) of residue i from ``angles(i)``."""
+    chain = PeptideBuilder.initialize_res(geometry(letters[0]))
+    for i in range(1, len(letters)):
+        _add_residue(chain, letters[i], angles(i)[0], angles(i - 1)[1])
+    return _add_terminal_oxygen(chain)
+
+
+def _add_residue(chain: Any, letter: str, phi: float, psi_before: float) -> None:
+    PeptideBuilder.add_residue(chain, letter, phi=phi, psi_im1=psi_before, omega=180.0)
+
+
+def _add_terminal_oxygen(structure: Any) -> Any:
+    # Where O is exactly opposite N, Bio.PDB divides zero by zero in a comparison without effect.
+    with np.errstate(invalid="ignore"):
+        return PeptideBuilder.add_terminal_OXT(structure)
+
+
+def _grow_without_clashes(letters: str, rng: np.random.Generator) -> Any:
+    """Return a random coil, going back a few residues wherever a new one clashes."""
+    structure = PeptideBuilder.initialize_res(geometry(letters[0]))
+    chain = structure[0]["A"]
+    angles = [_draw_angles(letters[0], rng)]
+    tries = 200 * len(letters)
+    while len(angles) < len(letters):
+        tries -= 1
+        if tries < 0:
+            raise ValueError(
+                f"no random coil of {letters} without clashes was found: try another seed"
+            )
+        letter = letters[len(angles)]
+        drawn = _draw_angles(letter, rng)
+        _add_residue(structure, letter, drawn[0], angles[-1][1])
+        angles.append(drawn)
+        if len(angles) == len(letters):
+            _add_terminal_oxygen(structure)
+        # A new residue also moves the oxygen of the one before it.
+        if _clashes(chain, -1) or _clashes(chain, -2):
+            # The first residue has no angle that moves it alone, so it always stays.
+            for _ in range(min(len(angles) - 1, int(rng.integers(1, 5)))):
+                chain.detach_child(chain.child_list[-1].id)
+                angles.pop()
+            angles[-1] = (angles[-1][0], _draw_angles(letters[len(angles) - 1], rng)[1])
+    return structure
+
+
+def _draw_angles(letter: str, rng: np.random.Generator) -> tuple[float, float]:
+    """Return random (phi, psi) of one residue in degrees."""
+    weights = [weight for weight, _, _ in _BASINS]
+    _, phi, psi = _BASINS[rng.choice(len(_BASINS), p=weights)]
+    phi, psi = rng.normal((phi, psi), _BASIN_WIDTH)
+    if letter == "G" and rng.random() < 0.5:  # glycine's map is symmetric
+        phi, psi = -phi, -psi
+    if letter == "P":  # the ring fixes phi, and leaves psi of beta and alpha-R
+        phi = rng.normal(_PROLINE_PHI, _BASIN_WIDTH / 2)
+    return float(phi), float(psi)
+
+
+def _clashes(chain: Any, which: int) -> bool:
+    """Return whether residue `which`, counted from the end, is too close to earlier ones."""
+    residues = [[atom.coord for atom in residue] for residue in chain]
+    if len(residues) < 2 - which:
+        return False
+    earlier = np.concatenate(residues[: which - 1])
+    return bool(cdist(earlier, residues[which]).min() < _CLASH)
+
+
+def _as_openmm(structure: Any) -> tuple[app.Topology, np.ndarray]:
+    """Return the topology with bonds and the positions in nm of a PeptideBuilder structure."""
+    topology = app.Topology()
+    chain = topology.addChain("A")
+    positions = []
+    for source in structure[0]["A"]:
+        residue = topology.addResidue(source.resname, chain, str(source.id[1]))
+        for atom in source:
+            topology.addAtom(atom.name, app.Element.getBySymbol(atom.element), residue)
+            positions.append(atom.coord)
+    topology.createStandardBonds()
+    return topology, np.array(positions, dtype=float) / 10
+
+
+def _beads(
+    name: str,
+    element: app.Element,
+    mass: float,
+    forces: list[openmm.Force],
+    reduced_positions: np.ndarray,
+    energy_unit: float,
+    length_unit: float,
+    bonds: list[tuple[int, int]],
+) -> ReducedSystem:
+    """Return a system of equal particles, one residue each."""
+    topology, system = app.Topology(), openmm.System()
+    chain = topology.addChain("A")
+    atoms = []
+    for i in range(len(reduced_positions)):
+        residue = topology.addResidue(element.symbol.upper(), chain, str(i + 1))
+        atoms.append(topology.addAtom(element.symbol.upper(), element, residue))
+        system.addParticle(mass)
+    for i, j in bonds:
+        topology.addBond(atoms[i], atoms[j])
+    for force in forces:
+        system.addForce(force)
+    return ReducedSystem(
+        name,
+        topology,
+        system,
+        reduced_positions * length_unit * unit.nanometer,
+        energy_unit=energy_unit,
+        length_unit=length_unit,
+    )
+
+
+def _couplings(
+    formula: str, weight: float, length: float, pairs: list[tuple[int, int]]
+) -> openmm.CustomBondForce:
+    """Return weight times the sum of a formula in the reduced distance s over pairs."""
+    force = openmm.CustomBondForce(f"{weight!r}*{formula}; s=r/{length!r}")
+    for i, j in pairs:
+        force.addBond(i, j)
+    return force
+
+
+def _repulsion(
+    n: int, weight: float, length: float, excluded: list[tuple[int, int]]
+) -> openmm.CustomNonbondedForce:
+    force = openmm.CustomNonbondedForce(f"{weight!r}/(r/{length!r}+0.01)")
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
+    for _ in range(n):
+        force.addParticle()
+    for i, j in excluded:
+        force.addExclusion(i, j)
+    return force
+
+
+def _coil_size(n: int, kind: str) -> int:
+    if kind not in ("bond-lj", "lj"):
+        raise ValueError(f'kind {kind!r} is unknown: choose "bond-lj" or "lj"')
+    return _at_least(n, 12, "n")
+
+
+def _at_least(value: int, least: int, name: str) -> int:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}: pass an integer")
+    if value < least:
+        raise ValueError(f"{name} is {value}: it has to be at least {least}")
+    return int(value)
+
+
+def _positive(value: float, name: str) -> float:
+    if value == 0:
+        raise ValueError(f"{name} is 0: it has to be positive")
+    return value

@@ -1,0 +1,52 @@
+"""Makes OpenMM's TorchForce plugin loadable, where openmmtorch is installed.
+
+The plugin's libraries need torch's, and libnvrtc.so.12, in the process first. `import torch` before
+OpenMM does that; where OpenMM came first, its failed plugins are loaded again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import importlib.util
+import os
+
+import torch  # noqa: F401 - loads the libraries the plugin links against
+
+__all__ = ["load_torchforce"]
+
+
+def load_torchforce() -> list[str]:
+    """Load the TorchForce plugin if it is installed and not loaded yet.
+
+    Returns
+    -------
+    list of str
+        Why libraries of the plugin could not be loaded; empty if all is well or openmmtorch is not
+        installed.
+    """
+    if importlib.util.find_spec("openmmtorch") is None:
+        return []
+    _preload_nvrtc()
+    import openmm as mm
+
+    failed = [f for f in mm.Platform.getPluginLoadFailures() if "OpenMMTorchReference" in f]
+    problems = []
+    for message in failed:
+        library = message.removeprefix("Error loading library ").split(":")[0]
+        try:
+            mm.Platform.loadPluginLibrary(library)
+        except Exception as error:
+            problems.append(str(error))
+    return problems
+
+
+def _preload_nvrtc() -> None:
+    # A namespace package: it has a search path, but no file.
+    spec = importlib.util.find_spec("nvidia")
+    for folder in spec.submodule_search_locations if spec else ():
+        for library in glob.glob(os.path.join(folder, "cuda_nvrtc", "lib", "libnvrtc.so.12")):
+            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+
+
+load_torchforce()
