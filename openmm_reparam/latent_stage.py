@@ -12,7 +12,6 @@ import torch
 
 from .errors import NonFiniteError
 from .optimizers.lbfgs import LineSearchError, Point, lbfgs
-from .potential import torch_energy
 
 __all__ = ["LatentSettings", "StageEnd", "descend_latents"]
 
@@ -102,19 +101,19 @@ def descend_latents(
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     fixed = None if moves.all() else ~moves
-    last: list[Point] = []
-
-    def evaluate_positions(positions: np.ndarray) -> tuple[float, np.ndarray]:
-        if fixed is not None:
-            positions = np.array(positions)
-            positions[fixed] = start.positions[fixed]
-        last[:] = [evaluate(positions)]
-        return last[0].energy, last[0].forces
 
     def energy_and_gradient() -> Point:
-        module.zero_grad(set_to_none=True)
-        torch_energy(module(), evaluate_positions).backward()
-        return last[0]
+        positions = module()
+        configuration = positions.detach().double().cpu().numpy()
+        if fixed is not None:
+            configuration = np.array(configuration)
+            configuration[fixed] = start.positions[fixed]
+        point = evaluate(configuration)
+        downhill = torch.from_numpy(-point.forces).to(positions)
+        gradients = torch.autograd.grad(positions, parameters, downhill, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient if gradient is not None else torch.zeros_like(parameter)
+        return point
 
     if settings.optimizer == "adam":
         points = _adam(module, parameters, energy_and_gradient, settings)

@@ -57,7 +57,7 @@ def lbfgs(
     project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     memory: int = 12,
     max_step: float = 0.05,
-    refresh: int = 40,
+    refresh: int = 25,
     energy_noise: float = 1e-7,
 ) -> Iterator[Point]:
     """Descend from a point, one accepted step at a time.

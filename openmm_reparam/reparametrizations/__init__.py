@@ -5,7 +5,7 @@ from .base import Anchored, Start, available, build, register
 from .cartesian import Cartesian
 from .gcn import GCN
 from .linear import Linear
-from .spectral import Spectral
+from .spectral import Spectral, Whitened
 
 __all__ = [
     "GCN",
@@ -14,6 +14,7 @@ __all__ = [
     "Linear",
     "Spectral",
     "Start",
+    "Whitened",
     "available",
     "build",
     "cartesian",

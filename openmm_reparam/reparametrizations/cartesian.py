@@ -25,6 +25,8 @@ class Cartesian(torch.nn.Module):
     torch.Size([3, 3])
     """
 
+    learning_rate = 0.01
+
     def __init__(self, positions: np.ndarray) -> None:
         super().__init__()
         self.latents = torch.nn.Parameter(torch.from_numpy(np.array(positions, dtype=np.float64)))

@@ -38,6 +38,8 @@ class Linear(torch.nn.Module):
     (torch.Size([2, 3]), True)
     """
 
+    learning_rate = 0.003
+
     def __init__(self, positions: np.ndarray, vectors: np.ndarray) -> None:
         super().__init__()
         size = len(positions)

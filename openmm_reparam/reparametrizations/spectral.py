@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 import torch
 from scipy.sparse.csgraph import connected_components
@@ -12,15 +11,78 @@ from ..hessian import require_memory
 from ..whitening import Whitening
 from .base import Start, register
 
-__all__ = ["Spectral"]
+__all__ = ["Spectral", "Whitened", "WhiteningMap"]
+
+
+class WhiteningMap(torch.nn.Module):
+    """The linear map z -> S z with S S^T = P^-1, as dense blocks.
+
+    Each connected component of P (a molecule) has a block of its own; molecules of one size share
+    a batch.
+
+    Parameters
+    ----------
+    matrix : (3N, 3N) sparse array
+        P, symmetric positive definite, in kJ/mol/nm^2.
+
+    Raises
+    ------
+    MemoryError
+        The blocks would take more than half of the memory.
+    """
+
+    def __init__(self, matrix: sp.csr_array) -> None:
+        super().__init__()
+        entries = sp.coo_array(matrix)
+        labels = connected_components(entries, directed=False)[1]
+        sizes = np.bincount(labels)
+        require_memory(
+            3 * 8.0 * np.sum(sizes.astype(float) ** 2),
+            f"a dense whitening of molecules of up to {sizes.max() // 3} atoms",
+            "use the whitened L-BFGS, whose factors are sparse: reparametrization='spectral' "
+            "with optimizer='lbfgs'.",
+        )
+        order = np.argsort(labels, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        place = np.empty(len(labels), dtype=np.int64)
+        place[order] = np.arange(len(labels)) - starts[labels[order]]
+        self.indices = torch.nn.ParameterList()
+        self.blocks = torch.nn.ParameterList()
+        for size in np.unique(sizes):
+            components = np.flatnonzero(sizes == size)
+            rank = np.full(len(sizes), -1)
+            rank[components] = np.arange(len(components))
+            mine = rank[labels[entries.row]] >= 0
+            rows, columns = entries.row[mine], entries.col[mine]
+            dense = np.zeros((len(components), size, size))
+            dense[rank[labels[rows]], place[rows], place[columns]] = entries.data[mine]
+            members = order[starts[components][:, None] + np.arange(size)]
+            # P = L L^T, so that S = L^-T.
+            lower = torch.linalg.cholesky(torch.from_numpy(dense))
+            identity = torch.eye(int(size), dtype=torch.float64).expand_as(lower)
+            inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
+            self.blocks.append(_constant(inverse.transpose(1, 2).contiguous()))
+            self.indices.append(_constant(torch.from_numpy(members)))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """(3N,) latents to (3N,) displacements in nm."""
+        displacement = torch.zeros_like(z)
+        for index, block in zip(self.indices, self.blocks):  # noqa: B905 - TorchScript's zip
+            moved = torch.matmul(block, z[index].unsqueeze(-1))
+            displacement = displacement.index_copy(0, index.reshape(-1), moved.reshape(-1))
+        return displacement
+
+
+def _constant(tensor: torch.Tensor) -> torch.nn.Parameter:
+    # A list of buffers is what TorchScript lacks.
+    return torch.nn.Parameter(tensor, requires_grad=False)
 
 
 class Spectral(torch.nn.Module):
     """Latents in which the stiff terms have unit curvature in every direction.
 
     The linear one-layer graph convolution whose propagation is P^(-1/2): a gradient step on Z
-    moves X by -P^-1 g. Each connected component of P has a dense block; molecules of one size
-    share a batch.
+    moves X by -P^-1 g.
 
     Parameters
     ----------
@@ -28,64 +90,53 @@ class Spectral(torch.nn.Module):
         X0 in nm.
     matrix : (3N, 3N) sparse array
         P, symmetric positive definite, in kJ/mol/nm^2.
-    scale : float
-        S is multiplied by this; latents of one unit then raise the energy by about scale^2 / 2.
-
-    Raises
-    ------
-    MemoryError
-        A component is so large that its dense block does not fit.
     """
 
-    def __init__(self, positions: np.ndarray, matrix: sp.csr_array, *, scale: float = 1.0) -> None:
+    learning_rate = 0.5
+
+    def __init__(self, positions: np.ndarray, matrix: sp.csr_array) -> None:
         super().__init__()
-        matrix = sp.csr_array(matrix)
-        size = len(positions)
         self.register_buffer("positions", torch.from_numpy(np.array(positions, dtype=np.float64)))
-        labels = connected_components(matrix, directed=False)[1]
-        order = np.argsort(labels, kind="stable")
-        sizes = np.bincount(labels)
-        require_memory(
-            8.0 * np.sum(sizes.astype(float) ** 2),
-            f"a dense whitening of molecules of up to {sizes.max() // 3} atoms",
-            "use the whitened L-BFGS, whose factors are sparse: reparametrization='spectral' "
-            "with optimizer='lbfgs'.",
-        )
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        indices: list[torch.Tensor] = []
-        self.blocks = torch.nn.ParameterList()
-        for length in np.unique(sizes):
-            members = order[starts[sizes == length][:, None] + np.arange(length)]
-            blocks = np.stack([_whitening_block(matrix, atoms) for atoms in members])
-            indices.append(torch.from_numpy(members))
-            self.blocks.append(
-                torch.nn.Parameter(torch.from_numpy(scale * blocks), requires_grad=False)
-            )
-        self.indices = torch.nn.ParameterList(
-            torch.nn.Parameter(index, requires_grad=False) for index in indices
-        )
-        self.latents = torch.nn.Parameter(torch.zeros(3 * size, dtype=torch.float64))
+        self.map = WhiteningMap(matrix)
+        self.latents = torch.nn.Parameter(torch.zeros(3 * len(positions), dtype=torch.float64))
 
     def forward(self) -> torch.Tensor:
         """Positions, (N, 3) float64 in nm."""
-        displacement = torch.zeros_like(self.latents)
-        for index, block in zip(self.indices, self.blocks):  # noqa: B905 - TorchScript's zip
-            moved = torch.matmul(block, self.latents[index].unsqueeze(-1)).squeeze(-1)
-            displacement = displacement.index_copy(0, index.reshape(-1), moved.reshape(-1))
-        return self.positions + displacement.view(self.positions.shape)
+        return self.positions + self.map(self.latents).view(self.positions.shape)
 
 
-def _whitening_block(matrix: sp.csr_array, coordinates: np.ndarray) -> np.ndarray:
-    """Return S = L^-T of one component, P = L L^T."""
-    block = matrix[coordinates][:, coordinates].toarray()
-    lower = scipy.linalg.cholesky(block, lower=True)
-    return scipy.linalg.solve_triangular(lower, np.eye(len(block)), lower=True).T
+class Whitened(torch.nn.Module):
+    """A network in whitened coordinates: X = X0 + S network().
+
+    Stiff bonds then do not set the size of its steps.
+
+    Parameters
+    ----------
+    positions : (N, 3) array
+        X0 in nm.
+    network : torch.nn.Module
+        ``forward()`` returns (N, 3), zero at the start.
+    matrix : (3N, 3N) sparse array
+        P, symmetric positive definite, in kJ/mol/nm^2.
+    """
+
+    learning_rate = 0.02
+
+    def __init__(
+        self, positions: np.ndarray, network: torch.nn.Module, matrix: sp.csr_array
+    ) -> None:
+        super().__init__()
+        self.register_buffer("positions", torch.from_numpy(np.array(positions, dtype=np.float64)))
+        self.network = network
+        self.map = WhiteningMap(matrix)
+
+    def forward(self) -> torch.Tensor:
+        """Positions, (N, 3) float64 in nm."""
+        return self.positions + self.map(self.network().reshape(-1)).view(self.positions.shape)
 
 
 @register("spectral")
-def build_spectral(
-    start: Start, *, shift: float | None = None, contacts: bool = True, scale: float = 1.0
-) -> Spectral:
+def build_spectral(start: Start, *, shift: float | None = None, contacts: bool = True) -> Spectral:
     """Build a `Spectral` from the `Whitening` at the start.
 
     Parameters
@@ -95,9 +146,7 @@ def build_spectral(
         mu in kJ/mol/nm^2.
     contacts : bool
         Include non-bonded contacts in H.
-    scale : float
-        See `Spectral`.
     """
     whitening = Whitening(start.potential, shift=shift, contacts=contacts)
     whitening.update(start.positions)
-    return Spectral(start.positions, whitening.matrix(), scale=scale)
+    return Spectral(start.positions, whitening.matrix())

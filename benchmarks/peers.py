@@ -1,0 +1,181 @@
+"""The minimizers that are compared, each from given coordinates to a given RMS force, counted."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import openmm as mm
+from scipy.optimize import minimize as scipy_minimize
+
+from openmm_reparam import ConvergenceWarning, minimize_reparam
+from openmm_reparam.constraints import constraint_manifold
+from openmm_reparam.minimizer import rms
+from openmm_reparam.potential import Potential
+from openmm_reparam.preparation import MolecularSystem
+from openmm_reparam.structure import Stereochemistry
+
+# Runs that do not converge are cut here, and reported as not converged.
+MAX_EVALUATIONS = 20_000
+
+
+@dataclass
+class Outcome:
+    """What one minimizer did from one start."""
+
+    method: str
+    energy: float
+    rms_force: float
+    force_evaluations: int
+    seconds: float
+    converged: bool
+    bonded_evaluations: int = 0
+    stereo_changes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def judged(method: str, molecule: MolecularSystem, positions, tolerance, platform, **counted):
+    """Energy, RMS force and stereochemistry of a final structure, all judged in the same way."""
+    potential = Potential(molecule.simulation(platform).context)
+    energy, forces = potential.evaluate(positions)
+    manifold = constraint_manifold(potential)
+    if manifold is not None:
+        forces = manifold.project(positions, forces)
+    force = rms(forces, int(potential.moves.sum()))
+    start = molecule.positions
+    changes = Stereochemistry(molecule.topology).changes(start, positions)
+    # Single precision platforms do not repeat a force to the last digit.
+    converged = force <= 1.01 * tolerance
+    return Outcome(method, energy, force, converged=converged, stereo_changes=changes, **counted)
+
+
+def local_energy_minimizer(molecule, tolerance, platform, seed):
+    """OpenMM's own; timed as users run it, and counted in a second run.
+
+    The second run adds a PythonForce without energy or forces to the System, which counts how
+    often OpenMM evaluates it.
+    """
+    simulation = molecule.simulation(platform)
+    began = time.perf_counter()
+    simulation.minimizeEnergy(tolerance=tolerance)
+    seconds = time.perf_counter() - began
+    positions = Potential(simulation.context).positions()
+
+    system, count = copy.deepcopy(molecule.system), [0]
+    nothing = np.zeros((system.getNumParticles(), 3))
+
+    def counting(state):
+        count[0] += 1
+        return 0.0, nothing
+
+    system.addForce(mm.PythonForce(counting, {}))
+    counted = MolecularSystem(molecule.name, molecule.topology, system, molecule.positions)
+    twin = counted.simulation(platform)
+    twin.minimizeEnergy(tolerance=tolerance)
+    return judged(
+        "LocalEnergyMinimizer",
+        molecule,
+        positions,
+        tolerance,
+        platform,
+        force_evaluations=count[0],
+        seconds=seconds,
+    )
+
+
+class _Reached(Exception):  # noqa: N818
+    """Ends scipy's run."""
+
+
+def scipy_lbfgs(molecule, tolerance, platform, seed):
+    """L-BFGS-B of scipy with memory 20 on the same Context; unconstrained Systems only."""
+    simulation = molecule.simulation(platform)
+    potential = Potential(simulation.context)
+    moving = int(potential.moves.sum())
+    last = {}
+
+    def energy_and_gradient(x):
+        positions = x.reshape(-1, 3)
+        energy, forces = potential.evaluate(positions)
+        last["positions"] = np.array(positions)
+        if rms(forces, moving) <= tolerance or potential.counter.total >= MAX_EVALUATIONS:
+            raise _Reached
+        return energy, -forces.ravel()
+
+    start = potential.positions()
+    began = time.perf_counter()
+    # Its own tests of convergence are off, its limits out of reach: the RMS force decides.
+    options = {"maxcor": 20, "ftol": 0.0, "gtol": 0.0, "maxiter": 10**9, "maxfun": 10**9}
+    with contextlib.suppress(_Reached):
+        scipy_minimize(
+            energy_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=options
+        )
+    return judged(
+        "scipy L-BFGS-B",
+        molecule,
+        last["positions"],
+        tolerance,
+        platform,
+        force_evaluations=potential.counter.total,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def reparam(method: str, **settings) -> Callable:
+    """Make a peer of a call of `minimize_reparam`."""
+
+    def run(molecule, tolerance, platform, seed):
+        simulation = molecule.simulation(platform)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            result = minimize_reparam(
+                simulation,
+                tolerance,
+                seed=seed,
+                max_force_evaluations=MAX_EVALUATIONS,
+                progress=False,
+                **settings,
+            )
+        positions = Potential(simulation.context).positions()
+        return judged(
+            method,
+            molecule,
+            positions,
+            tolerance,
+            platform,
+            force_evaluations=result.force_evaluations,
+            bonded_evaluations=result.evaluations["bonded"],
+            seconds=result.seconds,
+        )
+
+    return run
+
+
+PEERS: dict[str, Callable] = {
+    "LocalEnergyMinimizer": local_energy_minimizer,
+    "scipy L-BFGS-B": scipy_lbfgs,
+    "Adam on X": reparam(
+        "Adam on X",
+        reparametrization="cartesian",
+        latent_iterations=5000,
+        patience=300,
+        fine_stage=False,
+    ),
+    "linear": reparam("linear", reparametrization="linear"),
+    "gcn": reparam("gcn", reparametrization="gcn"),
+    "gcn as published": reparam(
+        "gcn as published",
+        reparametrization="gcn",
+        coordinates="cartesian",
+        propagation="projector",
+    ),
+    "spectral": reparam("spectral", reparametrization="spectral"),
+}
