@@ -38,6 +38,7 @@ __all__ = [
     "load_forcefield",
     "prepare_file",
     "python_random_seed",
+    "read_structure",
     "restrain_heavy_atoms",
 ]
 
@@ -338,7 +339,7 @@ def prepare_file(
         raise ValueError(
             f'keep_water needs solvent="tip3p": solvent={solvent!r} has no water model'
         )
-    fixer, n_models = _read(path)
+    fixer, n_models = read_structure(path)
 
     repairs = [] if n_models == 1 else [f"used the first of {n_models} models"]
     with python_random_seed(seed):
@@ -694,8 +695,28 @@ def _fills_its_box(topology: app.Topology, cutoff: float) -> bool:
     return n_waters / abs(np.linalg.det(box)) > _SOLVATED_DENSITY
 
 
-def _read(path: Path) -> tuple[PDBFixer, int]:
-    """Return a structure file as PDBFixer reads it, and its number of models."""
+def read_structure(path: Path) -> tuple[PDBFixer, int]:
+    """Read a structure file as it is, nothing repaired.
+
+    Parameters
+    ----------
+    path : Path
+        A .pdb, .ent, .cif or .mmcif file.
+
+    Returns
+    -------
+    pdbfixer.PDBFixer
+        The first model, with the file's sequences.
+    int
+        Number of models.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is of another kind, empty, unreadable, or a coordinate is not finite.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     suffix = path.suffix.lower()
@@ -714,7 +735,8 @@ def _read(path: Path) -> tuple[PDBFixer, int]:
         # A reader can take nonsense for coordinates: nothing later would say which file.
         positions_in_nanometers(fixer.positions, fixer.topology.getNumAtoms())
     except Exception as error:  # the readers raise many kinds, down to bare Exception
-        reason = str(error) or "no atoms found"
+        reason = "no atoms found" if isinstance(error, IndexError) else str(error)
+        reason = reason or "no atoms found"
         raise ValueError(f"could not read a structure from {path}: {reason}") from error
     return fixer, n_models
 

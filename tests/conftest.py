@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
+import openmm
 import pytest
+import scipy.linalg
+
+from openmm_reparam.testsystems import peptide
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +19,91 @@ def pdb_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no PDB files: {folder} is missing (set OPENMM_REPARAM_DATA to their folder)")
     return folder
+
+
+def _platforms() -> list[str]:
+    there = {
+        openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())
+    }
+    return ["Reference", "CPU", *sorted(there & {"CUDA"})]
+
+
+@pytest.fixture(params=_platforms())
+def platform(request) -> str:
+    """Return each platform's name: those that every OpenMM has, and CUDA where there is a GPU."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def tripeptide():
+    """Return AAA in vacuum, extended; shared, so its System may not be changed."""
+    return peptide("AAA")
+
+
+@pytest.fixture
+def nanometers():
+    """Return a function: the positions of a Context, (N, 3) in nm."""
+
+    def read(context):
+        state = context.getState(positions=True)
+        return np.array(state.getPositions(asNumpy=True)._value)
+
+    return read
+
+
+@pytest.fixture
+def energy_and_forces():
+    """Return a function: energy and (N, 3) forces of a Context as it stands, whole integrator."""
+
+    def read(context):
+        groups = context.getIntegrator().getIntegrationForceGroups()
+        state = context.getState(energy=True, forces=True, groups=groups)
+        return (
+            state.getPotentialEnergy()._value,
+            np.array(state.getForces(asNumpy=True)._value),
+        )
+
+    return read
+
+
+@pytest.fixture
+def snapshot(nanometers):
+    """Return a function: everything a Context holds, exactly, as a comparable dict."""
+
+    def take(context, positions=True):
+        state = context.getState(velocities=True, parameters=True)
+        held = {
+            "velocities": np.array(state.getVelocities(asNumpy=True)._value).tobytes(),
+            "box": np.array(state.getPeriodicBoxVectors(asNumpy=True)._value).tobytes(),
+            "parameters": dict(state.getParameters()),
+            "time": context.getTime()._value,
+            "steps": context.getStepCount(),
+            "system": openmm.XmlSerializer.serialize(context.getSystem()),
+            "integrator": openmm.XmlSerializer.serialize(context.getIntegrator()),
+        }
+        if positions:
+            held["positions"] = nanometers(context).tobytes()
+        return held
+
+    return take
+
+
+@pytest.fixture
+def tangent_part():
+    """Return a function: vectors without their part along constraint gradients, by dense SVD."""
+
+    def project(system, positions, vectors):
+        rows = []
+        for k in range(system.getNumConstraints()):
+            i, j, _ = system.getConstraintParameters(k)
+            row = np.zeros_like(positions)
+            row[i] = positions[i] - positions[j]
+            row[j] = -row[i]
+            rows.append(row.ravel())
+        if not rows:
+            return np.array(vectors)
+        basis = scipy.linalg.orth(np.array(rows).T, rcond=1e-9)
+        flat = vectors.ravel()
+        return (flat - basis @ (basis.T @ flat)).reshape(vectors.shape)
+
+    return project

@@ -1,0 +1,103 @@
+"""What every command is told: how to run, where to write, where to talk."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import openmm as mm
+
+__all__ = ["Console", "Outputs", "RunSettings", "platform_name"]
+
+STRUCTURES = (".pdb", ".cif")
+PICTURES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How to minimize.
+
+    Attributes
+    ----------
+    tolerance : float
+        RMS force in kJ/mol/nm.
+    max_iterations : int
+        0 for no limit.
+    max_force_evaluations : int or None
+    reparametrization : str
+    seed : int
+    platform : str or None
+        None lets OpenMM choose.
+    threads : int or None
+        Of the CPU platform.
+    compare : bool
+        Run OpenMM's LocalEnergyMinimizer too.
+    """
+
+    tolerance: float
+    max_iterations: int = 0
+    max_force_evaluations: int | None = None
+    reparametrization: str = "gcn"
+    seed: int = 0
+    platform: str | None = None
+    threads: int | None = None
+    compare: bool = False
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files to write.
+
+    Attributes
+    ----------
+    structure, plot : Path or None
+    json : str or None
+        A path, or "-" for the standard output.
+    """
+
+    structure: Path | None = None
+    plot: Path | None = None
+    json: str | None = None
+
+    def prepare(self, structures: tuple[str, ...] = STRUCTURES) -> None:
+        """Make the folders, so that no finished run is lost for want of one.
+
+        Raises
+        ------
+        ValueError
+            A file name's ending is none that can be written.
+        OSError
+            A folder cannot be made.
+        """
+        for path, endings, option in (
+            (self.structure, structures, "-o"),
+            (self.plot, PICTURES, "--plot"),
+        ):
+            if path is not None and path.suffix.lower() not in endings:
+                raise ValueError(
+                    f"{option} {path}: the file name must end in {' or '.join(endings)}"
+                )
+        to_file = None if self.json in (None, "-") else Path(self.json)
+        for path in (self.structure, self.plot, to_file):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+
+
+class Console:
+    """The report for people: standard output, or standard error where JSON takes that place."""
+
+    def __init__(self, json: str | None) -> None:
+        self._stream = sys.stderr if json == "-" else sys.stdout
+
+    def say(self, text: str = "") -> None:
+        """Print a line at once, so that it comes before a long computation."""
+        print(text, file=self._stream, flush=True)
+
+
+def platform_name(name: str | None, threads: int | None = None) -> str | None:
+    """Return OpenMM's spelling of a platform's name; threads without a platform mean the CPU."""
+    if name is None:
+        return None if threads is None else "CPU"
+    known = [mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())]
+    return next((spelled for spelled in known if spelled.lower() == name.lower()), name)

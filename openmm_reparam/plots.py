@@ -1,0 +1,189 @@
+"""Plots of minimizations and of slow modes, drawn without touching matplotlib's global backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+__all__ = ["plot_history", "plot_modes"]
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+GREY = "#666666"
+SQUARED = "\N{SUPERSCRIPT TWO}"
+# Share of the highest energies that may leave the top of the plot: starts clash.
+CLIPPED = 0.02
+# Residue names fit under the axis up to this many.
+NAMED_RESIDUES = 60
+
+
+def plot_history(results: dict[str, Any], path: str | Path, *, title: str = "") -> None:
+    """Plot energy and RMS force against force evaluations.
+
+    Parameters
+    ----------
+    results : dict of str to MinimizationResult or structured array
+        Legend labels and results (or their ``history``); a history needs the columns
+        ``force_evaluations``, ``energy`` and ``rms_force``.
+    path : str or Path
+        Ending in .png, .pdf or .svg.
+    title : str
+
+    Raises
+    ------
+    ValueError
+        No result is given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from openmm_reparam import minimize_reparam
+    >>> from openmm_reparam.testsystems import peptide
+    >>> result = minimize_reparam(peptide("GA").simulation("CPU"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_history({"gcn": result}, f"{folder}/energy.png")
+    """
+    if not results:
+        raise ValueError("plot_history() needs at least one result")
+    figure = Figure(figsize=(7.0, 6.0), dpi=150, layout="constrained")
+    energy_axes, force_axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    energies, starts = [], []
+    for number, (label, result) in enumerate(results.items()):
+        history = getattr(result, "history", result)
+        evaluations, energy = history["force_evaluations"], history["energy"]
+        # The first result is drawn over the others.
+        style = {"color": COLOURS[number % len(COLOURS)], "zorder": 3 - number / len(results)}
+        end = f": {getattr(result, 'energy', energy[-1]):.1f} kJ/mol" if len(energy) else ""
+        energy_axes.plot(evaluations, energy, linewidth=1.4, label=f"{label}{end}", **style)
+        energy_axes.plot(evaluations[-1:], energy[-1:], "o", markersize=5, **style)
+        force_axes.plot(evaluations, history["rms_force"], linewidth=0.8, **style)
+        _mark_stages(force_axes, result, history)
+        energies.append(energy)
+        starts.append(getattr(result, "initial_energy", np.inf))
+    _set_energy_range(energy_axes, np.concatenate(energies), min(starts))
+    tolerances = {result.tolerance for result in results.values() if hasattr(result, "tolerance")}
+    for tolerance in tolerances:
+        force_axes.axhline(tolerance, color=GREY, linewidth=1, linestyle="--")
+        force_axes.annotate(
+            f"tolerance {tolerance:g}",
+            (0, tolerance),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, -10),
+            textcoords="offset points",
+            color=GREY,
+            fontsize=8,
+        )
+    force_axes.set_yscale("log")
+    energy_axes.set_ylabel("energy (kJ/mol)")
+    force_axes.set_ylabel("RMS force (kJ/mol/nm)")
+    force_axes.set_xlabel("force evaluations")
+    energy_axes.legend(frameon=False)
+    _finish(figure, (energy_axes, force_axes), title, path)
+
+
+def plot_modes(
+    eigenvalues: np.ndarray,
+    amplitudes: np.ndarray,
+    path: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    units: str = "kJ/mol/nm^2",
+    title: str = "",
+    shown: int = 3,
+) -> None:
+    """Plot an eigenvalue spectrum and where the slowest modes move.
+
+    Parameters
+    ----------
+    eigenvalues : (k,) array
+    amplitudes : (k, n) array
+        RMS amplitude of each residue (or atom) in each mode.
+    path : str or Path
+        Ending in .png, .pdf or .svg.
+    labels : sequence of str, optional
+        Names of the n residues; numbers where there are many or none are given.
+    units : str
+        Of the eigenvalues.
+    title : str
+    shown : int
+        How many of the slowest modes to draw over the residues.
+    """
+    figure = Figure(figsize=(7.0, 6.0), dpi=150, layout="constrained")
+    spectrum, motion = figure.subplots(2, 1, height_ratios=(2, 3))
+    numbers = np.arange(1, len(eigenvalues) + 1)
+    spectrum.plot(numbers, eigenvalues, "o-", color=GREY, markersize=4, linewidth=0.8)
+    if (np.asarray(eigenvalues) > 0).all():
+        spectrum.set_yscale("log")
+    else:
+        spectrum.axhline(0, color=GREY, linewidth=0.8)
+    places = np.arange(1, amplitudes.shape[1] + 1)
+    for k in range(min(shown, len(eigenvalues), len(COLOURS))):
+        marker = "o" if len(places) <= NAMED_RESIDUES else ""
+        motion.plot(
+            places,
+            amplitudes[k],
+            marker=marker,
+            markersize=3,
+            linewidth=1.4,
+            color=COLOURS[k],
+            label=f"mode {k + 1} ({eigenvalues[k]:.3g})",
+        )
+        spectrum.plot(numbers[k], eigenvalues[k], "o", color=COLOURS[k], markersize=6)
+    spectrum.xaxis.set_major_locator(MaxNLocator(integer=True))
+    spectrum.set_xlabel("mode")
+    spectrum.set_ylabel(f"eigenvalue\n{units.replace('^2', SQUARED)}")
+    if labels is not None and len(labels) <= NAMED_RESIDUES:
+        size = 8 if len(labels) <= 40 else 6
+        motion.set_xticks(places, labels, rotation=90 if len(labels) > 8 else 0, fontsize=size)
+    else:
+        motion.set_xlabel("residue")
+    motion.set_ylabel("amplitude in a unit mode")
+    motion.set_ylim(bottom=0)
+    motion.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=shown)
+    _finish(figure, (spectrum, motion), title, path)
+
+
+def _set_energy_range(axes: Axes, energies: np.ndarray, start: float) -> None:
+    """Show the start where it does not dwarf the rest, and cut off the highest energies."""
+    if not len(energies):
+        return
+    low, high = energies.min(), np.quantile(energies, 1 - CLIPPED)
+    if high < start < high + (high - low):
+        high = start
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
+
+
+def _mark_stages(axes: Axes, result: Any, history: np.ndarray) -> None:
+    """Say where one stage of a run gave way to the next."""
+    stages = getattr(result, "stages", ())
+    for number in range(1, len(stages)):
+        rows = np.flatnonzero(history["stage"] == number)
+        if not len(rows):
+            continue
+        where = history["force_evaluations"][rows[0]]
+        axes.axvline(where, color=GREY, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            f"{stages[number].name} \N{RIGHTWARDS ARROW}",
+            (where, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -10),
+            textcoords="offset points",
+            color=GREY,
+            fontsize=8,
+        )
+
+
+def _finish(figure: Figure, all_axes: Sequence[Axes], title: str, path: str | Path) -> None:
+    for axes in all_axes:
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    if title:
+        all_axes[0].set_title(title, loc="left")
+    figure.savefig(path)

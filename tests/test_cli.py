@@ -1,0 +1,399 @@
+"""The command line, run for real: files in, files and exit codes out."""
+
+import json
+import subprocess
+import sys
+
+import mdtraj
+import numpy as np
+import pytest
+from openmm import app, unit
+
+from openmm_reparam import Potential, dense_hessian
+from openmm_reparam.cli import main
+from openmm_reparam.commands import fold, modes
+from openmm_reparam.commands.peer import run_peer
+from openmm_reparam.commands.settings import RunSettings
+from openmm_reparam.preparation import build_system
+from openmm_reparam.testsystems import peptide
+
+
+@pytest.fixture(scope="module")
+def enkephalin(pdb_folder):
+    return str(pdb_folder / "1PLW.pdb")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        code = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def alanines():
+    return peptide("AAA")
+
+
+def write(molecule, path):
+    writer = app.PDBFile if path.suffix == ".pdb" else app.PDBxFile
+    with open(path, "w") as file:
+        writer.writeFile(molecule.topology, molecule.positions, file)
+    return path
+
+
+def energy_of(path):
+    """Vacuum energy of a file, every atom as it stands there."""
+    reader = app.PDBFile if path.suffix == ".pdb" else app.PDBxFile
+    structure = reader(str(path))
+    context = build_system(structure.topology, structure.positions).simulation("Reference").context
+    return context.getState(energy=True).getPotentialEnergy()._value
+
+
+def is_one_line_of(error, *words):
+    return error.count("\n") == 1 and all(word in error for word in words)
+
+
+# minimize
+
+
+def test_minimize_writes_what_it_reports(run, enkephalin, tmp_path):
+    output, numbers = tmp_path / "new" / "folder" / "min.pdb", tmp_path / "min.json"
+    code, out, err = run("minimize", enkephalin, "-o", output, "--json", numbers)
+    assert (code, err) == (0, "")
+    assert "Repairs: none" in out
+    assert "MinimizationResult: converged" in out
+    assert "stereochemistry: unchanged" in out
+    document = json.loads(numbers.read_text())
+    assert document["result"]["rms_force"] <= 10
+    assert document["input"]["atoms"] == 75
+    # A PDB file keeps three decimals in angstrom.
+    assert energy_of(output) == pytest.approx(document["result"]["energy"], abs=1.0)
+
+
+def test_minimize_reads_and_writes_mmcif(run, alanines, tmp_path):
+    source, output = write(alanines, tmp_path / "aaa.cif"), tmp_path / "min.cif"
+    code, out, _ = run("minimize", source, "-o", output, "--solvent", "gbn2", "--threads", 1)
+    assert code == 0
+    assert "gbn2" in out
+    assert app.PDBxFile(str(output)).topology.getNumAtoms() == alanines.topology.getNumAtoms()
+
+
+def test_restrained_heavy_atoms_stay(run, alanines, tmp_path):
+    source = write(alanines, tmp_path / "aaa.pdb")
+    moved = {}
+    for name, options in {"free": (), "held": ("--restrain", "--restraint", "1000")}.items():
+        output = tmp_path / f"{name}.pdb"
+        code, out, _ = run("minimize", source, "-o", output, *options)
+        assert code == 0
+        before, after = app.PDBFile(str(source)), app.PDBFile(str(output))
+        heavy = [a.index for a in before.topology.atoms() if a.element is not app.element.hydrogen]
+        shift = (after.getPositions(asNumpy=True) - before.getPositions(asNumpy=True))._value
+        moved[name] = np.linalg.norm(shift[heavy], axis=1).max()
+    assert "Restraints: 16 heavy atoms, 1000 kcal/mol/A^2" in out
+    assert moved["held"] < 0.01 < moved["free"]
+
+
+def test_json_on_stdout_is_alone_there(run, enkephalin):
+    code, out, err = run("minimize", enkephalin, "--json", "-", "--seed", 3)
+    document = json.loads(out)
+    assert code == 0
+    assert "MinimizationResult: converged" in err
+    assert document["command"] == "minimize"
+    assert document["input"]["seed"] == document["result"]["seed"] == 3
+    assert set(document["versions"]) == {"openmm_reparam", "openmm", "torch", "python"}
+    assert document["result"]["history"]["energy"][-1] == pytest.approx(
+        document["result"]["energy"], rel=1e-3
+    )
+
+
+def test_same_seed_on_one_thread_gives_the_same_numbers(run, enkephalin):
+    energies = [
+        json.loads(
+            run("minimize", enkephalin, "--platform", "Reference", "--seed", 5, "--json", "-")[1]
+        )["result"]["energy"]
+        for _ in range(2)
+    ]
+    assert energies[0] == energies[1]
+
+
+def test_compare_is_an_independent_run_of_openmm(run, enkephalin, tmp_path):
+    plot = tmp_path / "energy.png"
+    code, out, err = run("minimize", enkephalin, "--compare", "--plot", plot, "--json", "-")
+    document = json.loads(out)
+    ours, peer = document["result"], document["local_energy_minimizer"]
+    assert code == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert peer["iterations"] == len(peer["history"]["energy"]) > 10
+    assert peer["history"]["energy"][-1] == pytest.approx(peer["energy"], abs=0.1)
+    assert peer["converged"] == (peer["rms_force"] <= 10)
+    assert peer["energy"] < ours["initial_energy"]
+    lower = "openmm-reparam" if ours["energy"] < peer["energy"] else "LocalEnergyMinimizer"
+    if abs(ours["energy"] - peer["energy"]) > 0.1:
+        assert f"{lower} reached the lower energy" in err
+        assert f"{lower} was down to the final energy of" in err
+    assert "lower bound" in err
+
+
+def test_peer_of_a_constrained_system_is_judged_by_projected_forces():
+    molecule = peptide("AAA", constraints="HBonds")
+    peer = run_peer(molecule, RunSettings(tolerance=10.0, platform="Reference"))
+    simulation = molecule.simulation("Reference")
+    simulation.minimizeEnergy(10.0)
+    potential = Potential(simulation.context)
+    energy, forces = potential.evaluate(potential.positions())
+    assert peer.energy == pytest.approx(energy, abs=1e-3)
+    # Forces along the constraints, which no motion can follow, do not count.
+    assert peer.rms_force < 12 < np.sqrt((forces**2).sum() / len(forces))
+    assert peer.history["rms_force"][-1] < 20
+
+
+def test_not_converged_is_exit_code_1(run, enkephalin, tmp_path):
+    output = tmp_path / "early.pdb"
+    code, out, err = run("minimize", enkephalin, "--max-iterations", 3, "-o", output)
+    assert (code, err) == (1, "")
+    assert "NOT converged" in out
+    assert "maxIterations = 3" in out
+    assert output.exists()
+
+
+# fold
+
+
+def test_fold_compares_with_the_native_of_the_file(run, enkephalin, tmp_path):
+    output = tmp_path / "folded.pdb"
+    code, out, _ = run("fold", enkephalin, "-o", output, "--json", tmp_path / "fold.json")
+    document = json.loads((tmp_path / "fold.json").read_text())
+    assert code == 0
+    assert "YGGFM (5 residues)" in out
+    assert "in a nearby minimum, not in the fold" in out
+    native, folded = mdtraj.load(enkephalin)[0], mdtraj.load(str(output))
+    expected = 10 * mdtraj.rmsd(
+        folded,
+        native,
+        atom_indices=folded.topology.select("name CA"),
+        ref_atom_indices=native.topology.select("name CA"),
+    )
+    assert document["native"]["rmsd_angstrom"]["CA"] == pytest.approx(expected[0], abs=0.01)
+    gyration = mdtraj.compute_rg(folded, np.array([a.element.mass for a in folded.topology.atoms]))
+    assert document["radius_of_gyration_nm"]["end"] == pytest.approx(gyration[0], abs=1e-3)
+
+
+def test_fold_never_sees_native_coordinates(run, enkephalin, tmp_path):
+    """The same run with the native at hand, with a distorted one, and from the sequence alone."""
+    distorted = tmp_path / "distorted.pdb"
+    structure = app.PDBFile(enkephalin)
+    noise = np.random.default_rng(0).normal(0, 0.1, (75, 3)) * unit.nanometer
+    with open(distorted, "w") as file:
+        positions = structure.getPositions(asNumpy=True) + noise
+        app.PDBFile.writeFile(structure.topology, positions, file)
+    energies = [
+        json.loads(run("fold", target, "--platform", "Reference", "--json", "-")[1])["result"][
+            "energy"
+        ]
+        for target in (enkephalin, distorted, "YGGFM")
+    ]
+    assert energies[0] == energies[1] == energies[2]
+
+
+def test_fold_without_a_native_says_so(run):
+    code, out, _ = run("fold", "GAG", "--start", "random-coil", "--solvent", "obc2")
+    assert code == 0
+    assert "No native structure to compare with: name one with --native FILE." in out
+    assert "from a random-coil chain" in out
+
+
+def test_fold_with_another_proteins_native_keeps_its_output(run, enkephalin, tmp_path):
+    output = tmp_path / "folded.pdb"
+    code, _, err = run("fold", "GAG", "--native", enkephalin, "-o", output)
+    assert code == 2
+    assert is_one_line_of(err, "differ in sequence")
+    assert output.exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "sequence"), [("2jof", "DAYAQWLKDGGPSSGRPPPS"), ("AAAA", "AAAA")]
+)
+def test_codes_and_sequences_are_told_apart(target, sequence):
+    assert fold.resolve_target(target).sequence == sequence
+
+
+@pytest.mark.parametrize("code", ["1PLW", "2JOF", "5AWL", "2WXC"])
+def test_sequences_of_files_are_those_of_their_codes(pdb_folder, code):
+    from_file = fold.resolve_target(str(pdb_folder / f"{code}.pdb"))
+    assert from_file.sequence == fold.resolve_target(code).sequence
+
+
+def test_fold_refuses_a_file_of_two_chains(run, tmp_path, alanines):
+    modeller = app.Modeller(alanines.topology, alanines.positions)
+    modeller.add(alanines.topology, alanines.positions + np.full(3, 2.0) * unit.nanometer)
+    with open(tmp_path / "two.pdb", "w") as file:
+        app.PDBFile.writeFile(modeller.topology, modeller.positions, file)
+    code, _, err = run("fold", tmp_path / "two.pdb")
+    assert code == 2
+    assert is_one_line_of(err, "two.pdb has 2 protein chains")
+
+
+# modes
+
+
+def test_modes_of_the_hessian_are_slow_nonrigid_and_animated(run, alanines, tmp_path):
+    source, output = write(alanines, tmp_path / "aaa.pdb"), tmp_path / "modes.dcd"
+    code, out, _ = run(
+        *("modes", source, "--count", 6, "-o", output, "--plot", tmp_path / "modes.png"),
+        *("--amplitude", 0.05, "--frames", 8, "--mode", 2, "--json", tmp_path / "modes.json"),
+    )
+    assert code == 0
+    table = json.loads((tmp_path / "modes.json").read_text())["modes"]["table"]
+    values = [row["eigenvalue"] for row in table]
+    assert len(values) == 6
+    # At a minimum without rigid motions every direction is uphill.
+    assert all(0 < a <= b for a, b in zip(values, values[1:], strict=False))
+    assert all(0 < row["collectivity"] <= 1 for row in table)
+    assert "ALA 1" in out
+    assert (tmp_path / "modes.png").stat().st_size > 10_000
+    trajectory = mdtraj.load(str(output), top=str(tmp_path / "modes.pdb"))
+    assert trajectory.n_frames == 8
+    shift = np.linalg.norm(trajectory.xyz[2] - trajectory.xyz[0], axis=1)
+    assert shift.max() == pytest.approx(0.05, abs=1e-3)
+    # Neither translation nor rotation: no net displacement, no net moment.
+    centred = trajectory.xyz[0] - trajectory.xyz[0].mean(axis=0)
+    step = trajectory.xyz[2] - trajectory.xyz[0]
+    assert np.abs(step.mean(axis=0)).max() < 1e-4
+    assert np.abs(np.cross(centred, step).mean(axis=0)).max() < 1e-4
+
+
+def test_modes_of_the_backbone_need_no_minimum(run, enkephalin, tmp_path):
+    output = tmp_path / "modes.pdb"
+    code, out, _ = run(
+        *("modes", enkephalin, "--kind", "backbone", "--no-minimize", "--count", 4, "-o", output)
+    )
+    assert code == 0
+    assert "the bonded terms alone" in out
+    assert "(kJ/mol/nm^2)^2" in out
+    assert mdtraj.load(str(output)).n_frames == 20
+
+
+def test_rigid_motions_are_the_null_space_of_a_minimum(alanines):
+    simulation = alanines.simulation("Reference")
+    simulation.minimizeEnergy(0.01)
+    potential = Potential(simulation.context)
+    positions = potential.positions()
+    hessian = dense_hessian(potential, positions)
+    rigid = modes.rigid_motions(positions)
+    assert rigid.shape == (3 * len(positions), 6)
+    assert np.abs(hessian @ rigid).max() < 1e-4 * np.abs(hessian).max()
+    all_values = np.linalg.eigvalsh(hessian)
+    ours = modes.nonrigid_hessian_modes(potential, positions, 5).eigenvalues
+    np.testing.assert_allclose(ours, np.sort(all_values)[6:11], rtol=1e-2)
+
+
+def test_backbone_modes_are_orthogonal_to_translation(alanines):
+    simulation = alanines.simulation("Reference")
+    potential = Potential(simulation.context)
+    slow = modes.backbone_modes(potential, potential.positions(), 5)
+    assert slow.vectors.shape == (potential.num_particles, 5)
+    assert np.abs(slow.vectors.sum(axis=0)).max() < 1e-6
+    assert slow.eigenvalues.min() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--mode", "21"), ("--mode 21", "20 modes")),
+        (("--solvent", "tip3p"), ("constrains bonds", "--kind backbone")),
+        (("--amplitude", "0"), ("--amplitude",)),
+        (("-o", "modes.xyz"), (".pdb or .dcd",)),
+    ],
+)
+def test_modes_refuse_bad_input(run, enkephalin, arguments, words):
+    code, out, err = run("modes", enkephalin, *arguments)
+    assert (code, out) == (2, "")
+    assert is_one_line_of(err, *words)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("minimize", "missing.pdb"), ("there is no file missing.pdb",)),
+        (("minimize", "FILE", "--forcefield", "nope.xml"), ("nope.xml",)),
+        (("minimize", "FILE", "--solvent", "steam"), ("steam", "tip3p")),
+        (("minimize", "FILE", "--platform", "Warp"), ("Warp", "Reference, CPU")),
+        (("minimize", "FILE", "--tolerance", "-1"), ("tolerance",)),
+        (("minimize", "FILE", "--tolerance", "nan"), ("tolerance",)),
+        (("minimize", "FILE", "--reparametrization", "magic"), ("magic", "gcn")),
+        (("minimize", "FILE", "--keep-water"), ("--solvent tip3p",)),
+        (("minimize", "FILE", "-o", "out.xyz"), ("out.xyz", ".pdb or .cif")),
+        (("minimize", "FILE", "--plot", "out.docx"), ("out.docx", ".png")),
+        (("minimize", "FILE", "--no-such-option"), ("--no-such-option",)),
+        (("fold", "AXA"), ("'X' at position 2",)),
+        (("fold", "folder/missing.pdb"), ("there is no file",)),
+        (("fold", "GAG", "--native", "missing.pdb"), ("there is no file missing.pdb",)),
+        (("unfold", "GAG"), ("unfold",)),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run, enkephalin, arguments, words):
+    code, _, err = run(*(enkephalin if a == "FILE" else a for a in arguments))
+    assert code == 2
+    assert is_one_line_of(err, "openmm-reparam: ", *words)
+
+
+def test_two_atoms_on_one_spot_are_named(run, alanines, tmp_path):
+    positions = alanines.positions._value.copy()
+    names = [f"{a.name} of {a.residue.name} {a.residue.id}" for a in alanines.topology.atoms()]
+    positions[20] = positions[3]
+    source = tmp_path / "twins.pdb"
+    with open(source, "w") as file:
+        app.PDBFile.writeFile(alanines.topology, positions * unit.nanometer, file)
+    code, _, err = run("minimize", source)
+    assert code == 2
+    assert is_one_line_of(err, "stand on one spot", names[3], names[20])
+
+
+def test_coordinates_that_are_no_numbers_are_refused(run, alanines, tmp_path):
+    source = write(alanines, tmp_path / "aaa.pdb")
+    lines = source.read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("ATOM"))
+    lines[first] = lines[first][:30] + "     nan" + lines[first][38:]
+    source.write_text("\n".join(lines))
+    code, _, err = run("minimize", source)
+    assert code == 2
+    assert is_one_line_of(err, "not finite")
+
+
+def test_an_interrupt_is_exit_code_130(run, enkephalin, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("openmm_reparam.commands.minimize.prepare_file", interrupt)
+    assert run("minimize", enkephalin) == (130, "", "openmm-reparam: interrupted\n")
+
+
+def test_a_bug_is_named_and_its_traceback_is_there_on_demand(run, enkephalin, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("openmm_reparam.commands.minimize.prepare_file", fail)
+    monkeypatch.delenv("OPENMM_REPARAM_DEBUG", raising=False)
+    code, _, err = run("minimize", enkephalin)
+    assert code == 70
+    assert is_one_line_of(err, "ZeroDivisionError: a bug", "OPENMM_REPARAM_DEBUG=1")
+    monkeypatch.setenv("OPENMM_REPARAM_DEBUG", "1")
+    assert "Traceback" in run("minimize", enkephalin)[2]
+
+
+def test_runs_as_a_module():
+    command = [sys.executable, "-m", "openmm_reparam.cli"]
+    shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("openmm-reparam ")
+    empty = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert empty.returncode == 2
+    assert "Usage" in empty.stderr

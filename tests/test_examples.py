@@ -1,0 +1,84 @@
+"""Every example runs as a user would run it, with small settings."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from openmm import app
+
+from openmm_reparam.testsystems import peptide
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def run_example(name, *arguments, folder):
+    """Return what an example prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def energies(text):
+    """Return (initial, final) of every result printed."""
+    pattern = r"initial energy: (\S+) kJ/mol\n +energy: (\S+) kJ/mol"
+    return [(float(a), float(b)) for a, b in re.findall(pattern, text)]
+
+
+def test_there_are_no_untested_examples():
+    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == [
+        "fold_2jof.py",
+        "minimize_existing_script.py",
+        "own_reparametrization.py",
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_every_example_says_how_to_run_it(path):
+    text = path.read_text()
+    assert text.startswith('"""')
+    assert f"python examples/{path.name}" in text
+
+
+def test_minimize_existing_script(tmp_path):
+    # Its own default, OpenMM's test.pdb, has five times as many atoms.
+    molecule = peptide("AA", solvent="tip3p")
+    with open(tmp_path / "my.pdb", "w") as file:
+        app.PDBFile.writeFile(molecule.topology, molecule.positions, file)
+    text = run_example("minimize_existing_script.py", "my.pdb", "--steps", "10", folder=tmp_path)
+    ((before, after),) = energies(text)
+    assert after < before
+    assert "MinimizationResult: converged" in text
+    steps = [float(x) for x in re.findall(r"^10,.*,(.*)$", text, re.MULTILINE)]
+    # Dynamics from a bad structure would explode within these steps.
+    assert len(steps) == 1
+    assert 50 < steps[0] < 400
+
+
+def test_fold_2jof_with_a_short_chain(tmp_path, pdb_folder):
+    native = str(pdb_folder / "1PLW.pdb")
+    text = run_example(
+        *("fold_2jof.py", "--sequence", "1PLW", "--seeds", "1", "--native", native),
+        folder=tmp_path,
+    )
+    found = energies(text)
+    assert len(found) == 2
+    assert all(after < before for before, after in found)
+    assert len(re.findall(r"CA RMSD from .* [0-9.]+ A", text)) == 2
+    written = {path.name for path in (tmp_path / "fold_2jof").iterdir()}
+    assert written == {"extended.pdb", "coil-1.pdb", "energy.png"}
+
+
+def test_own_reparametrization(tmp_path):
+    text = run_example("own_reparametrization.py", "--sequence", "YGGFM", folder=tmp_path)
+    assert text.count("MinimizationResult: converged") == 2
+    assert "stage: ResidueShifts:" in text
+    assert "stage: residue-shifts:" in text
+    assert all(after < before for before, after in energies(text))

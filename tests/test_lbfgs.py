@@ -1,0 +1,244 @@
+"""Whitened L-BFGS against problems whose minima are known, and against scipy."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.optimize
+
+from openmm_reparam import NonFiniteError
+from openmm_reparam.optimizers.lbfgs import LineSearchError, Point, lbfgs
+
+
+class ExactMetric:
+    """The inverse of a known matrix."""
+
+    def __init__(self, matrix):
+        self.inverse = np.linalg.inv(matrix)
+        self.updates = 0
+
+    def update(self, positions):
+        self.updates += 1
+
+    def solve(self, vectors):
+        return (self.inverse @ vectors.ravel()).reshape(vectors.shape)
+
+
+def quadratic(spectrum, seed=0):
+    """Return a matrix with this spectrum, its minimum, and x -> Point."""
+    rng = np.random.default_rng(seed)
+    size = len(spectrum)
+    basis = np.linalg.qr(rng.normal(size=(size, size)))[0]
+    matrix = (basis * spectrum) @ basis.T
+    minimum = rng.normal(size=(size // 3, 3))
+
+    def evaluate(x):
+        gradient = (matrix @ (x - minimum).ravel()).reshape(x.shape)
+        return Point(x, 0.5 * float(np.vdot(x - minimum, gradient)), -gradient)
+
+    return matrix, minimum, evaluate
+
+
+def descend(points, steps, done=lambda point: False):
+    """Return the points of at most this many steps, the last one done."""
+    taken = []
+    for point in itertools.islice(points, steps):
+        taken.append(point)
+        if done(point):
+            break
+    return taken
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e3, 1e6])
+def test_an_exact_metric_needs_a_handful_of_steps(spread):
+    matrix, minimum, evaluate = quadratic(np.geomspace(1, spread, 30))
+    start = evaluate(minimum + np.random.default_rng(1).normal(size=(10, 3)))
+    taken = descend(
+        lbfgs(evaluate, start, metric=ExactMetric(matrix), max_step=100.0),
+        5,
+        lambda p: np.abs(p.positions - minimum).max() < 1e-9,
+    )
+    assert np.abs(taken[-1].positions - minimum).max() < 1e-9
+
+
+def test_without_a_metric_few_distinct_eigenvalues_need_few_steps():
+    """Memory covers the 3 eigenvalues, so that a dozen steps suffice (Nocedal 1980)."""
+    _, minimum, evaluate = quadratic(np.repeat([1.0, 10.0, 100.0], 10))
+    start = evaluate(minimum + np.random.default_rng(1).normal(size=(10, 3)))
+    points = lbfgs(evaluate, start, max_step=100.0)
+    taken = descend(points, 40, lambda p: p.energy < 1e-10 * start.energy)
+    assert taken[-1].energy < 1e-10 * start.energy
+
+
+def test_a_metric_that_is_wrong_by_a_constant_costs_little():
+    matrix, minimum, evaluate = quadratic(np.geomspace(1, 1e5, 30))
+    start = evaluate(minimum + np.random.default_rng(1).normal(size=(10, 3)))
+    points = lbfgs(evaluate, start, metric=ExactMetric(50 * matrix), max_step=100.0)
+    taken = descend(points, 8, lambda p: p.energy < 1e-12 * start.energy)
+    assert taken[-1].energy < 1e-12 * start.energy
+
+
+def rosenbrock(x):
+    flat = x.ravel()
+    energy = scipy.optimize.rosen(flat)
+    return Point(x, float(energy), -scipy.optimize.rosen_der(flat).reshape(x.shape))
+
+
+def test_rosenbrock_ends_where_scipys_minimizer_does():
+    x0 = np.array([[-0.5, 0.8, 1.2], [0.3, -0.2, 0.6]])
+    peer = scipy.optimize.minimize(
+        scipy.optimize.rosen, x0.ravel(), jac=scipy.optimize.rosen_der, method="L-BFGS-B",
+        options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 500},
+    )  # fmt: skip
+    points = lbfgs(rosenbrock, rosenbrock(x0), max_step=1.0, memory=10)
+    taken = descend(points, 150, lambda p: np.abs(p.forces).max() < 1e-7)
+    assert np.abs(taken[-1].forces).max() < 1e-7
+    assert np.allclose(taken[-1].positions.ravel(), peer.x, atol=1e-5)
+    energies = [p.energy for p in taken]
+    assert all(b <= a for a, b in itertools.pairwise(energies))
+
+
+def lennard_jones(x):
+    """Return a Lennard-Jones cluster's Point in reduced units."""
+    difference = x[:, None] - x
+    square = (difference**2).sum(axis=2)
+    np.fill_diagonal(square, 1.0)
+    if square.min() < 1e-4:
+        raise NonFiniteError("overlap")
+    sixth = square**-3
+    np.fill_diagonal(sixth, 0.0)
+    energy = 2 * float((sixth**2 - sixth).sum())
+    scale = 24 * (2 * sixth**2 - sixth) / square
+    return Point(x, energy, (scale[:, :, None] * difference).sum(axis=1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_perturbed_cluster_relaxes_to_the_minimum_scipy_finds(seed):
+    golden = (1 + 5**0.5) / 2
+    ring = [(0, a, b * golden) for a in (1, -1) for b in (1, -1)]
+    shell = [tuple(np.roll(p, n)) for p in ring for n in range(3)]
+    x = np.array([(0.0, 0, 0), *shell]) * 1.08 / (1 + golden**2) ** 0.5
+    x = x + np.random.default_rng(seed).normal(0, 0.06, x.shape)
+    peer = scipy.optimize.minimize(
+        lambda y: lennard_jones(y.reshape(-1, 3)).energy,
+        x.ravel(),
+        jac=lambda y: -lennard_jones(y.reshape(-1, 3)).forces.ravel(),
+        method="BFGS",
+        options={"gtol": 1e-8},
+    )
+    points = lbfgs(lennard_jones, lennard_jones(x), max_step=0.2)
+    taken = descend(points, 300, lambda p: np.abs(p.forces).max() < 1e-7)
+    assert taken[-1].energy == pytest.approx(peer.fun, abs=1e-9)
+    assert taken[-1].energy == pytest.approx(-44.326801, abs=1e-6)
+
+
+def test_no_atom_moves_further_than_max_step():
+    _, minimum, evaluate = quadratic(np.geomspace(1, 100, 12))
+    start = evaluate(minimum + 50.0)
+    previous = start
+    for point in descend(lbfgs(evaluate, start, max_step=0.3), 20):
+        lengths = np.linalg.norm(point.positions - previous.positions, axis=1)
+        assert lengths.max() <= 0.3 * (1 + 1e-9)
+        previous = point
+
+
+def test_energies_that_are_not_finite_shorten_the_step():
+    """A wall right behind the minimum: the line search steps back from it."""
+    matrix, minimum, evaluate = quadratic(np.geomspace(1, 1e3, 12))
+    refused = []
+
+    def walled(x):
+        if np.linalg.norm(x - minimum) > 2.0:
+            refused.append(x)
+            raise NonFiniteError("beyond the wall")
+        return evaluate(x)
+
+    direction = np.random.default_rng(3).normal(size=(4, 3))
+    start = evaluate(minimum + 1.99 * direction / np.linalg.norm(direction))
+    # A metric far too soft makes steps that overshoot.
+    points = lbfgs(walled, start, metric=ExactMetric(1e-4 * matrix), max_step=1e6)
+    taken = descend(points, 60, lambda p: p.energy < 1e-10)
+    assert refused
+    assert taken[-1].energy < 1e-10
+
+
+def test_an_error_of_another_kind_passes_through():
+    _, minimum, evaluate = quadratic(np.ones(6))
+
+    def failing(x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(lbfgs(failing, evaluate(minimum + 1.0)))
+
+
+@pytest.mark.parametrize("metric", [None, ExactMetric(np.eye(6))])
+def test_forces_that_contradict_the_energy_end_in_an_error(metric):
+    """Without the allowance for rounding, which would let it creep uphill by 1e-7 a step."""
+    _, minimum, evaluate = quadratic(np.ones(6))
+
+    def wrong(x):
+        point = evaluate(x)
+        return Point(x, point.energy, -point.forces)
+
+    start = wrong(minimum + 0.1)
+    with pytest.raises(LineSearchError):
+        descend(lbfgs(wrong, start, metric=metric, energy_noise=0.0), 50)
+
+
+def test_zero_forces_end_in_an_error():
+    _, minimum, evaluate = quadratic(np.ones(6))
+    with pytest.raises(LineSearchError):
+        next(lbfgs(evaluate, evaluate(minimum)))
+
+
+def test_everywhere_non_finite_ends_in_an_error():
+    _, minimum, evaluate = quadratic(np.ones(6))
+
+    def never(x):
+        raise NonFiniteError("never finite")
+
+    with pytest.raises(LineSearchError):
+        next(lbfgs(never, evaluate(minimum + 1.0)))
+
+
+def test_the_metric_is_refreshed_on_accepted_steps():
+    matrix, minimum, evaluate = quadratic(np.geomspace(1, 1e4, 30))
+    metric = ExactMetric(np.eye(30) * 100)
+    start = evaluate(minimum + 1.0)
+    descend(lbfgs(evaluate, start, metric=metric, refresh=5, max_step=10.0), 20)
+    assert metric.updates == 4
+    assert matrix.shape == (30, 30)
+
+
+def test_rounding_noise_does_not_stop_the_descent_early():
+    """Energies rounded to single precision: forces still lead to the minimum."""
+    matrix, minimum, evaluate = quadratic(np.geomspace(1, 1e3, 30))
+
+    def rounded(x):
+        point = evaluate(x)
+        return Point(x, float(np.float32(point.energy - 1e5)), point.forces)
+
+    start = rounded(minimum + np.random.default_rng(0).normal(size=(10, 3)))
+    points = lbfgs(rounded, start, metric=ExactMetric(matrix), max_step=10.0)
+    taken = descend(points, 40, lambda p: np.abs(p.forces).max() < 1e-6)
+    assert np.abs(taken[-1].forces).max() < 1e-6
+
+
+def test_on_a_sphere_it_finds_the_smallest_eigenvector():
+    """min x.A x on |x| = 1, projected and retracted: the manifold form."""
+    rng = np.random.default_rng(0)
+    matrix, _, _ = quadratic(np.linspace(1, 50, 12))
+
+    def project(x, v):
+        return v - np.vdot(x, v) / np.vdot(x, x) * x
+
+    def evaluate(x):
+        x = x / np.linalg.norm(x)
+        gradient = (matrix @ x.ravel()).reshape(x.shape)
+        return Point(x, 0.5 * float(np.vdot(x, gradient)), -project(x, gradient))
+
+    start = evaluate(rng.normal(size=(4, 3)))
+    points = lbfgs(evaluate, start, project=project, max_step=0.3)
+    taken = descend(points, 200, lambda p: np.abs(p.forces).max() < 1e-7)
+    assert taken[-1].energy == pytest.approx(0.5, abs=1e-9)

@@ -1,0 +1,80 @@
+"""Plots: files of the right kind, with the curves and names asked for, and no global backend."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from openmm_reparam import minimize_reparam
+from openmm_reparam.plots import plot_history, plot_modes
+from openmm_reparam.testsystems import peptide
+
+SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return minimize_reparam(peptide("GA").simulation("CPU"), tolerance=5, latent_iterations=20)
+
+
+@pytest.fixture(autouse=True)
+def readable_svg():
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        yield
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+def test_history_is_written_in_the_kind_asked_for(result, tmp_path, kind):
+    plot_history({"gcn": result}, tmp_path / f"energy.{kind}")
+    assert (tmp_path / f"energy.{kind}").read_bytes().startswith(SIGNATURES[kind])
+
+
+def test_history_names_axes_units_and_runs(result, tmp_path):
+    plot_history({"one": result, "two": result.history}, tmp_path / "energy.svg", title="GA")
+    text = (tmp_path / "energy.svg").read_text()
+    for words in (
+        "energy (kJ/mol)",
+        "RMS force (kJ/mol/nm)",
+        "force evaluations",
+        f"one: {result.energy:.1f} kJ/mol",
+        "two: ",
+        "tolerance 5",
+        "whitened L-BFGS",
+        "GA",
+    ):
+        assert words in text
+
+
+def test_an_empty_history_is_no_error(result, tmp_path):
+    plot_history({"nothing": result.history[:0]}, tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").exists()
+
+
+def test_no_result_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="at least one"):
+        plot_history({}, tmp_path / "none.png")
+
+
+def test_modes_name_residues_and_eigenvalues(tmp_path):
+    eigenvalues = np.array([-1.5, 2.0, 30.0, 40.0])
+    amplitudes = np.random.default_rng(0).random((4, 3))
+    plot_modes(eigenvalues, amplitudes, tmp_path / "m.svg", labels=["GLY 1", "ALA 2", "TRP 3"])
+    text = (tmp_path / "m.svg").read_text()
+    for words in ("TRP 3", "mode 1 (-1.5)", "mode 3 (30)", "eigenvalue", "kJ/mol/nm"):
+        assert words in text
+    assert "mode 4" not in text
+
+
+def test_many_residues_are_numbered(tmp_path):
+    labels = [f"ALA {i}" for i in range(200)]
+    plot_modes(np.arange(1.0, 5.0), np.ones((4, 200)), tmp_path / "m.svg", labels=labels)
+    text = (tmp_path / "m.svg").read_text()
+    assert "ALA 7" not in text
+    assert "residue" in text
+
+
+def test_the_users_backend_and_figures_stay(result, tmp_path):
+    import matplotlib.pyplot as plt
+
+    before = matplotlib.get_backend(), plt.get_fignums()
+    plot_history({"gcn": result}, tmp_path / "energy.png")
+    assert (matplotlib.get_backend(), plt.get_fignums()) == before
