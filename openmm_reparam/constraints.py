@@ -15,17 +15,22 @@ __all__ = ["ConstraintManifold", "constraint_manifold"]
 
 # Constraints coupled in groups up to this many are solved as batches of dense blocks.
 LARGEST_BLOCK = 24
-# Redundant constraints (a rigid molecule held by more distances than it needs) make J J^T singular.
-REGULARIZATION = 1e-11
+# Redundant constraints (a rigid molecule held by more distances than it needs) make J J^T singular:
+# it is factorized with this added, and the solution refined (proximal point iterations).
+REGULARIZATION = 1e-7
+REFINEMENTS = 2
+# Newton's iterations after OpenMM has given up on constraints.
+MAX_NEWTON = 20
 
 
 def constraint_manifold(potential: Potential) -> ConstraintManifold | None:
-    """Return the constraint manifold of a Potential's System, or None if it has no constraints."""
-    return ConstraintManifold(potential) if potential.system.getNumConstraints() else None
+    """Return the manifold of the constraints on atoms that move, or None if there are none."""
+    pairs, _ = constraints_of(potential.system)
+    return ConstraintManifold(potential) if potential.moves[pairs].any() else None
 
 
 class ConstraintManifold:
-    """Positions that satisfy every constraint |x_i - x_j| = d.
+    """Positions that satisfy every constraint |x_i - x_j| = d between atoms that move.
 
     Projection solves (J J^T) lambda = J v with J the gradients of the constraints; blocks of
     coupled constraints (one water, one methyl group) are independent.
@@ -33,7 +38,7 @@ class ConstraintManifold:
     Parameters
     ----------
     potential : Potential
-        Of a System with at least one constraint.
+        Of a System with at least one such constraint.
 
     Attributes
     ----------
@@ -47,7 +52,10 @@ class ConstraintManifold:
     def __init__(self, potential: Potential) -> None:
         self._potential = potential
         self.tolerance = potential.context.getIntegrator().getConstraintTolerance()
-        self.pairs, self.lengths = constraints_of(potential.system)
+        pairs, lengths = constraints_of(potential.system)
+        # OpenMM lets massless atoms share constraints, and leaves those alone.
+        acting = potential.moves[pairs].any(axis=1)
+        self.pairs, self.lengths = pairs[acting], lengths[acting]
         count = len(self.pairs)
         ones, index = np.ones(count), np.arange(count)
         incidence = sp.coo_array(
@@ -76,7 +84,7 @@ class ConstraintManifold:
             self._blocks.append((members, signs))
         self._large = np.flatnonzero(sizes[labels] > LARGEST_BLOCK)
         self._large_signs = coupling[self._large][:, self._large].tocoo()
-        self._factorized_at = None
+        self._factorized_at = np.empty(0)
 
     def errors(self, positions: np.ndarray) -> np.ndarray:
         """Relative errors of the constraints, (M,), at (N, 3) positions in nm."""
@@ -102,7 +110,10 @@ class ConstraintManifold:
             self._potential.refuse_bad_start(positions)
         retracted = self._potential.apply_constraints(positions, self.tolerance)
         errors = self.errors(retracted)
-        if not errors.max() < 10 * self.tolerance:
+        if not errors.max() <= self.tolerance:
+            # OpenMM's solver diverges on redundant constraints, and on some long steps.
+            retracted, errors = self._newton(positions)
+        if not errors.max() <= self.tolerance:
             worst = int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
             i, j = (int(a) for a in self.pairs[worst])
             raise NonFiniteError(
@@ -113,28 +124,50 @@ class ConstraintManifold:
             )
         return retracted
 
+    def _newton(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Move along the constraints' gradients until they hold; positions, relative errors."""
+        for _ in range(MAX_NEWTON):
+            errors = self.errors(positions)
+            if errors.max() <= self.tolerance or not np.isfinite(errors).all():
+                break
+            self._factorize(positions)
+            distances = np.linalg.norm(self._differences @ positions, axis=1)
+            multipliers = self._solve(distances - self.lengths)
+            positions = positions - self._incidence @ (multipliers[:, None] * self._directions)
+        return positions, errors
+
     def _factorize(self, positions: np.ndarray) -> None:
-        if self._factorized_at is positions:
+        if np.array_equal(self._factorized_at, positions):
             return
         differences = self._differences @ positions
         self._directions = differences / np.linalg.norm(differences, axis=1)[:, None]
-        self._inverses = []
+        self._grams, self._inverses = [], []
         for members, signs in self._blocks:
             unit = self._directions[members]
             gram = signs * (unit @ unit.transpose(0, 2, 1))
+            self._grams.append(gram)
             self._inverses.append(np.linalg.inv(gram + REGULARIZATION * np.eye(gram.shape[1])))
         if len(self._large):
             unit, entries = self._directions[self._large], self._large_signs
             gram = entries.data * np.einsum("ci,ci->c", unit[entries.row], unit[entries.col])
-            matrix = sp.coo_array((gram, (entries.row, entries.col)), shape=entries.shape)
-            matrix = matrix + REGULARIZATION * sp.eye_array(len(self._large))
-            self._factors = qdldl.Solver(sp.csc_matrix(matrix))
-        self._factorized_at = positions
+            self._large_gram = sp.csr_array((gram, (entries.row, entries.col)), entries.shape)
+            shifted = self._large_gram + REGULARIZATION * sp.eye_array(len(self._large))
+            self._factors = qdldl.Solver(sp.csc_matrix(shifted))
+        self._factorized_at = np.array(positions)
 
     def _solve(self, right: np.ndarray) -> np.ndarray:
-        solution = np.empty_like(right)
-        for (members, _), inverse in zip(self._blocks, self._inverses, strict=True):
-            solution[members] = np.einsum("cab,cb->ca", inverse, right[members])
+        """Solve (J J^T) lambda = right."""
+        solution = np.zeros_like(right)
+        for (members, _), gram, inverse in zip(
+            self._blocks, self._grams, self._inverses, strict=True
+        ):
+            part = np.zeros(members.shape + (1,))
+            for _ in range(1 + REFINEMENTS):
+                part += inverse @ (right[members][:, :, None] - gram @ part)
+            solution[members] = part[:, :, 0]
         if len(self._large):
-            solution[self._large] = self._factors.solve(right[self._large])
+            part = np.zeros(len(self._large))
+            for _ in range(1 + REFINEMENTS):
+                part += self._factors.solve(right[self._large] - self._large_gram @ part)
+            solution[self._large] = part
         return solution

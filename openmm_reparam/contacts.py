@@ -63,7 +63,7 @@ class Contacts:
         periodic = box is not None and self._force.usesPeriodicBoundaryConditions()
         i, j, vectors = near_pairs(positions, CUTOFF, box if periodic else None)
         keys = np.minimum(i, j) * self._size + np.maximum(i, j)
-        free = ~np.isin(keys, self._excepted) & (self._moves[i] & self._moves[j])
+        free = ~np.isin(keys, self._excepted)
         i, j, vectors = i[free], j[free], vectors[free]
         a, b = self._exception_pairs.T
         charge, sigma, epsilon = self._exception_parameters.T
@@ -75,10 +75,12 @@ class Contacts:
         )
         i, j = np.concatenate([i, a]), np.concatenate([j, b])
         blocks = _pair_stiffness(vectors, charges, sigmas, epsilons)
-        coupled = (self._molecules[i] == self._molecules[j]) & self._full[i]
-        rows = [i, j, i[coupled], j[coupled]]
-        columns = [i, j, j[coupled], i[coupled]]
-        values = [blocks, blocks, -blocks[coupled], -blocks[coupled]]
+        # An atom that does not move is a wall to the other one of its pair.
+        a, b = self._moves[i], self._moves[j]
+        coupled = (self._molecules[i] == self._molecules[j]) & self._full[i] & a & b
+        rows = [i[a], j[b], i[coupled], j[coupled]]
+        columns = [i[a], j[b], j[coupled], i[coupled]]
+        values = [blocks[a], blocks[b], -blocks[coupled], -blocks[coupled]]
         return _from_blocks(
             np.concatenate(values), np.concatenate(rows), np.concatenate(columns), size
         )

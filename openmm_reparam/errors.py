@@ -43,7 +43,7 @@ class NotConvergedError(RuntimeError):
     Attributes
     ----------
     result : MinimizationResult
-        What was reached; the best structure has been written to the Context.
+        What was reached; the Context is as it was before the call.
     """
 
     def __init__(self, result) -> None:

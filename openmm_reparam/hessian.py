@@ -20,6 +20,8 @@ STEP = 5e-5
 
 def require_memory(num_bytes: float, what: str, instead: str) -> None:
     """Raise MemoryError, with the size, for what takes over half of this machine's memory."""
+    if not hasattr(os, "sysconf"):  # Windows: the allocation itself will tell
+        return
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if num_bytes > physical / 2:
         raise MemoryError(
@@ -85,6 +87,7 @@ def dense_hessian(
     displaced = np.array(positions, dtype=np.float64)
     flat = displaced.reshape(-1)
     coordinates = _moving_coordinates(potential)
+    potential.counter.require(2 * len(coordinates))
     for done, c in enumerate(coordinates):
         start = flat[c]
         flat[c] = start + step
@@ -167,6 +170,7 @@ class ColouredHessian:
 
     def evaluate(self, positions: np.ndarray) -> sp.csr_array:
         """Hessian at (N, 3) positions in nm: sparse (3N, 3N), kJ/mol/nm^2, symmetric."""
+        self.potential.counter.require(self.num_evaluations)
         size = 3 * self.potential.num_particles
         blocks = np.empty((len(self._rows), 3, 3))
         entries_of_colour = [

@@ -103,7 +103,8 @@ def descend_latents(
     fixed = None if moves.all() else ~moves
 
     def energy_and_gradient() -> Point:
-        positions = module()
+        with torch.enable_grad():
+            positions = module()
         configuration = positions.detach().double().cpu().numpy()
         if fixed is not None:
             configuration = np.array(configuration)

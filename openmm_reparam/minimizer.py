@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -126,6 +128,11 @@ class ReparamMinimizer:
             relative_energy,
             max_gradient_norm,
         )
+        if not self.latent.iterations and not fine_stage:
+            raise ValueError(
+                "no stage is left to run: latent_iterations is 0 (or the reparametrization's "
+                "latent stage is the fine-grained one) and fine_stage is False"
+            )
         refuse_unsupported(context)
 
     def minimize(
@@ -181,9 +188,13 @@ class ReparamMinimizer:
         run = _Run(self, tolerance, maxIterations, reporter, max_force_evaluations)
         original = run.potential.positions()
         try:
-            result, best = run.minimize(original)
-            if strict and not result.converged and not run.stopped_by_reporter:
-                raise NotConvergedError(result)
+            with torch_threads_for(len(original)):
+                result, best = run.minimize(original)
+            if not result.converged and not run.stopped_by_reporter:
+                if strict:
+                    raise NotConvergedError(result)
+                # Before anything is written: a user's filter may turn it into an error.
+                warnings.warn(result.message, ConvergenceWarning, stacklevel=_callers_level())
             # Fixed atoms get back the very bits they had.
             final = np.where(run.potential.masses[:, None] > 0, best.positions, original)
             run.potential.set_positions(final)
@@ -192,8 +203,6 @@ class ReparamMinimizer:
             raise
         finally:
             run.progress.close()
-        if not result.converged and not run.stopped_by_reporter:
-            warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
         return result
 
 
@@ -223,7 +232,11 @@ class _Run:
     def evaluate(self, positions: np.ndarray) -> Point:
         """Energy and tangent forces of a configuration, retracted onto the constraints."""
         if self.manifold is None:
-            return Point(positions, *self.potential.evaluate(positions))
+            energy, forces = self.potential.evaluate(positions)
+            sites = self.potential.virtual_sites
+            if sites.any():
+                positions = np.where(sites[:, None], self.potential.positions(), positions)
+            return Point(positions, energy, forces)
         positions = self.manifold.retract(positions)
         energy, forces = self.potential.evaluate(positions)
         return Point(positions, energy, self.manifold.project(positions, forces))
@@ -241,7 +254,10 @@ class _Run:
         else:
             latent = self.minimizer.latent
             if latent.iterations:
+                if self.budget and self.minimizer.fine_stage:
+                    self.potential.counter.limit = max(1, int(LATENT_SHARE * self.budget))
                 message = self.run_stage(self.name(), self.latent_points(start, latent))
+                self.potential.counter.limit = self.budget
             if self.minimizer.fine_stage and not self.over():
                 message = self.run_stage("whitened L-BFGS", self.fine_points())
         final = self.converged_at or self.best
@@ -262,22 +278,16 @@ class _Run:
         )
 
     def latent_points(self, start: Point, latent: LatentSettings) -> Iterator[Point]:
-        share = None
-        if self.budget and self.minimizer.fine_stage:
-            share = max(1, int(LATENT_SHARE * self.budget))
         iterations = latent.iterations
         if self.max_iterations and self.minimizer.fine_stage:
             iterations = min(iterations, max(1, int(LATENT_SHARE * self.max_iterations)))
         begin = Start(self.potential, start.positions, np.random.default_rng(self.minimizer.seed))
-        with torch_threads_for(len(start.positions)):
-            module = build(self.minimizer.reparametrization, begin, **self.minimizer.settings)
-            points = descend_latents(module, self.evaluate, start, self.potential.moves, latent)
-            for done, point in enumerate(points, start=1):
-                yield point
-                if done >= iterations:
-                    raise StageEnd(f"{iterations} iterations done")
-                if share and self.potential.counter.total >= share:
-                    raise StageEnd("its share of the force evaluations is used up")
+        module = build(self.minimizer.reparametrization, begin, **self.minimizer.settings)
+        points = descend_latents(module, self.evaluate, start, self.potential.moves, latent)
+        for done, point in enumerate(points, start=1):
+            yield point
+            if done >= iterations:
+                raise StageEnd(f"{iterations} iterations done")
 
     def fine_points(self) -> Iterator[Point]:
         settings = self.minimizer.settings if self.minimizer._latents_are_fine else {}
@@ -303,10 +313,9 @@ class _Run:
         began, first = time.perf_counter(), self.iterations
         evaluations = self.potential.counter.total
         try:
-            message = self.consume(name, points)
-        except (StageEnd, LineSearchError) as end:
-            message = str(end)
-        except BudgetExhausted as end:
+            with contextlib.closing(points):
+                message = self.consume(name, points)
+        except (StageEnd, LineSearchError, BudgetExhausted) as end:
             message = str(end)
         self.stages.append(
             Stage(
@@ -384,10 +393,9 @@ class _Run:
                 f"{self.tolerance:g}: {message}"
             )
         changes = None
-        if self.minimizer.topology is not None:
-            changes = tuple(
-                Stereochemistry(self.minimizer.topology).changes(start.positions, final.positions)
-            )
+        topology = self.minimizer.topology
+        if topology is not None and topology.getNumAtoms() == len(final.positions):
+            changes = tuple(Stereochemistry(topology).changes(start.positions, final.positions))
         return MinimizationResult(
             converged=converged,
             message=message,
@@ -425,6 +433,15 @@ def refuse_unsupported(context: mm.Context) -> None:
             "the Context has an RPMDIntegrator, whose copies have positions of their own; "
             "minimize with another integrator, then set the copies' positions"
         )
+
+
+def _callers_level() -> int:
+    """Stack level of the first frame outside this package, for a warning that points there."""
+    level, frame = 1, sys._getframe(1)
+    package = __name__.partition(".")[0]
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(package + "."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def whole_number(value, name: str, least: int) -> None:

@@ -46,10 +46,19 @@ class EvaluationCounter:
         """All force evaluations, whatever they cost."""
         return self.context + self.side + self.bonded
 
+    def require(self, count: int) -> None:
+        """Raise `BudgetExhausted` where fewer than ``count`` evaluations are left."""
+        if self.limit is not None and self.total + count > self.limit:
+            left = self.limit - self.total
+            raise BudgetExhausted(
+                f"the budget of {self.limit} force evaluations is used up"
+                if count == 1
+                else f"{count} force evaluations are needed and {left} are left of the budget"
+            )
+
     def add(self, kind: str) -> None:
         """Count one evaluation of the given kind before it is made."""
-        if self.limit is not None and self.total >= self.limit:
-            raise BudgetExhausted(f"the budget of {self.limit} force evaluations is used up")
+        self.require(1)
         setattr(self, kind, getattr(self, kind) + 1)
 
 
@@ -110,6 +119,12 @@ class Potential:
         """Return the Context's positions, (N, 3) in nm; molecules are never re-imaged."""
         state = self.context.getState(positions=True, enforcePeriodicBox=False)
         return np.array(state.getPositions(asNumpy=True)._value)
+
+    def box(self) -> np.ndarray | None:
+        """Return the periodic box vectors, (3, 3) in nm, or None for a System that has none."""
+        if not self.system.usesPeriodicBoundaryConditions():
+            return None
+        return np.array(self.context.getState().getPeriodicBoxVectors(asNumpy=True)._value)
 
     def set_positions(self, positions: np.ndarray) -> None:
         """Set the Context's positions, (N, 3) in nm, virtual sites computed from their parents."""

@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, lobpcg, splu
 
 from .bonded import coupling_pattern
+from .contacts import near_pairs
 from .hessian import BondedHessian, dense_hessian, hessian_vector_product
 from .potential import Potential
 from .whitening import Whitening
@@ -35,6 +36,9 @@ __all__ = [
 
 # Matrices up to this many rows are diagonalized densely (seconds at most).
 DENSE_LIMIT = 3000
+# Atoms up to which a dense Hessian is made without being asked for.
+FULL_LIMIT = 500
+NETWORK_CUTOFF = 0.7  # nm
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def laplacian(backbone):
 def number_of_modes(size: int, count: int | None, fraction: float | None) -> int:
     """Turn a count or a fraction of ``size`` into a number of modes, checked."""
     if (count is None) == (fraction is None):
-        raise ValueError("give one of count and fraction")
+        raise ValueError("give either count or fraction, not both")
     if fraction is not None:
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction is {fraction}; it must be above 0 and at most 1")
@@ -245,9 +249,11 @@ def molecular_backbone(
     potential : Potential
     positions : (N, 3) array
         In nm.
-    source : {"bonded", "full"}
-        Hessians of the bonded terms by colouring (cheap, sparse; the default) or of the whole
-        potential (dense: 6N force evaluations a configuration).
+    source : {"bonded", "full", "network"}
+        Hessians of the bonded terms by colouring (cheap, sparse; the default), of the whole
+        potential (dense: 6N force evaluations a configuration), or no Hessian but a Gaussian
+        network: unit couplings between atoms nearer than 0.7 nm (Bahar, Atilgan, Erman, Fold. Des.
+        1997, 2, 173).
     samples : int
         Perturbed configurations beside ``positions``.
     sigma : float
@@ -263,8 +269,10 @@ def molecular_backbone(
     -------
     (N, N) array or sparse array
     """
-    if source not in ("bonded", "full"):
-        raise ValueError(f"source is {source!r}; it must be 'bonded' or 'full'")
+    if source not in ("bonded", "full", "network"):
+        raise ValueError(f"source is {source!r}; it must be 'bonded', 'full' or 'network'")
+    if source == "network":
+        return _gaussian_network(potential, positions)
     rng = rng if rng is not None else np.random.default_rng(0)
     configurations = perturbed_configurations(positions, samples, sigma, potential.moves, rng)
     if source == "bonded":
@@ -281,6 +289,14 @@ def molecular_backbone(
                 progress((done + 1) / len(configurations))
 
     return backbone(hessians(), norm)
+
+
+def _gaussian_network(potential: Potential, positions: np.ndarray) -> sp.csr_array:
+    i, j, _ = near_pairs(positions, NETWORK_CUTOFF, potential.box())
+    both = potential.moves[i] & potential.moves[j]
+    i, j = np.concatenate([i[both], j[both]]), np.concatenate([j[both], i[both]])
+    size = potential.num_particles
+    return sp.coo_array((np.ones(len(i)), (i, j)), shape=(size, size)).tocsr()
 
 
 def molecular_slow_modes(
@@ -306,8 +322,9 @@ def molecular_slow_modes(
     count, fraction, threshold
         See `slow_modes`; a fraction is one of all N, and no more modes are returned than the
         larger molecules have.
-    source : {"auto", "bonded", "full"}
-        See `molecular_backbone`; "auto" is "bonded", or "full" where nothing is bonded.
+    source : {"auto", "bonded", "full", "network"}
+        See `molecular_backbone`; "auto" is "bonded", or where nothing is bonded "full" for up to
+        500 atoms and "network" for more.
     **backbone_settings
         ``samples``, ``sigma``, ``norm``, ``rng`` of `molecular_backbone`.
 
@@ -327,16 +344,15 @@ def molecular_slow_modes(
     """
     if source == "auto":
         pattern = coupling_pattern(potential.system, potential.moves, potential.groups)
-        source = "bonded" if pattern.nnz > potential.moves.sum() else "full"
+        unbonded = "full" if potential.num_particles <= FULL_LIMIT else "network"
+        source = "bonded" if pattern.nnz > potential.moves.sum() else unbonded
     couplings = molecular_backbone(potential, positions, source=source, **backbone_settings)
     molecules = connected_components(sp.csr_array(couplings), directed=False)[1]
     large = np.flatnonzero(np.bincount(molecules)[molecules] > 3)
     if not len(large):
         large = np.flatnonzero(potential.moves)
-    if fraction is not None:
-        count, fraction = number_of_modes(len(positions), None, fraction), None
-    if count is not None:
-        count = min(number_of_modes(len(positions), count, None), len(large))
+    if threshold is None:
+        count = min(number_of_modes(len(positions), count, fraction), len(large))
     modes = slow_modes(laplacian(couplings[large][:, large]), count, threshold=threshold)
     vectors = np.zeros((len(positions), len(modes)))
     vectors[large] = modes.vectors
@@ -379,7 +395,7 @@ def minimum_modes(
     """Slowest non-rigid modes of the whole potential at a minimum, without ever forming a Hessian.
 
     LOBPCG on Hessian-vector products (two evaluations on a side Context each), preconditioned by
-    the whitening. Translations, and rotations of a System without periodic boundaries, are kept out.
+    the whitening. Translations are kept out, and rotations too where there is no periodic box.
 
     Parameters
     ----------

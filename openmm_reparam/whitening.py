@@ -21,6 +21,7 @@ from .bonded import (
     coupling_pattern,
 )
 from .contacts import Contacts
+from .errors import NonFiniteError
 from .hessian import ColouredHessian
 from .potential import Potential
 
@@ -73,7 +74,9 @@ class Whitening:
         self._potential = potential
         periodic = potential.system.usesPeriodicBoundaryConditions()
         default = CONDENSED_SHIFT if periodic else SHIFT
-        self.shift = default if shift is None else float(shift)
+        self.shift = self._smallest_shift = default if shift is None else float(shift)
+        if not 0 < self.shift <= MAX_SHIFT:
+            raise ValueError(f"shift is {shift!r}; it must be positive, in kJ/mol/nm^2")
         self.updates = 0
         self._terms, others = _harmonic_terms(potential)
         self._others = _coloured_others(potential, others) if others else None
@@ -84,20 +87,23 @@ class Whitening:
         """Rebuild and factorize P at (N, 3) positions in nm."""
         stiffness = self.stiffness(positions)
         identity = sp.eye_array(stiffness.shape[0])
+        self.shift = self._smallest_shift
         while True:
             matrix = sp.csc_matrix(sp.triu(stiffness + self.shift * identity))
             factors = qdldl.Solver(matrix, upper=True)
             if factors.factors()[1].min() > 0:
                 break
             if self.shift > MAX_SHIFT:
-                raise ValueError("the bonded forces have curvatures that are not finite")
+                raise NonFiniteError("the bonded forces have curvatures that are not finite")
             self.shift *= 3
         self._factors, self._matrix = factors, matrix
         self.updates += 1
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
-        """Return P^-1 v for an (N, 3) array v."""
-        return self._factors.solve(np.ascontiguousarray(vectors).reshape(-1)).reshape(-1, 3)
+        """Return P^-1 v for an (N, 3) array v; zero on atoms that do not move."""
+        solution = self._factors.solve(np.ascontiguousarray(vectors).reshape(-1)).reshape(-1, 3)
+        solution[~self._potential.moves] = 0.0
+        return solution
 
     def matrix(self) -> sp.csr_array:
         """P as factorized last: sparse (3N, 3N), kJ/mol/nm^2."""
@@ -106,7 +112,7 @@ class Whitening:
 
     def stiffness(self, positions: np.ndarray) -> sp.csr_array:
         """H at (N, 3) positions in nm: sparse (3N, 3N), kJ/mol/nm^2; fixed atoms have none."""
-        box = _box(self._potential)
+        box = self._potential.box()
         size = 3 * self._potential.num_particles
         rows, columns, values, count = [], [], [], 0
         for term in self._terms:
@@ -240,9 +246,3 @@ def _coloured_others(potential: Potential, forces: list[mm.Force]) -> ColouredHe
     system = bonded_system(potential, forces)
     pattern = coupling_pattern(system, potential.moves)
     return ColouredHessian(potential.side_potential("bonded", system), pattern)
-
-
-def _box(potential: Potential) -> np.ndarray | None:
-    if not potential.system.usesPeriodicBoundaryConditions():
-        return None
-    return np.array(potential.context.getState().getPeriodicBoxVectors(asNumpy=True)._value)

@@ -7,7 +7,12 @@ import pytest
 import scipy.optimize
 
 from openmm_reparam import NonFiniteError
-from openmm_reparam.optimizers.lbfgs import LineSearchError, Point, lbfgs
+from openmm_reparam.optimizers.lbfgs import (
+    LineSearchError,
+    Point,
+    _inverse_hessian_times,
+    lbfgs,
+)
 
 
 class ExactMetric:
@@ -76,6 +81,32 @@ def test_a_metric_that_is_wrong_by_a_constant_costs_little():
     points = lbfgs(evaluate, start, metric=ExactMetric(50 * matrix), max_step=100.0)
     taken = descend(points, 8, lambda p: p.energy < 1e-12 * start.energy)
     assert taken[-1].energy < 1e-12 * start.energy
+
+
+@pytest.mark.parametrize("preconditioned", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_the_two_loop_recursion_is_the_bfgs_update_formed_in_full(preconditioned, count):
+    """Nocedal and Wright, "Numerical Optimization", eq. 6.17, from a scaled P^-1."""
+    rng = np.random.default_rng(0)
+    matrix, _, _ = quadratic(np.geomspace(1, 50, 9))
+    metric = ExactMetric(matrix + np.eye(9)) if preconditioned else None
+    base = metric.inverse if preconditioned else np.eye(9)
+    pairs = []
+    for _ in range(count):
+        step = rng.normal(size=(3, 3))
+        change = (matrix @ step.ravel()).reshape(3, 3)
+        pairs.append((step, change, float(np.vdot(step, change))))
+    inverse = base
+    if pairs:
+        y = pairs[-1][1].ravel()
+        inverse = base * pairs[-1][2] / (y @ base @ y)
+    for step, change, curvature in pairs:
+        s, y = step.ravel(), change.ravel()
+        left = np.eye(9) - np.outer(s, y) / curvature
+        inverse = left @ inverse @ left.T + np.outer(s, s) / curvature
+    gradient = rng.normal(size=(3, 3))
+    got = _inverse_hessian_times(gradient, pairs, metric)
+    assert np.allclose(got.ravel(), inverse @ gradient.ravel(), rtol=1e-9)
 
 
 def rosenbrock(x):
@@ -156,10 +187,13 @@ def test_energies_that_are_not_finite_shorten_the_step():
     direction = np.random.default_rng(3).normal(size=(4, 3))
     start = evaluate(minimum + 1.99 * direction / np.linalg.norm(direction))
     # A metric far too soft makes steps that overshoot.
-    points = lbfgs(walled, start, metric=ExactMetric(1e-4 * matrix), max_step=1e6)
+    metric = ExactMetric(1e-4 * matrix)
+    points = lbfgs(walled, start, metric=metric, max_step=1e6, refresh=1000)
     taken = descend(points, 60, lambda p: p.energy < 1e-10)
     assert refused
     assert taken[-1].energy < 1e-10
+    # It shortened its steps, and never started anew.
+    assert metric.updates == 0
 
 
 def test_an_error_of_another_kind_passes_through():

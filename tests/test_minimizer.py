@@ -209,6 +209,27 @@ def test_energies_never_end_above_the_start(tripeptide, energy_and_forces):
         assert result.energy == pytest.approx(end, abs=1e-9)
 
 
+@cut_short
+def test_a_flat_place_above_the_start_is_no_minimum_found(energy_and_forces):
+    """A step over the rim of a shallow well: the force is zero there, the energy 0.4 higher."""
+    system = mm.System()
+    system.addParticle(12.0)
+    force = mm.CustomExternalForce("-1e6 - exp(-(x^2+y^2+z^2)/1e-4)")
+    force.addParticle(0, [])
+    system.addForce(force)
+    platform = mm.Platform.getPlatformByName("Reference")
+    context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
+    context.setPositions([[0.009, 0, 0]])
+    start = energy_and_forces(context)[0]
+    result = minimize_reparam(
+        context, 1e-3, reparametrization="cartesian", learning_rate=0.1, fine_stage=False
+    )
+    energy, forces = energy_and_forces(context)
+    assert energy <= start
+    assert result.energy == pytest.approx(energy, abs=1e-6)
+    assert result.converged == bool(np.linalg.norm(forces) <= 1e-3)
+
+
 def test_a_start_within_the_tolerance_is_returned_as_it_is(tripeptide, nanometers):
     simulation = tripeptide.simulation("Reference")
     mm.LocalEnergyMinimizer.minimize(simulation.context, 1e-3)

@@ -9,6 +9,7 @@ Matrix Manifolds", 2008).
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -123,7 +124,7 @@ def lbfgs(
                 )
             pairs.clear()
             if metric is not None:
-                metric.update(point.positions)
+                _update(metric, point)
             continue
         failures = 0
         step = following.positions - point.positions
@@ -137,8 +138,15 @@ def lbfgs(
         point = following
         accepted += 1
         if metric is not None and accepted % refresh == 0:
-            metric.update(point.positions)
+            _update(metric, point)
         yield point
+
+
+def _update(metric: Metric, point: Point) -> None:
+    # A displaced configuration may be non-finite where the point itself is not; the metric in use
+    # stays a valid one.
+    with contextlib.suppress(NonFiniteError):
+        metric.update(point.positions)
 
 
 def _solve(metric: Metric | None, vector: np.ndarray) -> np.ndarray:

@@ -73,17 +73,25 @@ def register(name: str) -> Callable[[Callable], Callable]:
     return add
 
 
-def _all_builders() -> dict[str, Callable]:
-    found = dict(_builders)
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name not in found:
-            found[point.name] = point.load()
-    return found
+def _entry_points() -> dict:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def available() -> tuple[str, ...]:
     """Names that `build` and `minimize_reparam` accept."""
-    return tuple(sorted(_all_builders()))
+    return tuple(sorted({*_builders, *_entry_points()}))
+
+
+def _builder(name: str) -> Callable:
+    if name in _builders:
+        return _builders[name]
+    points = _entry_points()
+    if name in points:
+        return points[name].load()
+    raise ValueError(
+        f"no reparametrization is named {name!r}; there are {', '.join(available())}, "
+        "and any torch.nn.Module that returns (N, 3) positions"
+    )
 
 
 def build(spec, start: Start, **settings) -> torch.nn.Module:
@@ -112,13 +120,7 @@ def build(spec, start: Start, **settings) -> torch.nn.Module:
         Unknown settings, or a ``spec`` that is none of the above.
     """
     if isinstance(spec, str):
-        builders = _all_builders()
-        if spec not in builders:
-            raise ValueError(
-                f"no reparametrization is named {spec!r}; there are {', '.join(sorted(builders))}, "
-                "and any torch.nn.Module that returns (N, 3) positions"
-            )
-        module = builders[spec](start, **settings)
+        module = _builder(spec)(start, **settings)
     elif isinstance(spec, torch.nn.Module):
         if settings:
             raise TypeError(f"a module takes no settings, but got {', '.join(settings)}")
@@ -138,7 +140,7 @@ def build(spec, start: Start, **settings) -> torch.nn.Module:
 def _checked(module: torch.nn.Module, positions: np.ndarray) -> torch.nn.Module:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError(f"{type(module).__name__} has no parameter that requires a gradient")
-    with torch.no_grad():
+    with torch.enable_grad():
         first = module()
     if not isinstance(first, torch.Tensor) or first.shape != positions.shape:
         got = tuple(first.shape) if isinstance(first, torch.Tensor) else type(first).__name__
@@ -148,6 +150,12 @@ def _checked(module: torch.nn.Module, positions: np.ndarray) -> torch.nn.Module:
         )
     if not torch.isfinite(first).all():
         raise ValueError(f"{type(module).__name__}() returned positions that are not finite")
+    if not first.requires_grad:
+        raise ValueError(
+            f"the output of {type(module).__name__}() does not depend on its parameters in a way "
+            "torch can differentiate; is it detached somewhere?"
+        )
+    first = first.detach()
     offset = np.abs(first.double().cpu().numpy() - positions).max()
     return module if offset < EXACT else Anchored(module, positions)
 
