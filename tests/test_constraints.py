@@ -177,14 +177,22 @@ def test_a_system_without_constraints_has_no_manifold(tripeptide):
     assert constraint_manifold(Potential(tripeptide.simulation("Reference").context)) is None
 
 
-def test_hopeless_positions_are_refused_by_name():
+def test_positions_far_from_the_constraints_are_brought_back():
     molecule = peptide("GG", constraints="AllBonds")
+    manifold = ConstraintManifold(Potential(molecule.simulation("Reference").context))
+    x = np.array(molecule.positions._value)
+    x[9] += [0.3, 0, 0]
+    assert manifold.errors(manifold.retract(x)).max() <= manifold.tolerance
+
+
+def test_contradictory_constraints_are_refused_by_name():
+    """No chain of two residues is 5 nm long."""
+    molecule = peptide("GG", constraints="AllBonds")
+    molecule.system.addConstraint(0, molecule.system.getNumParticles() - 1, 5.0)
     simulation = molecule.simulation("Reference")
     potential = Potential(simulation.context, simulation.topology)
-    x = potential.positions()
-    x[9] += [40.0, 0, 0]
     with pytest.raises(NonFiniteError, match="GLY"):
-        ConstraintManifold(potential).retract(x)
+        ConstraintManifold(potential).retract(potential.positions())
 
 
 def test_constraints_between_massless_atoms_are_not_the_minimizers():
