@@ -13,8 +13,8 @@ from openmm import app, unit
 from PeptideBuilder.Geometry import geometry
 from scipy.spatial.distance import cdist
 
-from .preparation import (
-    MolecularSystem,
+from .molecular_system import MolecularSystem
+from .system_builder import (
     add_hydrogens,
     build_system,
     explained_template_errors,

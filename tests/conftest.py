@@ -8,6 +8,7 @@ import openmm
 import pytest
 import scipy.linalg
 
+from openmm_reparam.system_builder import build_system
 from openmm_reparam.testsystems import peptide
 
 
@@ -107,3 +108,17 @@ def tangent_part():
         return (flat - basis @ (basis.T @ flat)).reshape(vectors.shape)
 
     return project
+
+
+@pytest.fixture(scope="session")
+def molecule():
+    """Return AGK in vacuum, extended; shared, so its System may not be changed."""
+    return peptide("AGK")
+
+
+@pytest.fixture(scope="session")
+def solvated(molecule):
+    """Return AGK in a box of TIP3P; shared, so its System may not be changed."""
+    return build_system(
+        molecule.topology, molecule.positions, solvent="tip3p", padding=0.8, cutoff=0.7
+    )

@@ -14,7 +14,7 @@ from openmm_reparam.cli import main
 from openmm_reparam.commands import fold, modes
 from openmm_reparam.commands.peer import run_peer
 from openmm_reparam.commands.settings import RunSettings
-from openmm_reparam.preparation import build_system
+from openmm_reparam.system_builder import build_system
 from openmm_reparam.testsystems import peptide
 
 

@@ -6,39 +6,16 @@ import urllib.error
 import numpy as np
 import openmm
 import pytest
-from openmm import app, unit
+from openmm import app
 
-from openmm_reparam import preparation
-from openmm_reparam.preparation import (
-    SOLVENTS,
-    build_system,
-    fetch_pdb,
-    is_water,
-    prepare_file,
-    restrain_heavy_atoms,
-)
-from openmm_reparam.testsystems import lennard_jones_cluster, peptide
-
-
-@pytest.fixture(scope="module")
-def molecule():
-    return peptide("AGK")
-
-
-@pytest.fixture(scope="module")
-def solvated(molecule):
-    return build_system(
-        molecule.topology, molecule.positions, solvent="tip3p", padding=0.8, cutoff=0.7
-    )
+from openmm_reparam.preparation import fetch_pdb, prepare_file
+from openmm_reparam.system_builder import is_water
+from openmm_reparam.testsystems import peptide
 
 
 def energy(molecule, platform="Reference"):
     context = molecule.simulation(platform, openmm.VerletIntegrator(0.001)).context
     return context.getState(energy=True).getPotentialEnergy()._value
-
-
-def force_names(molecule):
-    return {force.getName() for force in molecule.system.getForces()}
 
 
 def n_waters(topology):
@@ -50,176 +27,6 @@ def write(path, molecule):
     with path.open("w") as file:
         app.PDBFile.writeFile(molecule.topology, molecule.positions, file)
     return path
-
-
-# ---------------------------------------------------------------- Systems
-
-
-@pytest.mark.parametrize("platform", ["Reference", "CPU", None])
-def test_simulation_has_the_positions(molecule, platform):
-    simulation = molecule.simulation(platform)
-    if platform is not None:
-        assert simulation.context.getPlatform().getName() == platform
-    x = simulation.context.getState(positions=True).getPositions(asNumpy=True)
-    assert np.allclose(x._value, molecule.positions._value, atol=1e-6)
-
-
-def test_simulation_takes_an_integrator_and_threads(molecule):
-    integrator = openmm.VerletIntegrator(0.001)
-    simulation = molecule.simulation("CPU", integrator, threads=1)
-    platform = simulation.context.getPlatform()
-    assert simulation.integrator is integrator
-    assert platform.getPropertyValue(simulation.context, "Threads") == "1"
-
-
-def test_unknown_platform_lists_those_there(molecule):
-    with pytest.raises(ValueError, match="'GPU'.*Reference, CPU"):
-        molecule.simulation("GPU")
-    with pytest.raises(ValueError, match="threads"):
-        molecule.simulation("Reference", threads=2)
-    with pytest.raises(ValueError, match="threads"):
-        molecule.simulation("CPU", threads=0)
-
-
-@pytest.mark.parametrize("solvent", SOLVENTS[:3])
-def test_vacuum_and_implicit_solvent_are_free_of_box_and_constraints(molecule, solvent):
-    built = build_system(molecule.topology, molecule.positions, solvent=solvent)
-    assert not built.system.usesPeriodicBoundaryConditions()
-    assert built.system.getNumConstraints() == 0
-    assert ("CustomGBForce" in force_names(built)) == (solvent != "vacuum")
-    assert np.isfinite(energy(built))
-
-
-def test_water_box_is_neutral_periodic_and_constrained(solvated):
-    system = solvated.system
-    nonbonded = next(f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
-    charge = sum(
-        nonbonded.getParticleParameters(i)[0]._value for i in range(system.getNumParticles())
-    )
-    assert charge == pytest.approx(0.0, abs=1e-6)
-    assert nonbonded.getNonbondedMethod() == openmm.NonbondedForce.PME
-    assert nonbonded.getCutoffDistance()._value == 0.7
-    hydrogens = sum(
-        a.element is app.element.hydrogen and not is_water(a.residue)
-        for a in solvated.topology.atoms()
-    )
-    assert system.getNumConstraints() == hydrogens + 3 * n_waters(solvated.topology)
-
-
-def test_constraints_by_name_constant_or_none(molecule):
-    def count(constraints):
-        built = build_system(molecule.topology, molecule.positions, constraints=constraints)
-        return built.system.getNumConstraints()
-
-    hydrogens = sum(a.element is app.element.hydrogen for a in molecule.topology.atoms())
-    assert count("auto") == count(None) == count("none") == 0
-    assert count("HBonds") == count("hbonds") == count(app.HBonds) == hydrogens
-    assert count("AllBonds") == molecule.topology.getNumBonds()
-    with pytest.raises(ValueError, match="HBonds"):
-        count("bonds")
-
-
-def test_water_box_can_be_flexible(solvated):
-    flexible = build_system(
-        solvated.topology,
-        solvated.positions,
-        solvent="tip3p",
-        constraints=None,
-        rigid_water=False,
-        cutoff=0.7,
-    )
-    assert flexible.system.getNumConstraints() == 0
-
-
-def test_box_full_of_water_gets_no_more(solvated):
-    again = build_system(solvated.topology, solvated.positions, solvent="tip3p", cutoff=0.7)
-    assert again.topology.getNumAtoms() == solvated.topology.getNumAtoms()
-    box = solvated.topology.getPeriodicBoxVectors()
-    assert again.topology.getPeriodicBoxVectors() == box
-    assert np.array_equal(again.positions._value, solvated.positions._value)
-
-
-def test_vacuum_drops_water_and_ions_and_leaves_the_input_alone(solvated, molecule):
-    n_before = solvated.topology.getNumAtoms()
-    dry = build_system(solvated.topology, solvated.positions)
-    assert dry.topology.getNumAtoms() == molecule.topology.getNumAtoms()
-    assert dry.topology.getPeriodicBoxVectors() is None
-    assert f"removed {n_waters(solvated.topology)} HOH" in dry.repairs
-    assert solvated.topology.getNumAtoms() == n_before
-    assert solvated.topology.getPeriodicBoxVectors() is not None
-    assert energy(dry) == pytest.approx(energy(molecule), rel=1e-6)
-
-
-def test_solvation_is_reproducible_and_leaves_random_alone(molecule):
-    random.seed(3)
-    state = random.getstate()
-    boxes = [
-        build_system(
-            molecule.topology, molecule.positions, solvent="tip3p", padding=0.6, cutoff=0.5
-        )
-        for _ in range(2)
-    ]
-    assert random.getstate() == state
-    assert np.array_equal(boxes[0].positions._value, boxes[1].positions._value)
-
-
-@pytest.mark.parametrize(
-    ("file", "water"),
-    [
-        ("amber14-all.xml", "amber14/tip3p.xml"),
-        ("amber14/protein.ff14SB.xml", "amber14/tip3p.xml"),
-        ("amber19-all.xml", "amber19/tip3p.xml"),
-        ("charmm36.xml", "charmm36/water.xml"),
-        ("charmm36_2024.xml", "charmm36_2024/water.xml"),
-        ("amber99sb.xml", "tip3p.xml"),
-    ],
-)
-def test_each_family_has_its_water(file, water):
-    assert preparation._tip3p_file(file) == water
-    app.ForceField(water)
-
-
-def test_own_force_field_file_and_own_water_file(tmp_path):
-    path = tmp_path / "mine.xml"
-    path.write_text('<ForceField><Include file="amber14-all.xml"/></ForceField>')
-    assert energy(peptide("AG", forcefield=str(path))) == energy(peptide("AG"))
-    wet = peptide(
-        "AG", forcefield=[str(path), "amber14/spce.xml"], solvent="tip3p", padding=0.6, cutoff=0.5
-    )
-    assert n_waters(wet.topology) > 0
-    with pytest.raises(ValueError, match=r"mine\.xml"):
-        peptide("AG", forcefield=str(path), solvent="tip3p")
-
-
-def test_bad_choices_are_refused(molecule):
-    def build(**options):
-        return build_system(molecule.topology, molecule.positions, **options)
-
-    with pytest.raises(ValueError, match="vacuum, gbn2, obc2, tip3p"):
-        build(solvent="water")
-    with pytest.raises(ValueError, match=r"nowhere\.xml"):
-        build(forcefield="nowhere.xml")
-    with pytest.raises(ValueError, match="no file"):
-        build(forcefield=[])
-    with pytest.raises(TypeError, match="padding"):
-        build(padding=1 * unit.kelvin)
-    with pytest.raises(ValueError, match="cutoff"):
-        build(cutoff=-1.0)
-    with pytest.raises(ValueError, match="positions"):
-        build_system(molecule.topology, np.zeros((3, 3)))
-
-
-def test_missing_template_names_residue_and_remedy(molecule):
-    modeller = app.Modeller(molecule.topology, molecule.positions)
-    modeller.delete([a for a in molecule.topology.atoms() if a.element is app.element.hydrogen])
-    with pytest.raises(ValueError, match=r"chain A, ALA 1.*prepare_file"):
-        build_system(modeller.topology, modeller.positions)
-    cluster = lennard_jones_cluster(3)
-    with pytest.raises(ValueError, match="only water and ions"):
-        build_system(cluster.topology, cluster.positions)
-
-
-# ---------------------------------------------------------------- files
 
 
 @pytest.mark.parametrize(
@@ -383,67 +190,6 @@ def test_missing_file_and_missing_protein(tmp_path, solvated):
         app.PDBFile.writeFile(modeller.topology, modeller.positions, file)
     with pytest.raises(ValueError, match="no protein"):
         prepare_file(path)
-
-
-# ---------------------------------------------------------------- restraints
-
-
-def test_restraint_energy_is_half_k_d_squared(molecule):
-    built = build_system(molecule.topology, molecule.positions)
-    force = restrain_heavy_atoms(built.system, built.topology, built.positions, 500.0)
-    force.setForceGroup(5)
-    heavy = [a for a in built.topology.atoms() if a.element is not app.element.hydrogen]
-    assert force.getNumParticles() == len(heavy)
-    context = built.simulation("Reference").context
-    state = context.getState(energy=True, forces=True, groups={5})
-    assert state.getPotentialEnergy()._value == 0.0
-    assert np.isfinite(state.getForces(asNumpy=True)._value).all()
-
-    shift = np.array([0.1, -0.2, 0.2])
-    context.setPositions(built.positions._value + shift)
-    moved = context.getState(energy=True, groups={5}).getPotentialEnergy()._value
-    assert moved == pytest.approx(0.5 * 500.0 * 0.09 * len(heavy))
-    context.setParameter("restraint_k", 100.0)
-    softer = context.getState(energy=True, groups={5}).getPotentialEnergy()._value
-    assert softer == pytest.approx(moved / 5)
-
-
-def test_restraint_default_is_ten_kilocalories_per_square_angstrom(molecule):
-    built = build_system(molecule.topology, molecule.positions)
-    force = restrain_heavy_atoms(built.system, built.topology, built.positions)
-    assert force.getGlobalParameterDefaultValue(0) == pytest.approx(4184.0)
-
-
-def test_restraint_in_a_box_holds_to_the_nearest_image_and_spares_water(molecule, solvated):
-    system = openmm.XmlSerializer.clone(solvated.system)
-    force = restrain_heavy_atoms(system, solvated.topology, solvated.positions)
-    force.setForceGroup(5)
-    heavy = [a for a in molecule.topology.atoms() if a.element is not app.element.hydrogen]
-    assert force.getNumParticles() == len(heavy)
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-    )
-    box = np.diag(solvated.topology.getPeriodicBoxVectors()._value)
-    context.setPositions(solvated.positions._value + box)
-    state = context.getState(energy=True, forces=True, groups={5})
-    assert state.getPotentialEnergy()._value == pytest.approx(0.0, abs=1e-6)
-    assert np.isfinite(state.getForces(asNumpy=True)._value).all()
-
-
-def test_bad_restraints_are_refused(molecule):
-    built = build_system(molecule.topology, molecule.positions)
-    with pytest.raises(TypeError, match="force_constant"):
-        restrain_heavy_atoms(built.system, built.topology, built.positions, 1 * unit.kelvin)
-    with pytest.raises(ValueError, match="negative"):
-        restrain_heavy_atoms(built.system, built.topology, built.positions, -1.0)
-    with pytest.raises(ValueError, match="particles"):
-        restrain_heavy_atoms(openmm.System(), built.topology, built.positions)
-    argon = lennard_jones_cluster(3)
-    with pytest.raises(ValueError, match="no heavy atom"):
-        restrain_heavy_atoms(argon.system, argon.topology, argon.positions)
-
-
-# ---------------------------------------------------------------- downloads
 
 
 def test_fetch_refuses_what_is_no_code():

@@ -15,8 +15,9 @@ from openmm import app
 from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import substitutions
 
-from ..preparation import fetch_pdb, is_ion, is_water, read_structure
+from ..preparation import fetch_pdb, read_structure
 from ..structure import rmsd
+from ..system_builder import is_ion, is_water
 from ..testsystems import SEQUENCES, peptide
 from ..units import positions_in_nanometers
 from .minimize import write_outputs

@@ -7,7 +7,8 @@ from typing import Any
 
 from openmm import unit
 
-from ..preparation import prepare_file, restrain_heavy_atoms
+from ..preparation import prepare_file
+from ..restraints import restrain_heavy_atoms
 from .run import Run, describe, minimize_molecule, write_json, write_plot, write_structure
 from .settings import Console, Outputs, RunSettings
 

@@ -11,8 +11,8 @@ import openmm as mm
 
 from ..constraints import constraint_manifold
 from ..minimizer import rms
+from ..molecular_system import MolecularSystem
 from ..potential import Potential
-from ..preparation import MolecularSystem
 from ..result import HISTORY_DTYPE, MinimizationResult
 from .settings import RunSettings, platform_name
 

@@ -15,7 +15,7 @@ from openmm import app
 
 from ..errors import ConvergenceWarning
 from ..minimize import minimize_reparam
-from ..preparation import MolecularSystem
+from ..molecular_system import MolecularSystem
 from ..result import MinimizationResult
 from ..version import __version__
 from .peer import PEER, PeerResult, comparison, run_peer
