@@ -17,16 +17,14 @@ from scipy.sparse.linalg import LinearOperator, lobpcg, splu
 
 from .bonded import coupling_pattern
 from .contacts import near_pairs
-from .hessian import BondedHessian, dense_hessian, hessian_vector_product
+from .hessian import BondedHessian, dense_hessian
 from .potential import Potential
-from .whitening import Whitening
 
 __all__ = [
     "SlowModes",
     "backbone",
     "hessian_modes",
     "laplacian",
-    "minimum_modes",
     "molecular_backbone",
     "molecular_slow_modes",
     "perturbed_configurations",
@@ -381,84 +379,6 @@ def hessian_modes(
     """
     modes = slow_modes(hessian, min(count + rigid, hessian.shape[0]), dense_limit=dense_limit)
     return SlowModes(modes.eigenvalues[rigid:], modes.vectors[:, rigid:], modes.next_eigenvalue)
-
-
-def minimum_modes(
-    potential: Potential,
-    positions: np.ndarray,
-    count: int,
-    *,
-    accuracy: float = 1e-4,
-    max_iterations: int = 60,
-    seed: int = 0,
-) -> SlowModes:
-    """Slowest non-rigid modes of the whole potential at a minimum, without ever forming a Hessian.
-
-    LOBPCG on Hessian-vector products (two evaluations on a side Context each), preconditioned by
-    the whitening. Translations are kept out, and rotations too where there is no periodic box.
-
-    Parameters
-    ----------
-    potential : Potential
-    positions : (N, 3) array
-        A minimum, in nm.
-    count : int
-        How many; at most a fifth of the 3N coordinates.
-    accuracy : float
-        Residual norm at which a mode is good, relative to the stiffness of the whitening's shift.
-    max_iterations : int
-    seed : int
-        Of the random start.
-
-    Returns
-    -------
-    SlowModes
-        Eigenvalues in kJ/mol/nm^2, vectors (3N, count).
-
-    References
-    ----------
-    Knyazev, SIAM J. Sci. Comput. 2001, 23, 517.
-    """
-    size = positions.size
-    if not 0 < 5 * (count + 1) < size:
-        raise ValueError(f"{count} modes asked of {size} coordinates; ask for 1 to {size // 5 - 1}")
-    side = potential.side_potential()
-    whitening = Whitening(potential)
-    whitening.update(positions)
-    moves = np.repeat(potential.moves, 3).astype(float)
-
-    def times_hessian(block: np.ndarray) -> np.ndarray:
-        columns = [hessian_vector_product(side, positions, v) for v in np.atleast_2d(block.T)]
-        return np.stack(columns, axis=1)
-
-    def precondition(block: np.ndarray) -> np.ndarray:
-        return np.stack([whitening.solve(v).ravel() for v in np.atleast_2d(block.T)], axis=1)
-
-    start = np.random.default_rng(seed).standard_normal((size, count + 1)) * moves[:, None]
-    start = precondition(start)
-    values, vectors = lobpcg(
-        LinearOperator((size, size), matvec=times_hessian, matmat=times_hessian, dtype=float),
-        start,
-        M=LinearOperator((size, size), matvec=precondition, matmat=precondition, dtype=float),
-        Y=_rigid_motions(potential, positions),
-        largest=False,
-        tol=accuracy * whitening.shift,
-        maxiter=max_iterations,
-    )
-    order = np.argsort(values)
-    return SlowModes(values[order[:count]], vectors[:, order[:count]], float(values[order[-1]]))
-
-
-def _rigid_motions(potential: Potential, positions: np.ndarray) -> np.ndarray | None:
-    """Orthonormal (3N, 3 or 6) translations and rotations; None where fixed atoms hold it."""
-    if not potential.moves[~potential.virtual_sites].all():
-        return None
-    moves = potential.moves[:, None]
-    centred = positions - positions.mean(axis=0)
-    motions = [np.broadcast_to(axis, positions.shape) * moves for axis in np.eye(3)]
-    if not potential.system.usesPeriodicBoundaryConditions():
-        motions += [np.cross(axis, centred) * moves for axis in np.eye(3)]
-    return np.linalg.qr(np.stack([m.ravel() for m in motions], axis=1))[0]
 
 
 def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:

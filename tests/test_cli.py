@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from openmm import app, unit
 
-from openmm_reparam import Potential, dense_hessian
+from openmm_reparam import Potential
 from openmm_reparam.cli import main
 from openmm_reparam.commands import fold, modes
 from openmm_reparam.commands.peer import run_peer
@@ -277,20 +277,6 @@ def test_modes_of_the_backbone_need_no_minimum(run, enkephalin, tmp_path):
     assert "the bonded terms alone" in out
     assert "(kJ/mol/nm^2)^2" in out
     assert mdtraj.load(str(output)).n_frames == 20
-
-
-def test_rigid_motions_are_the_null_space_of_a_minimum(alanines):
-    simulation = alanines.simulation("Reference")
-    simulation.minimizeEnergy(0.01)
-    potential = Potential(simulation.context)
-    positions = potential.positions()
-    hessian = dense_hessian(potential, positions)
-    rigid = modes.rigid_motions(positions)
-    assert rigid.shape == (3 * len(positions), 6)
-    assert np.abs(hessian @ rigid).max() < 1e-4 * np.abs(hessian).max()
-    all_values = np.linalg.eigvalsh(hessian)
-    ours = modes.nonrigid_hessian_modes(potential, positions, 5).eigenvalues
-    np.testing.assert_allclose(ours, np.sort(all_values)[6:11], rtol=1e-2)
 
 
 def test_backbone_modes_are_orthogonal_to_translation(alanines):

@@ -10,10 +10,10 @@ import numpy as np
 from openmm import app, unit
 from tqdm import tqdm
 
-from ..hessian import BondedHessian, dense_hessian
+from ..nonrigid_modes import nonrigid_modes
 from ..potential import Potential
 from ..preparation import prepare_file
-from ..slow_modes import SlowModes, hessian_modes, molecular_slow_modes
+from ..slow_modes import SlowModes, molecular_slow_modes
 from ..structure import residue_label
 from .run import describe, minimize_molecule, write_json
 from .settings import Console, Outputs, RunSettings, platform_name
@@ -24,11 +24,8 @@ __all__ = [
     "backbone_modes",
     "collectivity",
     "modes_of_file",
-    "nonrigid_hessian_modes",
 ]
 
-# Atoms: the dense (3N, 3N) eigenproblem takes minutes and gigabytes above this.
-LARGEST_HESSIAN = 2000
 # Relative to the fastest mode asked for: below this a Laplacian's eigenvalue is zero.
 ZERO = 1e-9
 UNITS = {"hessian": "kJ/mol/nm^2", "backbone": "(kJ/mol/nm^2)^2"}
@@ -176,8 +173,6 @@ def modes_of_file(
         )
     console = Console(outputs.json)
     molecule = prepare_file(file, forcefield=forcefield, solvent=solvent, seed=settings.seed)
-    if kind == "hessian":
-        refuse_large(molecule.topology.getNumAtoms())
     console.say(f"{file}, {', '.join(forcefield)}, {solvent}")
     console.say(f"Repairs: {'; '.join(molecule.repairs) or 'none'}")
     run = minimize_molecule(molecule, settings, console) if minimize else None
@@ -191,7 +186,14 @@ def modes_of_file(
     positions = potential.positions()
     potential.refuse_bad_start(positions)
     if kind == "hessian":
-        modes = nonrigid_hessian_modes(potential, positions, count, source)
+        with tqdm(total=100, desc="Hessian", unit="%", leave=False, disable=None) as bar:
+            modes = nonrigid_modes(
+                potential,
+                positions,
+                count,
+                source=source,
+                progress=lambda share: bar.update(int(100 * share) - bar.n),
+            )
     else:
         modes = backbone_modes(potential, positions, count, source)
     table = ModeTable(kind, modes, molecule.topology)
@@ -236,69 +238,6 @@ def modes_of_file(
         modes={"kind": kind, "source": source, "unit": UNITS[kind], "table": table.rows()},
     )
     return 0 if run is None else run.exit_code
-
-
-def nonrigid_hessian_modes(
-    potential: Potential, positions: np.ndarray, count: int, source: str = "full"
-) -> SlowModes:
-    """Slowest modes of a molecule's Hessian, translations and rotations taken out.
-
-    Parameters
-    ----------
-    potential : Potential
-    positions : (N, 3) array
-        In nm.
-    count : int
-        At most 3N - 6 are returned.
-    source : {"full", "bonded"}
-
-    Returns
-    -------
-    SlowModes
-        Vectors of shape (3N, k), without masses: directions of least stiffness, no vibrations.
-
-    Raises
-    ------
-    ValueError
-        The molecule has too many atoms for a dense eigenproblem.
-    """
-    size = 3 * len(positions)
-    refuse_large(len(positions))
-    if source == "full":
-        with tqdm(total=100, desc="Hessian", unit="%", leave=False, disable=None) as bar:
-            hessian = dense_hessian(
-                potential, positions, progress=lambda share: bar.update(int(100 * share) - bar.n)
-            )
-    else:
-        hessian = BondedHessian(potential).evaluate(positions).toarray()
-    # Away from a minimum rotations are no null vectors: projecting them out and putting them above
-    # everything else removes exactly them, whatever the forces.
-    rigid = rigid_motions(positions, potential.system.usesPeriodicBoundaryConditions())
-    complement = np.eye(size) - rigid @ rigid.T
-    top = np.abs(hessian).sum(axis=1).max()
-    deflated = complement @ hessian @ complement + 2 * top * rigid @ rigid.T
-    return hessian_modes(deflated, min(count, size - rigid.shape[1]), dense_limit=size)
-
-
-def refuse_large(num_atoms: int) -> None:
-    """Raise ValueError where a molecule is too large for a dense Hessian's eigenvectors."""
-    if num_atoms > LARGEST_HESSIAN:
-        raise ValueError(
-            f"{num_atoms} atoms are too many for the eigenvectors of a dense Hessian (at most "
-            f"{LARGEST_HESSIAN}): use --kind backbone --source bonded"
-        )
-
-
-def rigid_motions(positions: np.ndarray, periodic: bool = False) -> np.ndarray:
-    """Orthonormal translations and (without a periodic box) rotations, (3N, 3 to 6)."""
-    motions = [np.broadcast_to(axis, positions.shape) for axis in np.eye(3)]
-    if not periodic:
-        centred = positions - positions.mean(axis=0)
-        motions += [np.cross(axis, centred) for axis in np.eye(3)]
-    basis, sizes, _ = np.linalg.svd(
-        np.array([m.ravel() / np.linalg.norm(m) for m in motions]).T, full_matrices=False
-    )
-    return basis[:, sizes > 1e-6]  # a linear molecule turns about two axes only
 
 
 def backbone_modes(

@@ -1,0 +1,150 @@
+"""Slowest modes of a molecule's 3N x 3N Hessian with translations and rotations taken out."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, lobpcg
+
+from .hessian import BondedHessian, dense_hessian, hessian_vector_product
+from .potential import Potential
+from .slow_modes import DENSE_LIMIT, SlowModes, hessian_modes
+from .whitening import Whitening
+
+__all__ = ["nonrigid_modes", "rigid_motions"]
+
+# LOBPCG stops where residuals are this small relative to the whitening's shift, or after so many
+# iterations.
+ACCURACY, MAX_ITERATIONS = 1e-4, 60
+
+
+def nonrigid_modes(
+    potential: Potential,
+    positions: np.ndarray,
+    count: int,
+    *,
+    source: str = "full",
+    dense_limit: int = DENSE_LIMIT,
+    seed: int = 0,
+    progress=None,
+) -> SlowModes:
+    """Slowest non-rigid modes of the Hessian: directions of least stiffness (without masses).
+
+    Up to ``dense_limit`` coordinates the Hessian is made and diagonalized, so that modes of
+    negative curvature are found too, ordered by magnitude. Above, LOBPCG finds the lowest modes
+    from Hessian-vector products (two evaluations each), preconditioned by the whitening, without
+    ever forming a (3N, 3N) matrix.
+
+    Parameters
+    ----------
+    potential : Potential
+    positions : (N, 3) array
+        In nm; a minimum, unless curvatures elsewhere are what is wanted.
+    count : int
+        At most as many are returned as there are.
+    source : {"full", "bonded"}
+        Hessian of the whole potential, or of the bonded terms alone.
+    dense_limit : int
+    seed : int
+        Of LOBPCG's random start.
+    progress : callable, optional
+        Called with the share done, 0 to 1, while a dense Hessian is made.
+
+    Returns
+    -------
+    SlowModes
+        Eigenvalues in kJ/mol/nm^2, vectors (3N, count).
+
+    References
+    ----------
+    Knyazev, SIAM J. Sci. Comput. 2001, 23, 517 (LOBPCG).
+
+    Examples
+    --------
+    >>> from openmm_reparam import Potential, minimize_reparam
+    >>> from openmm_reparam.testsystems import peptide
+    >>> simulation = peptide("AAA").simulation("Reference")
+    >>> _ = minimize_reparam(simulation, tolerance=0.01, reparametrization="spectral")
+    >>> potential = Potential(simulation.context)
+    >>> modes = nonrigid_modes(potential, potential.positions(), 5)
+    >>> bool((modes.eigenvalues > 1).all())
+    True
+    """
+    if source not in ("full", "bonded"):
+        raise ValueError(f"source is {source!r}; it must be 'full' or 'bonded'")
+    if count < 1:
+        raise ValueError(f"{count} modes asked; ask for 1 or more")
+    rigid = rigid_motions(potential, positions)
+    if positions.size <= dense_limit:
+        if source == "full":
+            hessian = dense_hessian(potential, positions, progress=progress)
+        else:
+            hessian = BondedHessian(potential).evaluate(positions).toarray()
+        # Away from a minimum rotations are no null vectors: projecting them out and putting them
+        # above everything else removes exactly them, whatever the forces.
+        complement = np.eye(positions.size) - rigid @ rigid.T
+        top = np.abs(hessian).sum(axis=1).max()
+        deflated = complement @ hessian @ complement + 2 * top * rigid @ rigid.T
+        count = min(count, positions.size - rigid.shape[1])
+        return hessian_modes(deflated, count, dense_limit=dense_limit)
+    return _lobpcg_modes(potential, positions, count, source, rigid, seed)
+
+
+def _lobpcg_modes(potential, positions, count, source, rigid, seed) -> SlowModes:
+    size = positions.size
+    whitening = Whitening(potential)
+    whitening.update(positions)
+    if source == "full":
+        side = potential.side_potential()
+
+        def times_hessian(block: np.ndarray) -> np.ndarray:
+            products = [hessian_vector_product(side, positions, v) for v in np.atleast_2d(block.T)]
+            return np.stack(products, axis=1)
+    else:
+        bonded = BondedHessian(potential).evaluate(positions)
+
+        def times_hessian(block: np.ndarray) -> np.ndarray:
+            return bonded @ block
+
+    def precondition(block: np.ndarray) -> np.ndarray:
+        return np.stack([whitening.solve(v).ravel() for v in np.atleast_2d(block.T)], axis=1)
+
+    moving = np.repeat(potential.moves, 3)[:, None]
+    start = np.random.default_rng(seed).standard_normal((size, count + 1)) * moving
+    values, vectors = lobpcg(
+        LinearOperator((size, size), matvec=times_hessian, matmat=times_hessian, dtype=float),
+        precondition(start),
+        M=LinearOperator((size, size), matvec=precondition, matmat=precondition, dtype=float),
+        Y=rigid if rigid.size else None,
+        largest=False,
+        tol=ACCURACY * whitening.shift,
+        maxiter=MAX_ITERATIONS,
+    )
+    order = np.argsort(values)
+    return SlowModes(values[order[:count]], vectors[:, order[:count]], float(values[order[-1]]))
+
+
+def rigid_motions(potential: Potential, positions: np.ndarray) -> np.ndarray:
+    """Orthonormal motions that leave a molecule's shape alone.
+
+    Parameters
+    ----------
+    potential : Potential
+    positions : (N, 3) array
+        In nm.
+
+    Returns
+    -------
+    (3N, k) array
+        Three translations and, without a periodic box, the rotations (two of a linear molecule);
+        none where massless atoms hold the molecule.
+    """
+    if not potential.moves[~potential.virtual_sites].all():
+        return np.empty((positions.size, 0))
+    moving = potential.moves[:, None]
+    motions = [np.broadcast_to(axis, positions.shape) * moving for axis in np.eye(3)]
+    if not potential.system.usesPeriodicBoundaryConditions():
+        centred = positions - positions[potential.moves].mean(axis=0)
+        motions += [np.cross(axis, centred) * moving for axis in np.eye(3)]
+    columns = [m.ravel() / max(np.linalg.norm(m), 1e-12) for m in motions]
+    basis, sizes, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
+    return basis[:, sizes > 1e-6]
