@@ -102,14 +102,14 @@ def descend_latents(
     parameters = [p for p in module.parameters() if p.requires_grad]
     fixed = None if moves.all() else ~moves
 
-    def energy_and_gradient() -> Point:
+    def energy_and_gradient(known: Point | None = None) -> Point:
         with torch.enable_grad():
             positions = module()
         configuration = positions.detach().double().cpu().numpy()
         if fixed is not None:
             configuration = np.array(configuration)
             configuration[fixed] = start.positions[fixed]
-        point = evaluate(configuration)
+        point = known or evaluate(configuration)
         downhill = torch.from_numpy(-point.forces).to(positions)
         gradients = torch.autograd.grad(positions, parameters, downhill, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -117,9 +117,9 @@ def descend_latents(
         return point
 
     if settings.optimizer == "adam":
-        points = _adam(module, parameters, energy_and_gradient, settings)
+        points = _adam(module, parameters, energy_and_gradient, start, settings)
     else:
-        points = _latent_lbfgs(parameters, energy_and_gradient, start)
+        points = _latent_lbfgs(parameters, energy_and_gradient)
     best, since = start.energy, 0
     for _ in range(settings.iterations):
         point = next(points)
@@ -136,13 +136,15 @@ def descend_latents(
     raise StageEnd(f"{settings.iterations} iterations done")
 
 
-def _adam(module, parameters, energy_and_gradient, settings: LatentSettings) -> Iterator[Point]:
+def _adam(
+    module, parameters, energy_and_gradient, start: Point, settings: LatentSettings
+) -> Iterator[Point]:
     rate = settings.learning_rate or getattr(module, "learning_rate", 0.01)
     optimizer = torch.optim.Adam(parameters, lr=rate, fused=_fusable(parameters))
     schedule = _schedule(optimizer, settings)
     damping, failures = 1.0, 0
     good = _copies(parameters)
-    energy_and_gradient()
+    energy_and_gradient(start)
     while True:
         torch.nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
         for group in optimizer.param_groups:
@@ -174,13 +176,13 @@ def _schedule(optimizer, settings: LatentSettings):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, shapes[settings.schedule])
 
 
-def _latent_lbfgs(parameters, energy_and_gradient, start: Point) -> Iterator[Point]:
+def _latent_lbfgs(parameters, energy_and_gradient) -> Iterator[Point]:
     """L-BFGS on all parameters as one column of numbers, without step limit in nm."""
 
     def flat() -> np.ndarray:
         return torch.cat([p.detach().reshape(-1) for p in parameters]).double().numpy()[:, None]
 
-    configurations: dict[int, Point] = {}
+    last: list[Point] = []
 
     def evaluate(column: np.ndarray) -> Point:
         values = torch.from_numpy(column[:, 0])
@@ -189,16 +191,14 @@ def _latent_lbfgs(parameters, energy_and_gradient, start: Point) -> Iterator[Poi
                 parameters, values.split([p.numel() for p in parameters]), strict=True
             ):
                 p.copy_(part.view_as(p))
-        point = energy_and_gradient()
+        last[:] = [energy_and_gradient()]
         gradient = torch.cat([p.grad.reshape(-1) for p in parameters]).double().numpy()
-        latent = Point(np.array(column), point.energy, -gradient[:, None])
-        configurations.clear()
-        configurations[id(latent)] = point
-        return latent
+        return Point(column, last[0].energy, -gradient[:, None])
 
     try:
-        for latent in lbfgs(evaluate, evaluate(flat()), max_step=1.0):
-            yield configurations[id(latent)]
+        # The step that lbfgs accepts is always the one evaluated last.
+        for _ in lbfgs(evaluate, evaluate(flat()), max_step=1.0):
+            yield last[0]
     except LineSearchError as error:
         raise StageEnd(str(error)) from None
 

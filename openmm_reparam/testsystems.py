@@ -24,6 +24,7 @@ from .units import in_unit
 
 __all__ = [
     "LJ_GLOBAL_MINIMA",
+    "REFUSED_CODES",
     "SEQUENCES",
     "ReducedSystem",
     "coil",
@@ -46,7 +47,7 @@ SEQUENCES: dict[str, str] = {
 #: Energies of the global minima of Lennard-Jones clusters in units of epsilon, by number of atoms.
 LJ_GLOBAL_MINIMA: dict[int, float] = {13: -44.326801, 19: -72.659782, 26: -108.315616}
 
-_REFUSED = {
+REFUSED_CODES = {
     "2MGO": "2MGO closes a ring through a disulfide bond, which a chain grown residue by residue "
     "does not: prepare its PDB entry with openmm_reparam.preparation.prepare_file"
 }
@@ -401,8 +402,8 @@ def _letters(sequence: str) -> tuple[str, str]:
     if not isinstance(sequence, str):
         raise TypeError(f'sequence is {sequence!r}: pass a string such as "YGGFM" or "2JOF"')
     code = sequence.upper()
-    if code in _REFUSED:
-        raise NotImplementedError(_REFUSED[code])
+    if code in REFUSED_CODES:
+        raise NotImplementedError(REFUSED_CODES[code])
     if code in SEQUENCES:
         return code, SEQUENCES[code]
     if len(code) == 4 and code[0].isdigit():

@@ -229,6 +229,12 @@ def test_sequences_of_files_are_those_of_their_codes(pdb_folder, code):
     assert from_file.sequence == fold.resolve_target(code).sequence
 
 
+def test_fold_refuses_a_cyclic_chain_in_words(run):
+    code, _, err = run("fold", "2MGO")
+    assert code == 2
+    assert "disulfide" in err
+
+
 def test_fold_refuses_a_file_of_two_chains(run, tmp_path, alanines):
     modeller = app.Modeller(alanines.topology, alanines.positions)
     modeller.add(alanines.topology, alanines.positions + np.full(3, 2.0) * unit.nanometer)

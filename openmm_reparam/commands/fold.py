@@ -18,7 +18,7 @@ from pdbfixer.pdbfixer import substitutions
 from ..preparation import fetch_pdb, read_structure
 from ..structure import rmsd
 from ..system_builder import is_ion, is_water
-from ..testsystems import SEQUENCES, peptide
+from ..testsystems import REFUSED_CODES, SEQUENCES, peptide
 from ..units import positions_in_nanometers
 from .minimize import write_outputs
 from .run import Run, describe, minimize_molecule, write_json
@@ -163,6 +163,8 @@ def resolve_target(target: str) -> Target:
     code = target.upper()
     if code in SEQUENCES:
         return Target(code, SEQUENCES[code], code)
+    if code in REFUSED_CODES:
+        raise NotImplementedError(REFUSED_CODES[code])
     if CODE.fullmatch(target):
         return Target(code, chain_sequence(fetch_pdb(code, PATIENCE), code), code)
     return Target("sequence", target)
