@@ -36,10 +36,14 @@ class Outcome:
     converged: bool
     bonded_evaluations: int = 0
     stereo_changes: list[str] = field(default_factory=list)
+    # Rows of (force evaluations, seconds, energy) on the way; left out of JSON tables.
+    trace: list = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict:
         """Return plain values for JSON."""
-        return asdict(self)
+        plain = asdict(self)
+        del plain["trace"]
+        return plain
 
 
 def judged(method: str, molecule: MolecularSystem, positions, tolerance, platform, **counted):
@@ -76,11 +80,20 @@ def local_energy_minimizer(molecule, tolerance, platform, seed):
         count[0] += 1
         return 0.0, nothing
 
+    class Trace(mm.MinimizationReporter):
+        def report(self, iteration, x, gradient, arguments):
+            elapsed = time.perf_counter() - began
+            trace.append((count[0], elapsed, arguments["system energy"]))
+            return False
+
     system.addForce(mm.PythonForce(counting, {}))
     counted = MolecularSystem(molecule.name, molecule.topology, system, molecule.positions)
-    twin = counted.simulation(platform)
-    twin.minimizeEnergy(tolerance=tolerance)
-    return judged(
+    twin, trace = counted.simulation(platform), []
+    began = time.perf_counter()
+    twin.minimizeEnergy(tolerance=tolerance, reporter=Trace())
+    # The counting run is slower: its clock is scaled to the other's.
+    pace = seconds / (time.perf_counter() - began)
+    outcome = judged(
         "LocalEnergyMinimizer",
         molecule,
         positions,
@@ -89,6 +102,8 @@ def local_energy_minimizer(molecule, tolerance, platform, seed):
         force_evaluations=count[0],
         seconds=seconds,
     )
+    outcome.trace = [(evaluations, pace * at, energy) for evaluations, at, energy in trace]
+    return outcome
 
 
 class _Reached(Exception):  # noqa: N818
@@ -100,12 +115,13 @@ def scipy_lbfgs(molecule, tolerance, platform, seed):
     simulation = molecule.simulation(platform)
     potential = Potential(simulation.context)
     moving = int(potential.moves.sum())
-    last = {}
+    last, trace = {}, []
 
     def energy_and_gradient(x):
         positions = x.reshape(-1, 3)
         energy, forces = potential.evaluate(positions)
         last["positions"] = np.array(positions)
+        trace.append((potential.counter.total, time.perf_counter() - began, energy))
         if rms(forces, moving) <= tolerance or potential.counter.total >= MAX_EVALUATIONS:
             raise _Reached
         return energy, -forces.ravel()
@@ -118,7 +134,7 @@ def scipy_lbfgs(molecule, tolerance, platform, seed):
         scipy_minimize(
             energy_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=options
         )
-    return judged(
+    outcome = judged(
         "scipy L-BFGS-B",
         molecule,
         last["positions"],
@@ -127,6 +143,8 @@ def scipy_lbfgs(molecule, tolerance, platform, seed):
         force_evaluations=potential.counter.total,
         seconds=time.perf_counter() - began,
     )
+    outcome.trace = trace
+    return outcome
 
 
 def reparam(method: str, **settings) -> Callable:
@@ -145,7 +163,7 @@ def reparam(method: str, **settings) -> Callable:
                 **settings,
             )
         positions = Potential(simulation.context).positions()
-        return judged(
+        outcome = judged(
             method,
             molecule,
             positions,
@@ -155,6 +173,9 @@ def reparam(method: str, **settings) -> Callable:
             bonded_evaluations=result.evaluations["bonded"],
             seconds=result.seconds,
         )
+        rows = result.history[["force_evaluations", "seconds", "energy"]]
+        outcome.trace = [tuple(row) for row in rows.tolist()]
+        return outcome
 
     return run
 

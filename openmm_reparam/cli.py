@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,13 @@ class Solvent(str, Enum):
     gbn2 = "gbn2"
     obc2 = "obc2"
     tip3p = "tip3p"
+
+
+class Restrained(str, Enum):
+    """Atoms held by restraints."""
+
+    none = "none"
+    heavy = "heavy"
 
 
 class Conformation(str, Enum):
@@ -146,13 +154,21 @@ def options(
 
 @app.command()
 def minimize(
-    file: Structure,
-    output: Output = None,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|FOLDER", help="A .pdb or .cif file, or a folder of them."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE|FOLDER", help="Write the structure, or a folder's."
+        ),
+    ] = None,
     solvent: SolventName = Solvent.vacuum,
     forcefield: ForceField = list(AMBER14),  # noqa: B006 - Typer copies it
     restrain: Annotated[
-        bool, typer.Option("--restrain", help="Hold heavy atoms by harmonic restraints.")
-    ] = False,
+        Restrained, typer.Option(help="Hold these atoms by harmonic restraints.")
+    ] = Restrained.none,
     restraint: Annotated[
         float, typer.Option(min=0, help="Their force constant, in kcal/mol/A^2.")
     ] = 10.0,
@@ -176,15 +192,29 @@ def minimize(
     compare: Compare = False,
     plot: Plot = None,
     json: Json = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes for a folder; half of the cores if unset.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Summary of a folder: FOLDER/summary.csv.")
+    ] = None,
 ) -> int:
-    """Repair a structure with PDBFixer, minimize it, report.
+    """Repair a structure with PDBFixer, minimize it, report its violations before and after.
 
-    Missing atoms and hydrogens are added, heterogens removed; what was done is printed.
+    Missing atoms and hydrogens are added, heterogens removed; what was done is printed. Of a
+    folder every structure file is done, in parallel; a file that fails is reported.
     """
+    from .commands.batch import minimize_folder
     from .commands.minimize import minimize_file
     from .commands.settings import Outputs
 
-    return minimize_file(
+    if file.is_dir():
+        command = partial(minimize_folder, workers=workers, summary=csv)
+    elif workers is not None or csv is not None:
+        raise ValueError(f"--workers and --csv are for a folder of files, and {file} is none")
+    else:
+        command = minimize_file
+    return command(
         file,
         _settings(
             tolerance,
@@ -199,7 +229,7 @@ def minimize(
         Outputs(output, plot, json),
         forcefield=forcefield,
         solvent=solvent.value,
-        restraint=restraint if restrain else None,
+        restraint=restraint if restrain is Restrained.heavy else None,
         ph=ph,
         keep_water=keep_water,
         keep_heterogens=keep_heterogens,

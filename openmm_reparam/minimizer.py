@@ -20,7 +20,7 @@ from .errors import (
     UnsupportedSystemError,
 )
 from .latent_stage import LatentSettings, StageEnd, descend_latents, torch_threads_for
-from .optimizers.lbfgs import LineSearchError, Point, lbfgs
+from .optimizers.lbfgs import LineSearchError, Point, dot, lbfgs
 from .potential import Potential
 from .progress import Progress
 from .reparametrizations import Start, build
@@ -39,7 +39,7 @@ STALL = 200
 
 def rms(forces: np.ndarray, count: int) -> float:
     r"""RMS force in OpenMM's convention: sqrt(sum \\|F\\|^2 / count), (N, 3) in kJ/mol/nm."""
-    return float(np.sqrt(np.vdot(forces, forces) / count))
+    return float(np.sqrt(dot(forces, forces) / count))
 
 
 class ReparamMinimizer:

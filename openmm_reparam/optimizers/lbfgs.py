@@ -99,16 +99,16 @@ def lbfgs(
         direction = -_inverse_hessian_times(-point.forces, pairs, metric)
         if project is not None:
             direction = project(point.positions, direction)
-        slope = -float(np.vdot(point.forces, direction))
+        slope = -dot(point.forces, direction)
         if not slope < 0 or failures >= 2:
             # Not a descent direction (indefinite pairs, stale metric), or a failed restart:
             # the plain gradient always is one.
             pairs.clear()
             direction = np.array(point.forces)
-            slope = -float(np.vdot(point.forces, direction))
+            slope = -dot(point.forces, direction)
             if slope == 0:
                 raise LineSearchError("the forces are exactly zero")
-        longest = float(np.sqrt((direction**2).sum(axis=1).max()))
+        longest = float(np.sqrt(np.einsum("ij,ij->i", direction, direction).max()))
         first = min(1.0, max_step / longest)
         if metric is None and not pairs or failures >= 2:
             first = min(first, 1e-3 / longest)
@@ -132,14 +132,19 @@ def lbfgs(
         if project is not None:
             step = project(following.positions, step)
             change = project(following.positions, change)
-        curvature = float(np.vdot(step, change))
-        if curvature > 1e-10 * np.linalg.norm(step) * np.linalg.norm(change):
+        curvature = dot(step, change)
+        if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
             pairs.append((step, change, curvature))
         point = following
         accepted += 1
         if metric is not None and accepted % refresh == 0:
             _update(metric, point)
         yield point
+
+
+def dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Inner product of (N, 3) arrays, on one thread: BLAS would wake its own against OpenMM's."""
+    return float(np.einsum("ij,ij->", a, b))
 
 
 def _update(metric: Metric, point: Point) -> None:
@@ -158,15 +163,15 @@ def _inverse_hessian_times(gradient: np.ndarray, pairs: deque, metric: Metric | 
     vector = np.array(gradient)
     weights = []
     for step, change, curvature in reversed(pairs):
-        weight = np.vdot(step, vector) / curvature
+        weight = dot(step, vector) / curvature
         vector -= weight * change
         weights.append(weight)
     vector = _solve(metric, vector)
     if pairs:
         _, change, curvature = pairs[-1]
-        vector *= curvature / np.vdot(change, _solve(metric, change))
+        vector *= curvature / dot(change, _solve(metric, change))
     for (step, change, curvature), weight in zip(pairs, reversed(weights), strict=True):
-        vector += (weight - np.vdot(change, vector) / curvature) * step
+        vector += (weight - dot(change, vector) / curvature) * step
     return vector
 
 
@@ -185,7 +190,7 @@ def _line_search(
         if rise <= ARMIJO * length * slope:
             return trial
         # Near the minimum the fall drowns in rounding; the slope there is still exact enough.
-        slope_there = -float(np.vdot(trial.forces, direction))
+        slope_there = -dot(trial.forces, direction)
         if rise <= noise and slope_there <= (2 * ARMIJO - 1) * slope:
             return trial
         # The minimum of the parabola through both energies and the slope, kept in bounds.
