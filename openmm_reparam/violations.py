@@ -269,9 +269,9 @@ def _clashes(atoms, names, x, box, bonded) -> tuple[tuple[str, ...], tuple[str, 
     i, j, allowed, apart = i[free], j[free], allowed[free], apart[free]
     lines: tuple[list[str], list[str]] = [], []
     for k in np.argsort(apart - allowed, kind="stable"):
-        with_hydrogen = is_hydrogen[i[k]] or is_hydrogen[j[k]]
+        with_hydrogen = int(is_hydrogen[i[k]] or is_hydrogen[j[k]])
         pair = names.pair(min(i[k], j[k]), max(i[k], j[k]))
-        lines[int(with_hydrogen)].append(f"{pair}: {apart[k]:.3f} nm (allowed from {allowed[k]:.3f})")
+        lines[with_hydrogen].append(f"{pair}: {apart[k]:.3f} nm (allowed from {allowed[k]:.3f})")
     return tuple(lines[0]), tuple(lines[1])
 
 

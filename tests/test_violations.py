@@ -7,6 +7,7 @@ import pytest
 from openmm import app
 
 from openmm_reparam import minimize_reparam
+from openmm_reparam.cli import main
 from openmm_reparam.preparation import prepare_file
 from openmm_reparam.system_builder import build_system
 from openmm_reparam.testsystems import peptide
@@ -182,7 +183,9 @@ def test_cis_peptides_are_told_from_cis_prolines(chain):
 
 def test_chains_are_named_where_there_are_several(chain):
     modeller = app.Modeller(chain.topology, chain.positions)
-    modeller.add(chain.topology, chain.positions + np.array([0.0, 0.0, 0.06]) * chain.positions.unit)
+    modeller.add(
+        chain.topology, chain.positions + np.array([0.0, 0.0, 0.06]) * chain.positions.unit
+    )
     x = np.array(modeller.getPositions()._value)
     size = len(x) // 2
     x[size:] *= [-1.0, 1.0, 1.0]
@@ -198,7 +201,7 @@ def test_clashes_are_found_across_a_periodic_boundary():
         molecule.topology, molecule.positions, solvent="tip3p", padding=0.8, cutoff=0.7
     )
     x = positions_of(boxed)
-    assert find(boxed, x).total == 0
+    assert find(boxed, x).clashes == ()
     edge = boxed.system.getDefaultPeriodicBoxVectors()[0][0]._value
     water = next(r for r in boxed.topology.residues() if r.name == "HOH")
     own = [a.index for a in water.atoms()]
@@ -243,3 +246,23 @@ def test_minimization_takes_clashes_away():
     assert len(before.clashes) > len(after.clashes) == 0
     assert len(before.bonds) > len(after.bonds)
     assert len(before.angles) > len(after.angles)
+
+
+def test_the_command_line_shows_violations_before_and_after(tmp_path, capsys):
+    molecule = peptide("AGPFITC")
+    x = positions_of(molecule)
+    x[index_of(molecule, 4, "CZ")] += [0.0, 0.0, 0.05]
+    source, numbers = tmp_path / "bent.pdb", tmp_path / "numbers.json"
+    with open(source, "w") as file:
+        app.PDBFile.writeFile(molecule.topology, x * molecule.positions.unit, file)
+    assert main(["minimize", str(source), "--restrain", "heavy", "--json", str(numbers)]) == 0
+    out = capsys.readouterr().out
+    document = json.loads(numbers.read_text())
+    before, after = (
+        document["violations"][when]["counts"]["bonds"] for when in ("before", "after")
+    )
+    assert before > 0
+    assert f"  bond outliers             {before:>8}{after:>8}" in out
+    shifts = document["heavy_atom_rmsd_angstrom"]
+    assert 0 < shifts["superposed"] <= shifts["as_it_stands"]
+    assert f"RMSD of {shifts['as_it_stands']:.3f} A" in out
