@@ -42,7 +42,7 @@ def table(outcomes: list[dict], reference: str) -> str:
     of = {m: {o["seed"]: o for o in outcomes if o["method"] == m} for m in methods}
     lines = [
         "| method | energy, kJ/mol | RMS force | force evaluations | fewer by | seconds "
-        "| faster by | converged | stereo changes |",
+        "| faster by | at tolerance | stereo changes |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for method in methods:

@@ -123,8 +123,8 @@ class GCN(torch.nn.Module):
             GraphConvolution(a, b, complement, generator, dtype)
             for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.concatenate = concatenate
-        seen = sum(hidden) if concatenate else hidden[-1]
+        self.concatenate = concatenate and len(hidden) > 1
+        seen = sum(hidden) if self.concatenate else hidden[-1]
         self.output = _random_weight(seen, 3, generator, dtype)
         self.scale = scale
         start = torch.from_numpy(np.array(positions, dtype=np.float64))
