@@ -232,10 +232,10 @@ def main() -> None:
                     plot(
                         f"{case}, tolerance {tolerance:g}", traces, arguments.output.parent / image
                     )
-        write_json(
-            arguments.output,
-            {"platform": arguments.platform, "openmm": mm.version.full_version, "rows": rows},
-        )
+            write_json(
+                arguments.output,
+                {"platform": arguments.platform, "openmm": mm.version.full_version, "rows": rows},
+            )
     print(table(rows))
 
 
