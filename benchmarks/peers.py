@@ -83,7 +83,10 @@ def local_energy_minimizer(molecule, tolerance, platform, seed):
     class Trace(mm.MinimizationReporter):
         def report(self, iteration, x, gradient, arguments):
             elapsed = time.perf_counter() - began
-            trace.append((count[0], elapsed, arguments["system energy"]))
+            # Off the constraints the energy is that of no structure of the System.
+            satisfied = arguments["max constraint error"] <= 1e-4
+            energy = arguments["system energy"] if satisfied else np.inf
+            trace.append((count[0], elapsed, energy))
             return False
 
     system.addForce(mm.PythonForce(counting, {}))
@@ -103,6 +106,7 @@ def local_energy_minimizer(molecule, tolerance, platform, seed):
         seconds=seconds,
     )
     outcome.trace = [(evaluations, pace * at, energy) for evaluations, at, energy in trace]
+    outcome.trace.append((count[0], seconds, outcome.energy))
     return outcome
 
 

@@ -151,6 +151,7 @@ def plot_modes(
 
 def _set_energy_range(axes: Axes, energies: np.ndarray, start: float) -> None:
     """Show the start where it does not dwarf the rest, and cut off the highest energies."""
+    energies = energies[np.isfinite(energies)]
     if not len(energies):
         return
     low, high = energies.min(), np.quantile(energies, 1 - CLIPPED)

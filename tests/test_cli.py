@@ -14,6 +14,7 @@ from openmm_reparam.cli import main
 from openmm_reparam.commands import fold, modes
 from openmm_reparam.commands.peer import run_peer
 from openmm_reparam.commands.settings import RunSettings
+from openmm_reparam.plots import plot_history
 from openmm_reparam.system_builder import build_system
 from openmm_reparam.testsystems import peptide
 
@@ -130,7 +131,8 @@ def test_compare_is_an_independent_run_of_openmm(run, enkephalin, tmp_path):
     ours, peer = document["result"], document["local_energy_minimizer"]
     assert code == 0
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert peer["iterations"] == len(peer["history"]["energy"]) > 10
+    # A row for each iteration, and one for the structure OpenMM returned.
+    assert peer["iterations"] + 1 == len(peer["history"]["energy"]) > 10
     assert peer["history"]["energy"][-1] == pytest.approx(peer["energy"], abs=0.1)
     assert peer["converged"] == (peer["rms_force"] <= 10)
     assert peer["energy"] < ours["initial_energy"]
@@ -228,6 +230,20 @@ def test_codes_and_sequences_are_told_apart(target, sequence):
 def test_sequences_of_files_are_those_of_their_codes(pdb_folder, code):
     from_file = fold.resolve_target(str(pdb_folder / f"{code}.pdb"))
     assert from_file.sequence == fold.resolve_target(code).sequence
+
+
+def test_the_peer_is_not_credited_with_energies_off_its_constraints(run, tmp_path):
+    molecule = peptide("GG")
+    settings = RunSettings(tolerance=1.0, platform="CPU")
+    constrained = build_system(molecule.topology, molecule.positions, constraints="HBonds")
+    peer = run_peer(constrained, settings)
+    known = peer.history["energy"][np.isfinite(peer.history["energy"])]
+    assert len(known) < len(peer.history)
+    assert peer.history["energy"][-1] == peer.energy
+    assert peer.iterations == len(peer.history) - 1
+    plot_history({"peer": peer}, tmp_path / "peer.png")
+    assert (tmp_path / "peer.png").stat().st_size > 1000
+    json.loads(json.dumps(peer.to_dict(), allow_nan=False))
 
 
 def test_fold_refuses_a_cyclic_chain_in_words(run):

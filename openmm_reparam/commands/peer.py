@@ -22,6 +22,8 @@ PEER = "LocalEnergyMinimizer"
 OURS = "openmm-reparam"
 # kJ/mol: energies nearer than this are called equal, as the tolerance leaves them that uncertain.
 SAME_ENERGY = 0.1
+# Relative error of constraints up to which OpenMM's iterates count as structures.
+CONSTRAINTS_HOLD = 1e-4
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class PeerResult:
     seconds : float
         Without those spent in the reporter that counts.
     history : structured array
-        As of `MinimizationResult`; ``force_evaluations`` are iterations.
+        As of `MinimizationResult`; ``force_evaluations`` are iterations. The energy is NaN while
+        OpenMM's penalty leaves constraints violated; the last row is the structure it returned.
     """
 
     converged: bool
@@ -53,6 +56,9 @@ class PeerResult:
         """Return everything as plain Python values, ready for JSON."""
         plain = asdict(self)
         plain["history"] = {name: self.history[name].tolist() for name in HISTORY_DTYPE.names}
+        # JSON knows no NaN.
+        energies = plain["history"]["energy"]
+        plain["history"]["energy"] = [None if np.isnan(e) else e for e in energies]
         return plain
 
 
@@ -77,7 +83,10 @@ class _Counter(mm.MinimizationReporter):
         count = len(self.rows) + 1
         force = rms(forces, int(self.potential.moves.sum()))
         elapsed = began - self.began - self.seconds
-        self.rows.append((0, count, count, args["system energy"], force, elapsed))
+        # Off the constraints the energy is that of no structure of this System, and often lower.
+        satisfied = args["max constraint error"] <= CONSTRAINTS_HOLD
+        energy = args["system energy"] if satisfied else np.nan
+        self.rows.append((0, count, count, energy, force, elapsed))
         self.seconds += time.perf_counter() - began
         return False
 
@@ -109,11 +118,13 @@ def run_peer(molecule: MolecularSystem, settings: RunSettings) -> PeerResult:
     if counter.manifold is not None:
         forces = counter.manifold.project(positions, forces)
     force = rms(forces, int(potential.moves.sum()))
+    count = len(counter.rows)
+    counter.rows.append((0, count, count, energy, force, seconds))
     return PeerResult(
         converged=force <= settings.tolerance,
         energy=energy,
         rms_force=force,
-        iterations=len(counter.rows),
+        iterations=count,
         seconds=seconds,
         history=np.array(counter.rows, dtype=HISTORY_DTYPE),
     )
