@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import openmm as mm
 import scipy.sparse as sp
@@ -10,7 +12,7 @@ from scipy.spatial import cKDTree
 from .internal_coordinates import nearest_image
 from .potential import Potential
 
-__all__ = ["Contacts", "near_pairs"]
+__all__ = ["ContactStiffness", "Contacts", "NoContacts", "near_pairs"]
 
 COULOMB = 138.93545764438198  # kJ/mol nm / e^2, as in OpenMM
 CUTOFF = 0.35  # nm: hydrogen bonds and everything that clashes
@@ -21,14 +23,53 @@ LARGEST_COUPLED_MOLECULE = 3000
 LARGEST_CURVATURE = 1e8
 
 
-class Contacts:
-    """Positive curvature of Lennard-Jones and Coulomb pairs that stand close."""
+class ContactStiffness(NamedTuple):
+    """What contacts add to P: R^T R of a row for each pair, and a block for each atom.
 
-    def __init__(self, potential: Potential, molecules: np.ndarray) -> None:
+    Attributes
+    ----------
+    blocks : (N, 3, 3) array
+        Stiffness of each atom against surroundings that are held still, kJ/mol/nm^2.
+    pairs : (C, 2) int array
+    rows : (C, 2, 3) array
+        sqrt(k) times the gradient of the pair's distance.
+    """
+
+    blocks: np.ndarray
+    pairs: np.ndarray
+    rows: np.ndarray
+
+
+class NoContacts:
+    """Where contacts are not asked for."""
+
+    def __init__(self, potential: Potential) -> None:
+        self._size = potential.num_particles
+
+    def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> ContactStiffness:
+        """Nothing."""
+        return _assemble(self._size)
+
+
+class Contacts:
+    """Positive curvature of Lennard-Jones and Coulomb pairs that stand close.
+
+    Parameters
+    ----------
+    potential : Potential
+    molecules : (N,) int array
+        Label of each atom's molecule.
+    couples : (molecules,) bool array
+        Molecules in which the pair's two atoms are coupled by a row (unless they are larger than
+        3000 atoms). Elsewhere each atom of a pair has its own block, as if the other one were held
+        still, so that the factors of P stay sparse.
+    """
+
+    def __init__(self, potential: Potential, molecules: np.ndarray, couples: np.ndarray) -> None:
         self._moves = potential.moves
         self._size = potential.num_particles
         self._molecules = molecules
-        self._full = np.bincount(molecules)[molecules] <= LARGEST_COUPLED_MOLECULE
+        self._couples = (couples & (np.bincount(molecules) <= LARGEST_COUPLED_MOLECULE))[molecules]
         forces = [
             force
             for force in potential.system.getForces()
@@ -51,15 +92,10 @@ class Contacts:
             [[p[2]._value, p[3]._value, p[4]._value] for p in kept]
         ).reshape(-1, 3)
 
-    def stiffness(self, positions: np.ndarray, box: np.ndarray | None) -> sp.csr_array:
-        """Return the sparse (3N, 3N) stiffness at (N, 3) positions in nm, in kJ/mol/nm^2.
-
-        Pairs of different molecules, and of molecules too large, contribute to the diagonal blocks
-        of their atoms alone, so that the factors of P stay sparse.
-        """
-        size = 3 * self._size
+    def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> ContactStiffness:
+        """Return the stiffness of contacts at (N, 3) positions in nm."""
         if self._force is None:
-            return sp.csr_array((size, size))
+            return _assemble(self._size)
         periodic = box is not None and self._force.usesPeriodicBoundaryConditions()
         i, j, vectors = near_pairs(positions, CUTOFF, box if periodic else None)
         keys = np.minimum(i, j) * self._size + np.maximum(i, j)
@@ -74,29 +110,50 @@ class Contacts:
             [vectors, nearest_image(positions[a] - positions[b], box, periodic)]
         )
         i, j = np.concatenate([i, a]), np.concatenate([j, b])
-        blocks = _pair_stiffness(vectors, charges, sigmas, epsilons)
-        # An atom that does not move is a wall to the other one of its pair.
+        units, radial, transverse = _curvatures(vectors, charges, sigmas, epsilons)
         a, b = self._moves[i], self._moves[j]
-        coupled = (self._molecules[i] == self._molecules[j]) & self._full[i] & a & b
-        rows = [i[a], j[b], i[coupled], j[coupled]]
-        columns = [i[a], j[b], j[coupled], i[coupled]]
-        values = [blocks[a], blocks[b], -blocks[coupled], -blocks[coupled]]
-        return _from_blocks(
-            np.concatenate(values), np.concatenate(rows), np.concatenate(columns), size
+        coupled = (self._molecules[i] == self._molecules[j]) & self._couples[i] & a & b
+        # An atom that does not move is a wall to the other one of its pair.
+        alone = ~coupled
+        ends, of = np.concatenate([i[alone & a], j[alone & b]]), np.flatnonzero(alone & a)
+        of = np.concatenate([of, np.flatnonzero(alone & b)])
+        blocks = _blocks(units[of], radial[of], transverse[of])
+        stretched = coupled & (radial > 0)
+        rows = np.sqrt(radial[stretched])[:, None] * units[stretched]
+        return _assemble(
+            self._size,
+            ends,
+            blocks,
+            np.stack([i[stretched], j[stretched]], axis=1),
+            np.stack([rows, -rows], axis=1),
         )
 
 
-def _pair_stiffness(vectors, charges, sigmas, epsilons) -> np.ndarray:
-    """3x3 blocks with the positive radial and transverse curvatures of each pair."""
-    r = np.maximum(np.linalg.norm(vectors, axis=1), 1e-3)
-    unit = vectors / r[:, None]
+def _curvatures(vectors, charges, sigmas, epsilons):
+    """Directions of pairs, and the positive parts of their radial and transverse curvatures."""
+    r = np.maximum(np.sqrt(np.einsum("ti,ti->t", vectors, vectors)), 1e-3)
     sixth = (sigmas / r) ** 6
-    slope = 4 * epsilons * (6 * sixth - 12 * sixth**2) / r - COULOMB * charges / r**2
-    curvature = 4 * epsilons * (156 * sixth**2 - 42 * sixth) / r**2 + 2 * COULOMB * charges / r**3
-    radial = np.clip(curvature, 0.0, LARGEST_CURVATURE)
-    transverse = np.clip(slope / r, 0.0, LARGEST_CURVATURE)
-    outer = unit[:, :, None] * unit[:, None, :]
+    coulomb = COULOMB * charges / r
+    slope = 24 * epsilons * (sixth - 2 * sixth**2) - coulomb
+    curvature = 4 * epsilons * (156 * sixth**2 - 42 * sixth) + 2 * coulomb
+    radial, transverse = np.clip(np.stack([curvature, slope]) / r**2, 0.0, LARGEST_CURVATURE)
+    return vectors / r[:, None], radial, transverse
+
+
+def _blocks(units, radial, transverse) -> np.ndarray:
+    outer = units[:, :, None] * units[:, None, :]
     return (radial - transverse)[:, None, None] * outer + transverse[:, None, None] * np.eye(3)
+
+
+def _assemble(size, ends=(), blocks=(), pairs=(), rows=()) -> ContactStiffness:
+    """Sum the blocks of each atom."""
+    ends = np.asarray(ends, dtype=np.int64)
+    summing = sp.csc_array((np.ones(len(ends)), ends, np.arange(len(ends) + 1)), (size, len(ends)))
+    return ContactStiffness(
+        (summing @ np.reshape(blocks, (-1, 9))).reshape(size, 3, 3),
+        np.reshape(pairs, (-1, 2)).astype(np.int64),
+        np.reshape(rows, (-1, 2, 3)),
+    )
 
 
 def near_pairs(positions: np.ndarray, cutoff: float, box: np.ndarray | None):
@@ -126,12 +183,3 @@ def near_pairs(positions: np.ndarray, cutoff: float, box: np.ndarray | None):
     keep = (i < size) & ((j < size) | (owner[i] < owner[j]))
     i, j = i[keep], j[keep]
     return owner[i], owner[j], points[i] - points[j]
-
-
-def _from_blocks(blocks, rows, columns, size: int) -> sp.csr_array:
-    """Assemble (size, size) from 3x3 blocks at atom indices, duplicates summed."""
-    three = np.arange(3)
-    i = np.broadcast_to((3 * rows[:, None] + three)[:, :, None], blocks.shape)
-    j = np.broadcast_to((3 * columns[:, None] + three)[:, None, :], blocks.shape)
-    entries = (blocks.ravel(), (i.ravel(), j.ravel()))
-    return sp.coo_array(entries, shape=(size, size)).tocsr()

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 import openmm as mm
-import qdldl
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from . import internal_coordinates as ic
-from .bonded import (
-    CONSTRAINT_STIFFNESS,
-    bonded_system,
-    bonded_terms,
-    constraints_of,
-    coupling_pattern,
-)
-from .contacts import Contacts
+from .bonded import bonded_system, bonded_terms, coupling_pattern
+from .contacts import Contacts, NoContacts
 from .errors import NonFiniteError
 from .hessian import ColouredHessian
+from .molecule_factors import LARGEST_SMALL_MOLECULE, LargeMolecules, small_molecules
 from .potential import Potential
+from .stiff_terms import stiff_terms
 
 __all__ = ["Whitening"]
 
@@ -78,168 +72,88 @@ class Whitening:
         if not 0 < self.shift <= MAX_SHIFT:
             raise ValueError(f"shift is {shift!r}; it must be positive, in kJ/mol/nm^2")
         self.updates = 0
-        self._terms, others = _harmonic_terms(potential)
+        self._terms, others = stiff_terms(potential)
         self._others = _coloured_others(potential, others) if others else None
-        self._contacts = Contacts(potential, self._molecules()) if contacts else None
-        self._factors = None
+        members = [term.atoms for term in self._terms]
+        coloured = [bonded_terms(force) for force in others]
+        labels = _molecules(potential.num_particles, members + coloured)
+        small = np.bincount(labels) <= LARGEST_SMALL_MOLECULE
+        for atoms in coloured:
+            small[labels[atoms]] = False
+        self._parts: list = []
+        if not small.all():
+            within = [np.flatnonzero(~small[labels[atoms[:, 0]]]) for atoms in members]
+            chosen = [(w, atoms[w]) for w, atoms in zip(within, members, strict=True)]
+            self._parts.append(LargeMolecules(np.flatnonzero(~small[labels]), len(labels), chosen))
+        self._parts += small_molecules(labels, small, members)
+        self._contacts = Contacts(potential, labels, ~small) if contacts else NoContacts(potential)
+        self._fixed = None if potential.moves.all() else ~potential.moves
+        self._stiffness = None
 
     def update(self, positions: np.ndarray) -> None:
         """Rebuild and factorize P at (N, 3) positions in nm."""
-        stiffness = self.stiffness(positions)
-        identity = sp.eye_array(stiffness.shape[0])
+        self._stiffness = self._evaluate(positions)
         self.shift = self._smallest_shift
-        while True:
-            matrix = sp.csc_matrix(sp.triu(stiffness + self.shift * identity))
-            factors = qdldl.Solver(matrix, upper=True)
-            if factors.factors()[1].min() > 0:
-                break
-            if self.shift > MAX_SHIFT:
-                raise NonFiniteError("the bonded forces have curvatures that are not finite")
-            self.shift *= 3
-        self._factors, self._matrix = factors, matrix
+        self._factorize()
         self.updates += 1
+
+    def stiffen(self) -> None:
+        """Raise the shift tenfold, until the next update: shorter steps along soft directions."""
+        self.shift *= 10
+        self._factorize()
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """Return P^-1 v for an (N, 3) array v; zero on atoms that do not move."""
-        solution = self._factors.solve(np.ascontiguousarray(vectors).reshape(-1)).reshape(-1, 3)
-        solution[~self._potential.moves] = 0.0
+        solution = np.empty_like(vectors)
+        for part in self._parts:
+            solution[part.atoms] = part.solve(vectors)
+        if self._fixed is not None:
+            solution[self._fixed] = 0.0
         return solution
 
     def matrix(self) -> sp.csr_array:
         """P as factorized last: sparse (3N, 3N), kJ/mol/nm^2."""
-        upper = sp.csr_array(self._matrix)
-        return (upper + sp.triu(upper, k=1).T).tocsr()
+        size = 3 * self._potential.num_particles
+        return self._assembled(self._stiffness) + self.shift * sp.eye_array(size, format="csr")
 
     def stiffness(self, positions: np.ndarray) -> sp.csr_array:
         """H at (N, 3) positions in nm: sparse (3N, 3N), kJ/mol/nm^2; fixed atoms have none."""
-        box = self._potential.box()
+        return self._assembled(self._evaluate(positions))
+
+    def _assembled(self, stiffness: list) -> sp.csr_array:
         size = 3 * self._potential.num_particles
-        rows, columns, values, count = [], [], [], 0
-        for term in self._terms:
-            weights, gradients = term.curvature(positions, box)
-            gradients = gradients * np.sqrt(weights)[:, None, None]
-            gradients[~self._potential.moves[term.atoms]] = 0.0
-            number, width = term.atoms.shape
-            rows.append(np.repeat(np.arange(count, count + number), 3 * width))
-            columns.append((3 * term.atoms[:, :, None] + np.arange(3)).ravel())
-            values.append(gradients.ravel())
-            count += number
-        stiffness = sp.csr_array((size, size))
-        if count:
-            entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-            jacobian = sp.csr_array(entries, shape=(count, size))
-            stiffness = (jacobian.T @ jacobian).tocsr()
+        parts = [part.entries(own) for part, own in zip(self._parts, stiffness, strict=True)]
+        i, j = (np.concatenate([part.coords[k] for part in parts]) for k in (0, 1))
+        values = np.concatenate([part.data for part in parts])
+        return sp.coo_array((values, (i, j)), shape=(size, size)).tocsr()
+
+    def _evaluate(self, positions: np.ndarray) -> list:
+        """Return the stiffness of every part."""
+        box = self._potential.box()
+        rows = [term.rows(positions, box) for term in self._terms]
+        others = None
         if self._others is not None:
             self._others.potential.follow(self._potential)
-            stiffness = stiffness + self._others.evaluate(positions)
-        if self._contacts is not None:
-            stiffness = stiffness + self._contacts.stiffness(positions, box)
-        return stiffness
+            others = self._others.evaluate(positions)
+        contacts = self._contacts.evaluate(positions, box)
+        return [part.stiffness(rows, contacts, others) for part in self._parts]
 
-    def _molecules(self) -> np.ndarray:
-        """Label of the bonded component of every particle."""
-        pairs = [np.empty((0, 2), dtype=np.int64)]
-        for term in self._terms:
-            pairs += [term.atoms[:, [0, k]] for k in range(1, term.atoms.shape[1])]
-        i, j = np.concatenate(pairs).T
-        size = self._potential.num_particles
-        graph = sp.coo_array((np.ones(len(i)), (i, j)), shape=(size, size))
-        return connected_components(graph, directed=False)[1]
+    def _factorize(self) -> None:
+        for part, stiffness in zip(self._parts, self._stiffness, strict=True):
+            while not part.factorize(stiffness, self.shift):
+                self.shift *= 3
+                if self.shift > MAX_SHIFT:
+                    raise NonFiniteError("the bonded forces have curvatures that are not finite")
 
 
-class _Bonds:
-    def __init__(self, atoms, constants, periodic=False):
-        self.atoms, self.constants, self.periodic = atoms, constants, periodic
-
-    def curvature(self, positions, box):
-        i, j = self.atoms.T
-        _, gradients = ic.distances(
-            ic.nearest_image(positions[i] - positions[j], box, self.periodic)
-        )
-        return self.constants, gradients
-
-
-class _Angles:
-    def __init__(self, atoms, constants, periodic=False):
-        self.atoms, self.constants, self.periodic = atoms, constants, periodic
-
-    def curvature(self, positions, box):
-        i, j, k = self.atoms.T
-        _, gradients = ic.angles(
-            ic.nearest_image(positions[i] - positions[j], box, self.periodic),
-            ic.nearest_image(positions[k] - positions[j], box, self.periodic),
-        )
-        return self.constants, gradients
-
-
-class _Torsions:
-    """``second_derivative(phi)`` of the energy; negative curvature is left to the shift."""
-
-    def __init__(self, atoms, second_derivative, periodic=False):
-        self.atoms, self.second_derivative, self.periodic = atoms, second_derivative, periodic
-
-    def curvature(self, positions, box):
-        i, j, k, m = self.atoms.T
-        dihedrals, gradients = ic.dihedrals(
-            ic.nearest_image(positions[i] - positions[j], box, self.periodic),
-            ic.nearest_image(positions[k] - positions[j], box, self.periodic),
-            ic.nearest_image(positions[k] - positions[m], box, self.periodic),
-        )
-        return np.maximum(self.second_derivative(dihedrals), 0.0), gradients
-
-
-def _harmonic_terms(potential: Potential):
-    """Return terms known in closed form, and the bonded forces that are not."""
-    terms, others = [], []
-    for force in potential.system.getForces():
-        if not potential.groups >> force.getForceGroup() & 1:
-            continue
-        term = _closed_form(force)
-        if term is not None:
-            terms += [term] if len(term.atoms) else []
-        # CMAP is soft and costs eight-atom differences: the shift stands for it.
-        elif not isinstance(force, mm.CMAPTorsionForce):
-            atoms = bonded_terms(force)
-            others += [force] if atoms is not None and len(atoms) else []
-    pairs, _ = constraints_of(potential.system)
-    if len(pairs):
-        terms.append(_Bonds(pairs, np.full(len(pairs), CONSTRAINT_STIFFNESS)))
-    return terms, others
-
-
-def _closed_form(force: mm.Force):
-    periodic = force.usesPeriodicBoundaryConditions()
-    if isinstance(force, mm.HarmonicBondForce):
-        parameters = [force.getBondParameters(i) for i in range(force.getNumBonds())]
-        constants = np.array([p[3]._value for p in parameters])
-        return _Bonds(bonded_terms(force), constants, periodic)
-    if isinstance(force, mm.HarmonicAngleForce):
-        parameters = [force.getAngleParameters(i) for i in range(force.getNumAngles())]
-        constants = np.array([p[4]._value for p in parameters])
-        return _Angles(bonded_terms(force), constants, periodic)
-    if isinstance(force, mm.PeriodicTorsionForce):
-        parameters = [force.getTorsionParameters(i) for i in range(force.getNumTorsions())]
-        n = np.array([p[4] for p in parameters])
-        phase, k = np.array([(p[5]._value, p[6]._value) for p in parameters]).reshape(-1, 2).T
-        # E = k (1 + cos(n phi - phase))
-        return _Torsions(
-            bonded_terms(force), lambda phi: -k * n**2 * np.cos(n * phi - phase), periodic
-        )
-    if isinstance(force, mm.RBTorsionForce):
-        parameters = [force.getTorsionParameters(i) for i in range(force.getNumTorsions())]
-        c = np.array([[x._value for x in p[4:]] for p in parameters]).reshape(-1, 6)
-        return _Torsions(bonded_terms(force), lambda phi: _ryckaert_bellemans(c, phi), periodic)
-    return None
-
-
-def _ryckaert_bellemans(c: np.ndarray, phi: np.ndarray) -> np.ndarray:
-    """Second derivative of sum_n c_n cos^n(phi - pi)."""
-    x, square = -np.cos(phi), np.sin(phi) ** 2
-    total = np.zeros_like(phi)
-    for n in range(1, 6):
-        curved = n * (n - 1) * x ** max(n - 2, 0) * square
-        total += c[:, n] * (curved - n * x**n)
-    return total
+def _molecules(size: int, terms: list[np.ndarray]) -> np.ndarray:
+    """Label of the bonded component of every particle."""
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for atoms in terms:
+        pairs += [atoms[:, [0, k]] for k in range(1, atoms.shape[1])]
+    i, j = np.concatenate(pairs).T
+    graph = sp.coo_array((np.ones(len(i)), (i, j)), shape=(size, size))
+    return connected_components(graph, directed=False)[1]
 
 
 def _coloured_others(potential: Potential, forces: list[mm.Force]) -> ColouredHessian:
