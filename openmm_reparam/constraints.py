@@ -18,6 +18,8 @@ LARGEST_BLOCK = 24
 # Redundant constraints (a rigid molecule held by more distances than it needs) make J J^T singular:
 # it is factorized with this added, and the solution refined (proximal point iterations).
 REGULARIZATION = 1e-7
+# A block whose inverse has entries beyond this is taken for singular.
+LARGEST_INVERSE = 1e6
 REFINEMENTS = 2
 # Newton's iterations after OpenMM has given up on constraints.
 MAX_NEWTON = 20
@@ -141,12 +143,10 @@ class ConstraintManifold:
             return
         differences = self._differences @ positions
         self._directions = differences / np.linalg.norm(differences, axis=1)[:, None]
-        self._grams, self._inverses = [], []
+        self._inverses = []
         for members, signs in self._blocks:
             unit = self._directions[members]
-            gram = signs * (unit @ unit.transpose(0, 2, 1))
-            self._grams.append(gram)
-            self._inverses.append(np.linalg.inv(gram + REGULARIZATION * np.eye(gram.shape[1])))
+            self._inverses.append(_inverses(signs * (unit @ unit.transpose(0, 2, 1))))
         if len(self._large):
             unit, entries = self._directions[self._large], self._large_signs
             gram = entries.data * np.einsum("ci,ci->c", unit[entries.row], unit[entries.col])
@@ -158,16 +158,36 @@ class ConstraintManifold:
     def _solve(self, right: np.ndarray) -> np.ndarray:
         """Solve (J J^T) lambda = right."""
         solution = np.zeros_like(right)
-        for (members, _), gram, inverse in zip(
-            self._blocks, self._grams, self._inverses, strict=True
-        ):
-            part = np.zeros(members.shape + (1,))
-            for _ in range(1 + REFINEMENTS):
-                part += inverse @ (right[members][:, :, None] - gram @ part)
-            solution[members] = part[:, :, 0]
+        for (members, _), inverses in zip(self._blocks, self._inverses, strict=True):
+            solution[members] = np.einsum("bij,bj->bi", inverses, right[members])
         if len(self._large):
             part = np.zeros(len(self._large))
             for _ in range(1 + REFINEMENTS):
                 part += self._factors.solve(right[self._large] - self._large_gram @ part)
             solution[self._large] = part
         return solution
+
+
+def _inverses(grams: np.ndarray) -> np.ndarray:
+    """Inverses of (B, m, m) blocks of J J^T; pseudo-inverses of those that are singular."""
+    with np.errstate(all="ignore"):
+        try:
+            inverses = _inverse_of_three(grams) if grams.shape[1] == 3 else np.linalg.inv(grams)
+        except np.linalg.LinAlgError:
+            inverses = np.full_like(grams, np.inf)
+    singular = ~(np.abs(inverses).max(axis=(1, 2)) < LARGEST_INVERSE)
+    if singular.any():
+        gram = grams[singular]
+        regular = np.linalg.inv(gram + REGULARIZATION * np.eye(gram.shape[1]))
+        refined = regular
+        for _ in range(REFINEMENTS):
+            refined = refined + regular - regular @ (gram @ refined)
+        inverses[singular] = refined
+    return inverses
+
+
+def _inverse_of_three(matrices: np.ndarray) -> np.ndarray:
+    """Inverses of (B, 3, 3) matrices by cofactors: waters are most of what there is to invert."""
+    a, b, c = matrices.transpose(1, 0, 2)
+    cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=2)
+    return cofactors / np.einsum("bi,bi->b", a, cofactors[:, :, 0])[:, None, None]

@@ -48,7 +48,7 @@ class NoContacts:
 
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> ContactStiffness:
         """Nothing."""
-        return _assemble(self._size)
+        return _nothing(self._size)
 
 
 class Contacts:
@@ -95,11 +95,13 @@ class Contacts:
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> ContactStiffness:
         """Return the stiffness of contacts at (N, 3) positions in nm."""
         if self._force is None:
-            return _assemble(self._size)
+            return _nothing(self._size)
         periodic = box is not None and self._force.usesPeriodicBoundaryConditions()
         i, j, vectors = near_pairs(positions, CUTOFF, box if periodic else None)
-        keys = np.minimum(i, j) * self._size + np.maximum(i, j)
-        free = ~np.isin(keys, self._excepted)
+        within = np.flatnonzero(self._molecules[i] == self._molecules[j])
+        keys = np.minimum(i, j)[within] * self._size + np.maximum(i, j)[within]
+        free = np.ones(len(i), dtype=bool)
+        free[within[np.isin(keys, self._excepted)]] = False
         i, j, vectors = i[free], j[free], vectors[free]
         a, b = self._exception_pairs.T
         charge, sigma, epsilon = self._exception_parameters.T
@@ -114,19 +116,15 @@ class Contacts:
         a, b = self._moves[i], self._moves[j]
         coupled = (self._molecules[i] == self._molecules[j]) & self._couples[i] & a & b
         # An atom that does not move is a wall to the other one of its pair.
-        alone = ~coupled
-        ends, of = np.concatenate([i[alone & a], j[alone & b]]), np.flatnonzero(alone & a)
-        of = np.concatenate([of, np.flatnonzero(alone & b)])
-        blocks = _blocks(units[of], radial[of], transverse[of])
-        stretched = coupled & (radial > 0)
-        rows = np.sqrt(radial[stretched])[:, None] * units[stretched]
-        return _assemble(
-            self._size,
-            ends,
-            blocks,
-            np.stack([i[stretched], j[stretched]], axis=1),
-            np.stack([rows, -rows], axis=1),
+        alone = np.flatnonzero(~coupled & (a | b) & (radial + transverse > 0))
+        ends = np.stack([i[alone], j[alone]], axis=1)
+        blocks = _summed_blocks(
+            self._size, ends, self._moves[ends], units[alone], radial[alone], transverse[alone]
         )
+        stretched = np.flatnonzero(coupled & (radial > 0))
+        rows = np.sqrt(radial[stretched])[:, None] * units[stretched]
+        pairs = np.stack([i[stretched], j[stretched]], axis=1)
+        return ContactStiffness(blocks, pairs, np.stack([rows, -rows], axis=1))
 
 
 def _curvatures(vectors, charges, sigmas, epsilons):
@@ -140,19 +138,19 @@ def _curvatures(vectors, charges, sigmas, epsilons):
     return vectors / r[:, None], radial, transverse
 
 
-def _blocks(units, radial, transverse) -> np.ndarray:
-    outer = units[:, :, None] * units[:, None, :]
-    return (radial - transverse)[:, None, None] * outer + transverse[:, None, None] * np.eye(3)
+def _summed_blocks(size, ends, weights, units, radial, transverse) -> np.ndarray:
+    """Sum radial u u^T + transverse (I - u u^T) over the pairs of every atom: (size, 3, 3)."""
+    x, y, z = units.T
+    tensors = (radial - transverse) * np.stack([x * x, x * y, x * z, y * y, y * z, z * z])
+    tensors[[0, 3, 5]] += transverse
+    starts = np.arange(0, ends.size + 1, 2)
+    summing = sp.csc_array((weights.ravel().astype(float), ends.ravel(), starts), (size, len(ends)))
+    return (summing @ tensors.T)[:, [[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
 
 
-def _assemble(size, ends=(), blocks=(), pairs=(), rows=()) -> ContactStiffness:
-    """Sum the blocks of each atom."""
-    ends = np.asarray(ends, dtype=np.int64)
-    summing = sp.csc_array((np.ones(len(ends)), ends, np.arange(len(ends) + 1)), (size, len(ends)))
+def _nothing(size: int) -> ContactStiffness:
     return ContactStiffness(
-        (summing @ np.reshape(blocks, (-1, 9))).reshape(size, 3, 3),
-        np.reshape(pairs, (-1, 2)).astype(np.int64),
-        np.reshape(rows, (-1, 2, 3)),
+        np.zeros((size, 3, 3)), np.empty((0, 2), dtype=np.int64), np.empty((0, 2, 3))
     )
 
 
