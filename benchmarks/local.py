@@ -5,8 +5,11 @@
 
 Each case is minimized to each tolerance. Two counts are given: the way to the tolerance, and the
 way to LocalEnergyMinimizer's final energy. Where a run meets its tolerance above that energy, the
-table says "not reached". Structures of the Protein Data Bank are read from ../shared/pdb, or from
-the folder named by OPENMM_REPARAM_DATA.
+way there is that of the same minimizer from the same start to the tightest tolerance, marked "*";
+where that does not get there either, the table says "not reached".
+
+Structures of the Protein Data Bank are read from ../shared/pdb, or from the folder named by
+OPENMM_REPARAM_DATA.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy as np
 import openmm as mm
 from matplotlib.figure import Figure
 from openmm import app, unit
-from peers import local_energy_minimizer, reparam, scipy_lbfgs
+from peers import Outcome, local_energy_minimizer, reparam, scipy_lbfgs
 from report import spread, write_json
 
 from openmm_reparam.molecular_system import MolecularSystem
@@ -75,6 +78,18 @@ def four_site(code: str) -> MolecularSystem:
     return MolecularSystem(f"{code} tip4pew", modeller.topology, system, x * unit.nanometer)
 
 
+def membrane(code: str, seed: int) -> MolecularSystem:
+    """Put a peptide into a patch of POPC and water (Modeller.addMembrane)."""
+    dry = entry(code, "vacuum")
+    field = app.ForceField("amber14-all.xml", "amber14/tip3p.xml")
+    modeller = app.Modeller(dry.topology, dry.positions)
+    modeller.addMembrane(field, lipidType="POPC", minimumPadding=0.0 * unit.nanometer)
+    system = field.createSystem(modeller.topology, nonbondedMethod=app.PME, constraints=app.HBonds)
+    x = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    patch = MolecularSystem(f"{code} in POPC", modeller.topology, system, x * unit.nanometer)
+    return nudged(patch, seed, 0.001)
+
+
 def clashed(seed: int) -> MolecularSystem:
     """2JOF with every atom displaced by 0.05 nm: overlaps with forces up to 1e10 kJ/mol/nm."""
     return nudged(entry("2JOF", "vacuum"), seed + 1, 0.05)
@@ -96,13 +111,14 @@ CASES: dict[str, Callable[[int], MolecularSystem]] = {
     "test.pdb": lambda seed: nudged(openmm_test_pdb(), seed),
     "2WXC tip3p 25 000": lambda seed: entry("2WXC", "tip3p", seed=seed, padding=1.6),
     "2WXC tip3p 100 000": lambda seed: entry("2WXC", "tip3p", seed=seed, padding=3.6),
+    "5AWL in POPC": lambda seed: membrane("5AWL", seed),
     "clashed model": clashed,
 }
 
 
 def peers_for(molecule: MolecularSystem, names: list[str]) -> dict[str, Callable]:
     """Return the minimizers that can be run on a System."""
-    found = {PEER: local_energy_minimizer, "ours": reparam("ours", reparametrization="spectral")}
+    found = {PEER: local_energy_minimizer, "ours": reparam("ours")}
     if molecule.system.getNumConstraints() == 0:
         found["scipy L-BFGS-B"] = scipy_lbfgs
         try:
@@ -120,6 +136,17 @@ def way_to(trace, energy: float) -> tuple[int, float] | None:
     return next(((int(n), s) for n, s, e in trace if e <= energy), None)
 
 
+def to_peers_energy(outcome: Outcome, tightest: Outcome, target: float | None) -> dict:
+    """Count the way to the peer's energy, on the run to the tightest tolerance if need be."""
+    ways = [target is not None and way_to(o.trace, target) for o in (outcome, tightest)]
+    way = ways[0] or ways[1] or (None, None)
+    return {
+        "evaluations_to_peer": way[0],
+        "seconds_to_peer": way[1],
+        "to_peer_continued": not ways[0] and bool(ways[1]),
+    }
+
+
 def table(rows: list[dict]) -> str:
     lines = [
         "| case | tolerance | method | energy, kJ/mol | RMS force | force evaluations | fewer by "
@@ -131,6 +158,7 @@ def table(rows: list[dict]) -> str:
         mine = _rows(rows, case, tolerance, method)
         pairs = [(p, r) for r in mine for p in _rows(rows, case, tolerance, PEER, r["seed"])]
         there = [(p, r) for p, r in pairs if r["evaluations_to_peer"] is not None]
+        reached = f"{len(there)}/{len(mine)}{'*' * any(r['to_peer_continued'] for r in mine)}"
         lines.append(
             f"| {case} | {tolerance:g} | {method} | {spread([r['energy'] for r in mine])} "
             f"| {np.median([r['rms_force'] for r in mine]):.2f} "
@@ -138,7 +166,7 @@ def table(rows: list[dict]) -> str:
             f"| {_ratio(pairs, 'force_evaluations', 'force_evaluations')} "
             f"| {spread([r['seconds'] for r in mine])} | {_ratio(pairs, 'seconds', 'seconds')} "
             f"| {_ratio(there, 'force_evaluations', 'evaluations_to_peer')} "
-            f"({len(there)}/{len(mine)}) | {_ratio(there, 'seconds', 'seconds_to_peer')} |"
+            f"({reached}) | {_ratio(there, 'seconds', 'seconds_to_peer')} |"
         )
     return "\n".join(lines)
 
@@ -196,31 +224,18 @@ def main() -> None:
     if arguments.list:
         print("\n".join(CASES))
         return
-    reparam("ours", reparametrization="spectral")(peptide("AA"), 10.0, arguments.platform, 0)
+    reparam("ours")(peptide("AA"), 10.0, arguments.platform, 0)
 
     rows: list[dict] = []
     for case in arguments.cases:
         for seed in range(arguments.seeds):
             molecule = CASES[case](seed)
-            for tolerance in arguments.tolerances:
-                traces: dict[str, list] = {}
-                target = None
+            outcomes: dict[float, dict[str, Outcome]] = {}
+            for tolerance in sorted(arguments.tolerances, reverse=True):
+                outcomes[tolerance] = {}
                 for name, peer in peers_for(molecule, arguments.methods).items():
                     outcome = peer(molecule, tolerance, arguments.platform, seed)
-                    traces[name] = outcome.trace
-                    target = outcome.energy if name == PEER else target
-                    way = way_to(outcome.trace, target) if name != PEER else None
-                    rows.append(
-                        {
-                            "case": case,
-                            "atoms": molecule.topology.getNumAtoms(),
-                            "tolerance": tolerance,
-                            "seed": seed,
-                            **outcome.to_dict(),
-                            "evaluations_to_peer": way and way[0],
-                            "seconds_to_peer": way and way[1],
-                        }
-                    )
+                    outcomes[tolerance][name] = outcome
                     print(
                         f"{case} start {seed} tolerance {tolerance:g} {name:>22}: "
                         f"{outcome.energy:12.1f} kJ/mol, RMS {outcome.rms_force:8.3g}, "
@@ -228,9 +243,24 @@ def main() -> None:
                         flush=True,
                     )
                 if seed == 0:
+                    traces = {name: o.trace for name, o in outcomes[tolerance].items()}
                     image = f"local-{case}-{tolerance:g}.png".replace(" ", "-")
                     plot(
                         f"{case}, tolerance {tolerance:g}", traces, arguments.output.parent / image
+                    )
+            for tolerance, by_name in outcomes.items():
+                target = by_name[PEER].energy if PEER in by_name else None
+                for name, outcome in by_name.items():
+                    tightest = outcomes[min(outcomes)][name]
+                    rows.append(
+                        {
+                            "case": case,
+                            "atoms": molecule.topology.getNumAtoms(),
+                            "tolerance": tolerance,
+                            "seed": seed,
+                            **outcome.to_dict(),
+                            **to_peers_energy(outcome, tightest, target if name != PEER else None),
+                        }
                     )
             write_json(
                 arguments.output,

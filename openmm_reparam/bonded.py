@@ -8,14 +8,13 @@ import numpy as np
 import openmm as mm
 import scipy.sparse as sp
 
-from .potential import Potential
+from .potential import Potential, constraints_of
 
 __all__ = [
     "CONSTRAINT_STIFFNESS",
     "bonded_potential",
     "bonded_system",
     "bonded_terms",
-    "constraints_of",
     "coupling_pattern",
 ]
 
@@ -60,14 +59,6 @@ def bonded_terms(force: mm.Force) -> np.ndarray | None:
     return np.array([list(atoms(i)) for i in range(count)], dtype=np.int64).reshape(
         count, -1 if count else 0
     )
-
-
-def constraints_of(system: mm.System) -> tuple[np.ndarray, np.ndarray]:
-    """Return constrained pairs (M, 2) and their distances (M,) in nm."""
-    count = system.getNumConstraints()
-    parameters = [system.getConstraintParameters(i) for i in range(count)]
-    pairs = np.array([p[:2] for p in parameters], dtype=np.int64).reshape(count, 2)
-    return pairs, np.array([p[2]._value for p in parameters])
 
 
 def coupling_pattern(system: mm.System, moves: np.ndarray, groups: int = -1) -> sp.csr_array:
@@ -130,7 +121,7 @@ def bonded_potential(potential: Potential) -> Potential:
     """
     system = bonded_system(potential, _bonded_forces(potential.system, potential.groups))
     springs = mm.HarmonicBondForce()
-    for (i, j), length in zip(*constraints_of(potential.system), strict=True):
+    for (i, j), length in zip(*potential.constraints, strict=True):
         springs.addBond(int(i), int(j), length, CONSTRAINT_STIFFNESS)
     system.addForce(springs)
     return potential.side_potential("bonded", system)

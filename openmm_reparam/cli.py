@@ -99,7 +99,10 @@ MaxEvaluations = Annotated[
     ),
 ]
 Reparametrization = Annotated[
-    str, typer.Option(help="gcn, linear, cartesian, spectral, or one a package of yours registers.")
+    str,
+    typer.Option(
+        help="auto (that is spectral), gcn, linear, cartesian, or one a package of yours registers."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of every random choice.")]
 PlatformName = Annotated[
@@ -185,7 +188,7 @@ def minimize(
     tolerance: Tolerance = 10.0,
     max_iterations: MaxIterations = 0,
     max_force_evaluations: MaxEvaluations = None,
-    reparametrization: Reparametrization = "gcn",
+    reparametrization: Reparametrization = "auto",
     seed: Seed = 0,
     platform: PlatformName = None,
     threads: Threads = None,
@@ -257,7 +260,7 @@ def fold(
     tolerance: Tolerance = 1.0,
     max_iterations: MaxIterations = 0,
     max_force_evaluations: MaxEvaluations = None,
-    reparametrization: Reparametrization = "gcn",
+    reparametrization: Reparametrization = "auto",
     seed: Seed = 0,
     platform: PlatformName = None,
     threads: Threads = None,
@@ -325,7 +328,7 @@ def modes(
     forcefield: ForceField = list(AMBER14),  # noqa: B006
     tolerance: Tolerance = 1.0,
     max_iterations: MaxIterations = 0,
-    reparametrization: Reparametrization = "gcn",
+    reparametrization: Reparametrization = "auto",
     seed: Seed = 0,
     platform: PlatformName = None,
     threads: Threads = None,
@@ -359,11 +362,13 @@ def modes(
 
 def _settings(tolerance, max_iterations, max_force_evaluations, reparametrization, *others):
     from .commands.settings import RunSettings
+    from .minimize import AUTO
     from .reparametrizations import available
 
-    if reparametrization not in available():
+    names = [AUTO, *available()]
+    if reparametrization not in names:
         raise ValueError(
-            f"--reparametrization {reparametrization}: choose one of {', '.join(available())}"
+            f"--reparametrization {reparametrization}: choose one of {', '.join(names)}"
         )
     return RunSettings(tolerance, max_iterations, max_force_evaluations, reparametrization, *others)
 

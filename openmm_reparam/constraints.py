@@ -7,7 +7,6 @@ import qdldl
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from .bonded import constraints_of
 from .errors import NonFiniteError
 from .potential import Potential
 
@@ -27,7 +26,7 @@ MAX_NEWTON = 20
 
 def constraint_manifold(potential: Potential) -> ConstraintManifold | None:
     """Return the manifold of the constraints on atoms that move, or None if there are none."""
-    pairs, _ = constraints_of(potential.system)
+    pairs, _ = potential.constraints
     return ConstraintManifold(potential) if potential.moves[pairs].any() else None
 
 
@@ -54,7 +53,7 @@ class ConstraintManifold:
     def __init__(self, potential: Potential) -> None:
         self._potential = potential
         self.tolerance = potential.context.getIntegrator().getConstraintTolerance()
-        pairs, lengths = constraints_of(potential.system)
+        pairs, lengths = potential.constraints
         # OpenMM lets massless atoms share constraints, and leaves those alone.
         acting = potential.moves[pairs].any(axis=1)
         self.pairs, self.lengths = pairs[acting], lengths[acting]
@@ -175,8 +174,8 @@ def _inverses(grams: np.ndarray) -> np.ndarray:
             inverses = _inverse_of_three(grams) if grams.shape[1] == 3 else np.linalg.inv(grams)
         except np.linalg.LinAlgError:
             inverses = np.full_like(grams, np.inf)
-    singular = ~(np.abs(inverses).max(axis=(1, 2)) < LARGEST_INVERSE)
-    if singular.any():
+    if not np.abs(inverses).max() < LARGEST_INVERSE:
+        singular = ~(np.abs(inverses).max(axis=(1, 2)) < LARGEST_INVERSE)
         gram = grams[singular]
         regular = np.linalg.inv(gram + REGULARIZATION * np.eye(gram.shape[1]))
         refined = regular

@@ -30,6 +30,7 @@ class SmallMolecules:
 
     def __init__(self, atoms: np.ndarray, num_rows: int, terms: list) -> None:
         self.atoms = atoms
+        self.index = _as_slice(atoms.ravel())
         self._num_rows = num_rows
         self._terms = terms
 
@@ -51,9 +52,9 @@ class SmallMolecules:
         return True
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
-        """P^-1 times the molecules' part of an (N, 3) array: (M, n, 3)."""
-        mine = vectors[self.atoms].reshape(len(self.atoms), -1)
-        return np.einsum("bij,bj->bi", self._inverse, mine).reshape(*self.atoms.shape, 3)
+        """P^-1 times the molecules' part of an (N, 3) array: (atoms at ``index``, 3)."""
+        mine = vectors[self.index].reshape(len(self.atoms), -1)
+        return np.einsum("bij,bj->bi", self._inverse, mine).reshape(-1, 3)
 
     def entries(self, stiffness: np.ndarray) -> sp.coo_array:
         """Return a stiffness at its indices in the whole matrix."""
@@ -77,6 +78,7 @@ class LargeMolecules:
 
     def __init__(self, atoms: np.ndarray, size: int, terms: list) -> None:
         self.atoms = atoms
+        self.index = _as_slice(atoms)
         self._place = np.full(size, -1)
         self._place[atoms] = np.arange(len(atoms))
         self._selected = [selected for selected, _ in terms]
@@ -128,7 +130,7 @@ class LargeMolecules:
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """P^-1 times these atoms' part of an (N, 3) array: (n, 3)."""
-        return self._factors.solve(vectors[self.atoms].ravel()).reshape(-1, 3)
+        return self._factors.solve(vectors[self.index].ravel()).reshape(-1, 3)
 
     def entries(self, stiffness: sp.csr_array) -> sp.coo_array:
         """Return a stiffness at its indices in the whole matrix."""
@@ -182,3 +184,11 @@ def small_molecules(
         atoms = by_molecule[first[members][:, None] + np.arange(size)]
         groups.append(SmallMolecules(atoms, int(rows), entries))
     return groups
+
+
+def _as_slice(atoms: np.ndarray) -> slice | np.ndarray:
+    """Return the same selection as a slice where the atoms are consecutive: no copy is needed."""
+    first, last = int(atoms[0]), int(atoms[-1])
+    if np.array_equal(atoms, np.arange(first, last + 1)):
+        return slice(first, last + 1)
+    return atoms

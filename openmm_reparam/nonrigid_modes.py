@@ -106,7 +106,9 @@ def _lobpcg_modes(potential, positions, count, source, rigid, seed) -> SlowModes
             return bonded @ block
 
     def precondition(block: np.ndarray) -> np.ndarray:
-        return np.stack([whitening.solve(v).ravel() for v in np.atleast_2d(block.T)], axis=1)
+        return np.stack(
+            [whitening.solve(v.reshape(-1, 3)).ravel() for v in np.atleast_2d(block.T)], axis=1
+        )
 
     moving = np.repeat(potential.moves, 3)[:, None]
     start = np.random.default_rng(seed).standard_normal((size, count + 1)) * moving

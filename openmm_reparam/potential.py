@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import openmm as mm
@@ -13,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from .errors import BudgetExhausted, NonFiniteError
 
-__all__ = ["EvaluationCounter", "Potential", "torch_energy"]
+__all__ = ["EvaluationCounter", "Potential", "constraints_of", "torch_energy"]
 
 # Two atoms nearer than this (nm) stand on one spot: no force field has a direction to part them.
 COINCIDENT = 1e-6
@@ -114,6 +115,11 @@ class Potential:
         self.moves = (self.masses > 0) & ~self.virtual_sites
         self._fixed = None if self.moves.all() else ~self.moves
         self._has_virtual_sites = bool(self.virtual_sites.any())
+
+    @cached_property
+    def constraints(self) -> tuple[np.ndarray, np.ndarray]:
+        """Constrained pairs (M, 2) and their distances (M,) in nm."""
+        return constraints_of(self.system)
 
     def positions(self) -> np.ndarray:
         """Return the Context's positions, (N, 3) in nm; molecules are never re-imaged."""
@@ -248,11 +254,9 @@ class Potential:
         chain = f" of chain {named.residue.chain.id}" if self.topology.getNumChains() > 1 else ""
         return f"{named.name} of {named.residue.name} {named.residue.id}{chain} (atom {atom})"
 
-    @property
+    @cached_property
     def _atoms(self):
-        if not hasattr(self, "_atom_list"):
-            self._atom_list = list(self.topology.atoms())
-        return self._atom_list
+        return list(self.topology.atoms())
 
     def refuse_bad_start(self, positions: np.ndarray) -> None:
         """Raise `NonFiniteError` for NaN or infinite positions, or two atoms on one spot.
@@ -345,6 +349,14 @@ class _Energy(torch.autograd.Function):
     def backward(ctx, grad):
         (forces,) = ctx.saved_tensors
         return -grad.to(forces) * forces, None
+
+
+def constraints_of(system: mm.System) -> tuple[np.ndarray, np.ndarray]:
+    """Return constrained pairs (M, 2) and their distances (M,) in nm."""
+    count = system.getNumConstraints()
+    parameters = [system.getConstraintParameters(i) for i in range(count)]
+    pairs = np.array([p[:2] for p in parameters], dtype=np.int64).reshape(count, 2)
+    return pairs, np.array([p[2]._value for p in parameters])
 
 
 def _excluded_pairs(system: mm.System) -> set[tuple[int, int]]:

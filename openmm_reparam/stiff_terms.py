@@ -6,7 +6,7 @@ import numpy as np
 import openmm as mm
 
 from . import internal_coordinates as ic
-from .bonded import CONSTRAINT_STIFFNESS, bonded_terms, constraints_of
+from .bonded import CONSTRAINT_STIFFNESS, bonded_terms
 from .potential import Potential
 
 __all__ = ["StiffTerms", "stiff_terms"]
@@ -102,7 +102,7 @@ def stiff_terms(potential: Potential) -> tuple[list[StiffTerms], list[mm.Force]]
         term = _closed_form(force, atoms, potential.moves)
         terms += [term] if term is not None else []
         others += [force] if term is None else []
-    pairs, _ = constraints_of(potential.system)
+    pairs, _ = potential.constraints
     if len(pairs):
         constants = np.full(len(pairs), CONSTRAINT_STIFFNESS)
         terms.append(_Bonds(pairs, constants, False, potential.moves))

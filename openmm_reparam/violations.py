@@ -14,9 +14,9 @@ import openmm as mm
 import scipy.sparse as sp
 from openmm import app, unit
 
-from .bonded import constraints_of
 from .contacts import near_pairs
 from .internal_coordinates import nearest_image
+from .potential import constraints_of
 from .structure import Stereochemistry, residue_label
 from .units import positions_in_nanometers
 

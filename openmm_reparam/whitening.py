@@ -106,7 +106,7 @@ class Whitening:
         """Return P^-1 v for an (N, 3) array v; zero on atoms that do not move."""
         solution = np.empty_like(vectors)
         for part in self._parts:
-            solution[part.atoms] = part.solve(vectors)
+            solution[part.index] = part.solve(vectors)
         if self._fixed is not None:
             solution[self._fixed] = 0.0
         return solution

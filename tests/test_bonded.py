@@ -10,9 +10,9 @@ from openmm_reparam import Potential
 from openmm_reparam.bonded import (
     bonded_potential,
     bonded_terms,
-    constraints_of,
     coupling_pattern,
 )
+from openmm_reparam.potential import constraints_of
 from openmm_reparam.testsystems import peptide
 
 

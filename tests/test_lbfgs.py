@@ -19,11 +19,14 @@ class ExactMetric:
     """The inverse of a known matrix."""
 
     def __init__(self, matrix):
-        self.inverse = np.linalg.inv(matrix)
-        self.updates = 0
+        self.matrix, self.inverse = matrix, np.linalg.inv(matrix)
+        self.updates = self.stiffened = 0
 
     def update(self, positions):
         self.updates += 1
+
+    def stiffen(self):
+        self.stiffened += 1
 
     def solve(self, vectors):
         return (self.inverse @ vectors.ravel()).reshape(vectors.shape)
@@ -105,8 +108,9 @@ def test_the_two_loop_recursion_is_the_bfgs_update_formed_in_full(preconditioned
         left = np.eye(9) - np.outer(s, y) / curvature
         inverse = left @ inverse @ left.T + np.outer(s, s) / curvature
     gradient = rng.normal(size=(3, 3))
-    got = _inverse_hessian_times(gradient, pairs, metric)
+    got, ratio = _inverse_hessian_times(gradient, pairs, metric)
     assert np.allclose(got.ravel(), inverse @ gradient.ravel(), rtol=1e-9)
+    assert np.isclose(ratio, pairs[-1][2] / (y @ base @ y) if pairs else 1.0)
 
 
 def rosenbrock(x):
@@ -188,7 +192,7 @@ def test_energies_that_are_not_finite_shorten_the_step():
     start = evaluate(minimum + 1.99 * direction / np.linalg.norm(direction))
     # A metric far too soft makes steps that overshoot.
     metric = ExactMetric(1e-4 * matrix)
-    points = lbfgs(walled, start, metric=metric, max_step=1e6, refresh=1000)
+    points = lbfgs(walled, start, metric=metric, max_step=1e6, refresh=(999, 999))
     taken = descend(points, 60, lambda p: p.energy < 1e-10)
     assert refused
     assert taken[-1].energy < 1e-10
@@ -236,13 +240,39 @@ def test_everywhere_non_finite_ends_in_an_error():
         next(lbfgs(never, evaluate(minimum + 1.0)))
 
 
-def test_the_metric_is_refreshed_on_accepted_steps():
-    matrix, minimum, evaluate = quadratic(np.geomspace(1, 1e4, 30))
-    metric = ExactMetric(np.eye(30) * 100)
-    start = evaluate(minimum + 1.0)
-    descend(lbfgs(evaluate, start, metric=metric, refresh=5, max_step=10.0), 20)
-    assert metric.updates == 4
-    assert matrix.shape == (30, 30)
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, 2), (10.0, 8), (0.1, 8)])
+def test_the_metric_is_refreshed_when_it_is_stale_or_old(scale, expected):
+    """A metric of the right curvature stays in use for long, one ten times off does not."""
+    _, minimum, evaluate = quadratic(np.ones(30))
+    start = evaluate(minimum + np.random.default_rng(0).normal(size=(10, 3)))
+    metric = ExactMetric(scale * np.eye(30))
+    # Steps so short that it is under way all the time.
+    points = lbfgs(evaluate, start, metric=metric, refresh=(5, 20), max_step=0.01)
+    descend(points, 40)
+    assert metric.updates == expected
+
+
+def test_a_failed_line_search_ends_in_plain_descent_after_two_other_resorts():
+    """A metric that points along a wall: every step is refused, until the plain forces are used."""
+    refused = []
+
+    class Sideways(ExactMetric):
+        def solve(self, vectors):
+            return np.full_like(vectors, 1.0) * np.sign(vectors.sum())
+
+    def walled(x):
+        if np.ptp(x - start.positions) < 1e-12 and np.abs(x - start.positions).max() > 0:
+            refused.append(x)
+            raise NonFiniteError("a wall")
+        return evaluate(x)
+
+    _, minimum, evaluate = quadratic(np.ones(6))
+    start = evaluate(minimum + np.array([[0.3, -0.1, 0.2], [0.1, 0.4, 0.2]]))
+    metric = Sideways(np.eye(6))
+    first = next(lbfgs(walled, start, metric=metric))
+    assert first.energy < start.energy
+    assert len(refused) == 3 * 12
+    assert (metric.updates, metric.stiffened) == (1, 1)
 
 
 def test_rounding_noise_does_not_stop_the_descent_early():

@@ -105,7 +105,7 @@ def write_plot(run: Run, path: Path, title: str, console: Console) -> None:
     """Plot energy and RMS force against force evaluations, the peer's beside it if it ran."""
     from ..plots import plot_history
 
-    results = {f"openmm-reparam, {run.settings.reparametrization}": run.result}
+    results: dict[str, Any] = {"openmm-reparam": run.result}
     if run.peer is not None:
         results[f"{PEER}, by iterations"] = run.peer
     plot_history(results, path, title=title)

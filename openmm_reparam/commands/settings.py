@@ -38,7 +38,7 @@ class RunSettings:
     tolerance: float
     max_iterations: int = 0
     max_force_evaluations: int | None = None
-    reparametrization: str = "gcn"
+    reparametrization: str = "auto"
     seed: int = 0
     platform: str | None = None
     threads: int | None = None

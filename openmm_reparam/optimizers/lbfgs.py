@@ -21,6 +21,8 @@ from ..errors import NonFiniteError
 __all__ = ["LineSearchError", "Metric", "Point", "lbfgs"]
 
 ARMIJO = 1e-4
+# A metric whose curvature along a step is wrong by more than this factor is stale.
+STALE = 3.0
 MAX_BACKTRACKS = 12
 
 
@@ -45,6 +47,9 @@ class Metric(Protocol):
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """Return P^-1 v for an (N, 3) array."""
 
+    def stiffen(self) -> None:
+        """Make P stiffer along soft directions, until the next update."""
+
 
 class LineSearchError(RuntimeError):
     """No step along any direction tried lowers the energy: rounding has been reached."""
@@ -58,7 +63,7 @@ def lbfgs(
     project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     memory: int = 12,
     max_step: float = 0.05,
-    refresh: int = 25,
+    refresh: tuple[int, int] = (20, 50),
     energy_noise: float = 1e-7,
 ) -> Iterator[Point]:
     """Descend from a point, one accepted step at a time.
@@ -77,8 +82,10 @@ def lbfgs(
         Pairs kept.
     max_step : float
         No atom moves further in one step, in nm.
-    refresh : int
-        Accepted steps between updates of the metric.
+    refresh : (int, int)
+        Fewest and most accepted steps between updates of the metric. In between it is updated once
+        it is stale: once the curvature along a step is more than 3 times, or less than a third of
+        what P says.
     energy_noise : float
         Relative rounding error of an energy; below it the slope decides whether a step is good
         (Hager and Zhang's approximate Wolfe condition).
@@ -94,13 +101,13 @@ def lbfgs(
         No direction lowers the energy any more.
     """
     pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=memory)
-    point, accepted, failures = start, 0, 0
+    point, age, failures = start, 0, 0
     while True:
-        direction = -_inverse_hessian_times(-point.forces, pairs, metric)
+        direction, ratio = _inverse_hessian_times(point.forces, pairs, metric)
         if project is not None:
             direction = project(point.positions, direction)
         slope = -dot(point.forces, direction)
-        if not slope < 0 or failures >= 2:
+        if not slope < 0 or failures > 2:
             # Not a descent direction (indefinite pairs, stale metric), or a failed restart:
             # the plain gradient always is one.
             pairs.clear()
@@ -110,35 +117,36 @@ def lbfgs(
                 raise LineSearchError("the forces are exactly zero")
         longest = float(np.sqrt(np.einsum("ij,ij->i", direction, direction).max()))
         first = min(1.0, max_step / longest)
-        if metric is None and not pairs or failures >= 2:
+        if metric is None and not pairs or failures > 2:
             first = min(first, 1e-3 / longest)
         following = _line_search(
             evaluate, point, direction, slope, first, energy_noise * abs(point.energy)
         )
         if following is None:
             failures += 1
-            if failures > 2:
+            pairs.clear()
+            if failures > (3 if metric is not None else 1):
                 raise LineSearchError(
                     "no step lowers the energy any more: the forces are as small as the "
                     "platform's precision allows, or inconsistent with the energy"
                 )
-            pairs.clear()
-            if metric is not None:
-                _update(metric, point)
+            # Steepest descent in the whitened metric; in a stiffer one; along the plain forces.
+            if metric is not None and failures == 1:
+                age = _update(metric, point)
+            elif metric is not None and failures == 2:
+                metric.stiffen()
             continue
         failures = 0
         step = following.positions - point.positions
         change = point.forces - following.forces
-        if project is not None:
-            step = project(following.positions, step)
-            change = project(following.positions, change)
         curvature = dot(step, change)
         if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
             pairs.append((step, change, curvature))
         point = following
-        accepted += 1
-        if metric is not None and accepted % refresh == 0:
-            _update(metric, point)
+        age += 1
+        stale = age >= refresh[0] and not 1 / STALE < ratio < STALE
+        if metric is not None and (stale or age >= refresh[1]):
+            age = _update(metric, point)
         yield point
 
 
@@ -147,32 +155,42 @@ def dot(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.einsum("ij,ij->", a, b))
 
 
-def _update(metric: Metric, point: Point) -> None:
+def _update(metric: Metric, point: Point) -> int:
+    """Update a metric and return its age, 0."""
     # A displaced configuration may be non-finite where the point itself is not; the metric in use
     # stays a valid one.
     with contextlib.suppress(NonFiniteError):
         metric.update(point.positions)
+    return 0
 
 
 def _solve(metric: Metric | None, vector: np.ndarray) -> np.ndarray:
     return np.array(vector) if metric is None else metric.solve(vector)
 
 
-def _inverse_hessian_times(gradient: np.ndarray, pairs: deque, metric: Metric | None) -> np.ndarray:
-    """Two-loop recursion; P^-1 is scaled by s.y / y.P^-1 y of the newest pair."""
-    vector = np.array(gradient)
+def _inverse_hessian_times(
+    forces: np.ndarray, pairs: deque, metric: Metric | None
+) -> tuple[np.ndarray, float]:
+    """Two-loop recursion; P^-1 is scaled by the ratio s.y / y.P^-1 y of the newest pair.
+
+    Returns the product and that ratio: what P makes of the newest step's curvature over what the
+    curvature is.
+    """
+    vector = np.array(forces)
     weights = []
     for step, change, curvature in reversed(pairs):
         weight = dot(step, vector) / curvature
         vector -= weight * change
         weights.append(weight)
     vector = _solve(metric, vector)
+    ratio = 1.0
     if pairs:
         _, change, curvature = pairs[-1]
-        vector *= curvature / dot(change, _solve(metric, change))
+        ratio = curvature / dot(change, _solve(metric, change))
+        vector *= ratio
     for (step, change, curvature), weight in zip(pairs, reversed(weights), strict=True):
         vector += (weight - dot(change, vector) / curvature) * step
-    return vector
+    return vector, ratio
 
 
 def _line_search(
