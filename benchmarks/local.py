@@ -15,6 +15,7 @@ OPENMM_REPARAM_DATA.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -116,10 +117,10 @@ CASES: dict[str, Callable[[int], MolecularSystem]] = {
 }
 
 
-def peers_for(molecule: MolecularSystem, names: list[str]) -> dict[str, Callable]:
-    """Return the minimizers that can be run on a System."""
+def peers_for(molecule: MolecularSystem, names: list[str], seed: int) -> dict[str, Callable]:
+    """Return the minimizers that can be run on a System; all of them on its first start only."""
     found = {PEER: local_energy_minimizer, "ours": reparam("ours")}
-    if molecule.system.getNumConstraints() == 0:
+    if molecule.system.getNumConstraints() == 0 and seed == 0:
         found["scipy L-BFGS-B"] = scipy_lbfgs
         try:
             from ase_peers import fire, precon_lbfgs, usable
@@ -220,6 +221,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="starts of each case")
     parser.add_argument("--platform", default="CPU")
     parser.add_argument("--output", type=Path, default=RESULTS / "local.json")
+    parser.add_argument(
+        "--append", action="store_true", help="keep the output's rows of other cases"
+    )
     arguments = parser.parse_args()
     if arguments.list:
         print("\n".join(CASES))
@@ -227,13 +231,16 @@ def main() -> None:
     reparam("ours")(peptide("AA"), 10.0, arguments.platform, 0)
 
     rows: list[dict] = []
+    if arguments.append and arguments.output.exists():
+        before = json.loads(arguments.output.read_text())["rows"]
+        rows = [row for row in before if row["case"] not in arguments.cases]
     for case in arguments.cases:
         for seed in range(arguments.seeds):
             molecule = CASES[case](seed)
             outcomes: dict[float, dict[str, Outcome]] = {}
             for tolerance in sorted(arguments.tolerances, reverse=True):
                 outcomes[tolerance] = {}
-                for name, peer in peers_for(molecule, arguments.methods).items():
+                for name, peer in peers_for(molecule, arguments.methods, seed).items():
                     outcome = peer(molecule, tolerance, arguments.platform, seed)
                     outcomes[tolerance][name] = outcome
                     print(

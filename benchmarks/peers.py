@@ -21,7 +21,7 @@ from openmm_reparam.potential import Potential
 from openmm_reparam.structure import Stereochemistry
 
 # Runs that do not converge are cut here, and reported as not converged.
-MAX_EVALUATIONS = 20_000
+MAX_EVALUATIONS = 5_000
 # LocalEnergyMinimizer is run once only in Systems of more atoms than this, and what counting its
 # evaluations costs is measured on so many iterations.
 LARGE, PACE = 15_000, 20

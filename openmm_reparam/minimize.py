@@ -76,7 +76,8 @@ def minimize_reparam(
     TypeError, ValueError
         Bad arguments.
     NonFiniteError
-        The start holds NaN, infinite energies or forces, or coincident atoms.
+        The start holds NaN or coincident atoms, or infinite forces that pushing overlapping atoms
+        apart does not make finite.
     UnsupportedSystemError
         Drude particles, RPMD.
     NotConvergedError

@@ -12,6 +12,7 @@ import numpy as np
 import openmm as mm
 from openmm import unit
 
+from .clashes import relieve_clashes
 from .constraints import constraint_manifold
 from .errors import (
     BudgetExhausted,
@@ -168,7 +169,8 @@ class ReparamMinimizer:
         TypeError, ValueError
             A wrong dimension; a negative or non-finite number.
         NonFiniteError
-            The start holds NaN, infinite energies or forces, or coincident atoms.
+            The start holds NaN or coincident atoms, or infinite forces that pushing overlapping
+            atoms apart does not make finite.
         NotConvergedError
             With ``strict=True``.
         Exception
@@ -246,7 +248,7 @@ class _Run:
 
     def minimize(self, original: np.ndarray) -> tuple[MinimizationResult, Point]:
         self.potential.refuse_bad_start(original)
-        start = self.best = self.evaluate(original)
+        start = self.best = relieve_clashes(self.potential, self.evaluate, original)
         message = ""
         if self.rms(start) <= self.tolerance:
             self.converged_at = start

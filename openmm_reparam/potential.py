@@ -121,6 +121,11 @@ class Potential:
         """Constrained pairs (M, 2) and their distances (M,) in nm."""
         return constraints_of(self.system)
 
+    @cached_property
+    def excluded_pairs(self) -> set[tuple[int, int]]:
+        """Pairs (i, j), i < j, that the non-bonded forces leave out."""
+        return _excluded_pairs(self.system)
+
     def positions(self) -> np.ndarray:
         """Return the Context's positions, (N, 3) in nm; molecules are never re-imaged."""
         state = self.context.getState(positions=True, enforcePeriodicBox=False)
@@ -282,9 +287,8 @@ class Potential:
         near = cKDTree(positions[moving]).query_pairs(COINCIDENT, output_type="ndarray")
         if not len(near):
             return []
-        excluded = _excluded_pairs(self.system)
         pairs = sorted(tuple(sorted((int(moving[i]), int(moving[j])))) for i, j in near)
-        return [pair for pair in pairs if pair not in excluded]
+        return [pair for pair in pairs if pair not in self.excluded_pairs]
 
     def _refuse_positions(self, positions: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))

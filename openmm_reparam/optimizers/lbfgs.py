@@ -23,6 +23,8 @@ __all__ = ["LineSearchError", "Metric", "Point", "lbfgs"]
 ARMIJO = 1e-4
 # A metric whose curvature along a step is wrong by more than this factor is stale.
 STALE = 3.0
+# Nor does a pair tell anything of what follows whose curvature P underrates by this factor.
+CLASH = 1e-3
 MAX_BACKTRACKS = 12
 
 
@@ -101,9 +103,9 @@ def lbfgs(
         No direction lowers the energy any more.
     """
     pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=memory)
-    point, age, failures = start, 0, 0
+    point, ratio, age, failures = start, 1.0, 0, 0
     while True:
-        direction, ratio = _inverse_hessian_times(point.forces, pairs, metric)
+        direction = _inverse_hessian_times(point.forces, pairs, metric, ratio)
         if project is not None:
             direction = project(point.positions, direction)
         slope = -dot(point.forces, direction)
@@ -141,12 +143,19 @@ def lbfgs(
         change = point.forces - following.forces
         curvature = dot(step, change)
         if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
-            pairs.append((step, change, curvature))
+            newest = _ratio(change, curvature, metric)
+            # A pair that P finds far too stiff tells of a clash that the step has left behind;
+            # kept, it would hold everything still.
+            if metric is None or newest > CLASH:
+                pairs.append((step, change, curvature))
+                ratio = newest
         point = following
         age += 1
         stale = age >= refresh[0] and not 1 / STALE < ratio < STALE
         if metric is not None and (stale or age >= refresh[1]):
             age = _update(metric, point)
+            if pairs:
+                ratio = _ratio(*pairs[-1][1:], metric)
         yield point
 
 
@@ -168,14 +177,15 @@ def _solve(metric: Metric | None, vector: np.ndarray) -> np.ndarray:
     return np.array(vector) if metric is None else metric.solve(vector)
 
 
-def _inverse_hessian_times(
-    forces: np.ndarray, pairs: deque, metric: Metric | None
-) -> tuple[np.ndarray, float]:
-    """Two-loop recursion; P^-1 is scaled by the ratio s.y / y.P^-1 y of the newest pair.
+def _ratio(change: np.ndarray, curvature: float, metric: Metric | None) -> float:
+    """s.y / y.P^-1 y of a pair: what P makes of the curvature along a step, over what it is."""
+    return curvature / dot(change, _solve(metric, change))
 
-    Returns the product and that ratio: what P makes of the newest step's curvature over what the
-    curvature is.
-    """
+
+def _inverse_hessian_times(
+    forces: np.ndarray, pairs: deque, metric: Metric | None, ratio: float
+) -> np.ndarray:
+    """Two-loop recursion, from P^-1 scaled by the ratio of the newest pair."""
     vector = np.array(forces)
     weights = []
     for step, change, curvature in reversed(pairs):
@@ -183,14 +193,11 @@ def _inverse_hessian_times(
         vector -= weight * change
         weights.append(weight)
     vector = _solve(metric, vector)
-    ratio = 1.0
     if pairs:
-        _, change, curvature = pairs[-1]
-        ratio = curvature / dot(change, _solve(metric, change))
         vector *= ratio
     for (step, change, curvature), weight in zip(pairs, reversed(weights), strict=True):
         vector += (weight - dot(change, vector) / curvature) * step
-    return vector, ratio
+    return vector
 
 
 def _line_search(
