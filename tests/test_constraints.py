@@ -6,7 +6,7 @@ import pytest
 from openmm import app
 
 from openmm_reparam import NonFiniteError, Potential
-from openmm_reparam.constraints import ConstraintManifold, constraint_manifold
+from openmm_reparam.constraints import ConstraintManifold, _inverses, constraint_manifold
 from openmm_reparam.testsystems import peptide
 
 
@@ -207,3 +207,18 @@ def test_constraints_between_massless_atoms_are_not_the_minimizers():
     manifold = ConstraintManifold(Potential(context))
     retracted = manifold.retract(x)
     assert np.array_equal(retracted[:3], x[:3])
+
+
+def test_inverses_of_three_constraints_are_lapacks():
+    """Rigid waters are inverted by cofactors, singular blocks by a pseudo-inverse."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(50, 3, 3))
+    grams = rows @ rows.transpose(0, 2, 1)
+    assert np.allclose(_inverses(grams), np.linalg.inv(grams), rtol=1e-6)
+    rows[7, 2] = rows[7, 0] - 2 * rows[7, 1]
+    grams = rows @ rows.transpose(0, 2, 1)
+    got = _inverses(grams)
+    assert np.allclose(got[:7], np.linalg.inv(grams[:7]), rtol=1e-6)
+    # What lies in its range comes back exactly; that is all a projection asks of it.
+    inside = grams[7] @ rng.normal(size=3)
+    assert np.allclose(grams[7] @ (got[7] @ inside), inside, rtol=1e-8)

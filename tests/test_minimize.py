@@ -1,5 +1,6 @@
 """minimize_reparam() where minimizeEnergy() stood: units, peers, and stereochemistry."""
 
+import copy
 import inspect
 
 import numpy as np
@@ -73,6 +74,48 @@ def test_a_rigid_water_dimer_has_the_peers_minimum(reparametrization, energy_and
     # The TIP3P dimer's only minimum: -6.5 kcal/mol (Jorgensen et al., J. Chem. Phys. 1983).
     assert result.energy == pytest.approx(-6.54 * 4.184, abs=0.3)
     assert result.energy == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_rigid_water_dimer_is_the_limit_of_stiff_springs():
+    """The spring dimer's energy lies below by sum f^2 / 2 k, f the constraints' forces."""
+    rigid = water_dimer("Reference")
+    exact = minimize_reparam(rigid, 1e-4).energy
+    below = []
+    for k in (1e8, 1e9):
+        flexible = water_dimer("Reference")
+        system = copy.deepcopy(flexible.system)
+        springs = mm.HarmonicBondForce()
+        for _ in range(system.getNumConstraints()):
+            i, j, length = system.getConstraintParameters(0)
+            springs.addBond(i, j, length, k)
+            system.removeConstraint(0)
+        system.addForce(springs)
+        reference = mm.Platform.getPlatformByName("Reference")
+        simulation = app.Simulation(
+            flexible.topology, system, mm.VerletIntegrator(0.001), reference
+        )
+        simulation.context.setPositions(flexible.context.getState(positions=True).getPositions())
+        result = minimize_reparam(simulation, 1e-3)
+        assert result.converged
+        below.append((exact - result.energy) * k)
+    assert 0 < below[0] / 1e8 < 0.1
+    assert below[0] == pytest.approx(below[1], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        ({}, ["whitened L-BFGS"]),
+        ({"shift": 500.0}, ["whitened L-BFGS"]),
+        ({"hidden": (20,), "latent_iterations": 20}, ["gcn", "whitened L-BFGS"]),
+        ({"reparametrization": "linear", "latent_iterations": 20}, ["linear", "whitened L-BFGS"]),
+        ({"reparametrization": "auto"}, ["whitened L-BFGS"]),
+    ],
+)
+def test_what_auto_stands_for(tripeptide, settings, stages):
+    result = minimize_reparam(tripeptide.simulation("CPU"), 10, **settings)
+    assert result.converged
+    assert [stage.name for stage in result.stages] == stages
 
 
 @pytest.mark.parametrize(

@@ -230,3 +230,80 @@ def test_terms_across_a_triclinic_box_are_those_of_the_whole_molecule():
     assert np.abs(whole).max() > 1e5
     got = Whitening(potential_of(system, torn)).stiffness(torn).toarray()
     assert np.allclose(got, whole, rtol=1e-8, atol=1e-5)
+
+
+@pytest.mark.parametrize("rigid_water", [True, False])
+def test_waters_ions_and_chains_side_by_side(rigid_water):
+    """Molecules of several sizes, in dense batches and sparse, in no particular order."""
+    molecule = peptide(
+        "AG",
+        solvent="tip3p",
+        padding=0.25,
+        cutoff=0.5,
+        ionic_strength=2.0,
+        rigid_water=rigid_water,
+        seed=0,
+    )
+    system = copy.deepcopy(molecule.system)
+    # A frozen water, and one whose oxygen alone stands still.
+    waters = [r for r in molecule.topology.residues() if r.name == "HOH"]
+    frozen = [atom.index for atom in waters[0].atoms()] + [next(waters[1].atoms()).index]
+    for atom in frozen:
+        system.setParticleMass(atom, 0.0)
+    for k in reversed(range(system.getNumConstraints())):
+        if set(system.getConstraintParameters(k)[:2]) & set(frozen):
+            system.removeConstraint(k)
+    potential = potential_of(system, molecule.positions)
+    x = potential.positions()
+    whitening = Whitening(potential)
+    whitening.update(x)
+    dense = whitening.matrix().toarray()
+    assert np.array_equal(dense, dense.T)
+    assert np.linalg.eigvalsh(dense)[0] >= whitening.shift * (1 - 1e-9)
+    vector = np.random.default_rng(0).standard_normal(x.shape)
+    expected = np.linalg.solve(dense, vector.ravel()).reshape(x.shape)
+    expected[frozen] = 0
+    assert np.allclose(whitening.solve(vector), expected, rtol=1e-7, atol=1e-12)
+    assert potential.counter.total == 0
+
+
+def test_an_order_of_atoms_that_scatters_molecules_changes_nothing():
+    """Two water models' worth of dense batches whose atoms are not consecutive."""
+    rng = np.random.default_rng(0)
+    shape = np.array([[0, 0, 0], [0.0957, 0, 0], [-0.024, 0.0927, 0]])
+    x = (shape + 0.4 * np.arange(5)[:, None, None] + rng.normal(0, 0.004, (5, 3, 3))).reshape(-1, 3)
+    order = rng.permutation(15)
+    place = np.argsort(order)
+
+    def waters(index):
+        system, bonds, angles = mm.System(), mm.HarmonicBondForce(), mm.HarmonicAngleForce()
+        for _ in range(15):
+            system.addParticle(10.0)
+        for w in range(5):
+            o, h1, h2 = (int(index[3 * w + k]) for k in range(3))
+            bonds.addBond(o, h1, 0.0957, 4e5)
+            bonds.addBond(h2, o, 0.0957, 4e5)
+            angles.addAngle(h1, o, h2, 1.8, 400)
+        system.addForce(bonds)
+        system.addForce(angles)
+        return system
+
+    plain = Whitening(potential_of(waters(np.arange(15)), x))
+    shuffled = Whitening(potential_of(waters(place), x[order]))
+    plain.update(x)
+    shuffled.update(x[order])
+    vector = rng.standard_normal(x.shape)
+    assert np.allclose(shuffled.solve(vector[order]), plain.solve(vector)[order], rtol=1e-10)
+
+
+def test_stiffening_lasts_until_the_next_update(tripeptide):
+    potential = potential_of(tripeptide.system, tripeptide.positions)
+    whitening = Whitening(potential)
+    x = potential.positions()
+    whitening.update(x)
+    before = whitening.matrix().toarray()
+    whitening.stiffen()
+    assert whitening.shift == pytest.approx(1e4)
+    assert np.allclose(whitening.matrix().toarray(), before + 9e3 * np.eye(99))
+    whitening.update(x)
+    assert np.allclose(whitening.matrix().toarray(), before)
