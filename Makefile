@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PLUGIN := build/plugin
+SOURCES := CMakeLists.txt $(wildcard plugin/*/*.* plugin/include/*/*)
 
 .PHONY: demo test lint bench clean
 
-$(STAMP): pyproject.toml setup.py requirements.txt
+$(STAMP): pyproject.toml setup.py requirements.txt $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV) (about 7 GB with torch, a few minutes)..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "Building the C++ plugin and installing the package (about a minute)..."
+	OPENMM_REPARAM_PLUGIN=require \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(STAMP)
 
@@ -19,10 +23,13 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/cmake -S . -B $(PLUGIN) -DBUILD_TESTING=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+	$(BIN)/cmake --build $(PLUGIN)
+	$(BIN)/ctest --test-dir $(PLUGIN) --output-on-failure
 	$(BIN)/pytest -n 2
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/minimize.py
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) build demo

@@ -1,5 +1,76 @@
-"""Build of openmm-reparam; everything is declared in pyproject.toml."""
+"""Builds the C++ plugin with CMake; everything else is declared in pyproject.toml.
 
-from setuptools import setup
+The plugin goes into OpenMM's plugin folder, so that OpenMM loads it by itself. Where it cannot be
+built, the package is installed without it, unless OPENMM_REPARAM_PLUGIN=require is set;
+OPENMM_REPARAM_PLUGIN=skip does not try.
+"""
 
-setup()
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+# Where a wheel's files lie in site-packages is where OpenMM's wheel keeps its plugins.
+PLUGINS = Path("OpenMM.libs", "lib", "plugins")
+
+
+class BuildPlugin(build_ext):
+    """Runs CMake in place of a compiler."""
+
+    def run(self):
+        """Build and install the plugin, or say what is missing."""
+        wanted = os.environ.get("OPENMM_REPARAM_PLUGIN", "try")
+        if wanted not in ("try", "require", "skip"):
+            raise SystemExit(
+                f"OPENMM_REPARAM_PLUGIN is {wanted!r}; it must be 'try', 'require' or 'skip'"
+            )
+        if wanted == "skip":
+            return
+        try:
+            self.build_plugin()
+        except (OSError, subprocess.CalledProcessError) as error:
+            message = (
+                f"The C++ plugin could not be built ({error}). It needs a C++17 compiler, CMake "
+                "3.18 or newer, and openmm and torch in this Python; see the output above. "
+            )
+            if wanted == "require":
+                raise SystemExit(message) from error
+            print(message + "The package is installed without it.", file=sys.stderr)
+
+    def build_plugin(self):
+        """Configure, build, install."""
+        cmake = shutil.which("cmake", path=os.path.dirname(sys.executable)) or "cmake"
+        build = Path(self.build_temp).resolve() / "plugin"
+        if self.editable_mode:
+            # Kept, so that the C++ tests need not compile it again.
+            build = ROOT / "build" / "plugin"
+            shutil.rmtree(build, ignore_errors=True)
+        configure = [
+            *(cmake, "-S", str(ROOT), "-B", str(build), "-DBUILD_TESTING=OFF"),
+            f"-DPython_EXECUTABLE={sys.executable}",
+        ]
+        if shutil.which("ninja"):
+            configure += ["-G", "Ninja"]
+        # An editable install has no files of its own in site-packages: CMake knows OpenMM's folder.
+        if not self.editable_mode:
+            configure.append(f"-DPLUGIN_DIR={Path(self.build_lib).resolve() / PLUGINS}")
+        # pip's build isolation hides what is installed (torch, CMake itself) by PYTHONPATH.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        for command in (
+            configure,
+            [cmake, "--build", str(build)],
+            [cmake, "--install", str(build)],
+        ):
+            subprocess.run(command, check=True, env=environment)
+
+    def get_outputs(self):
+        """List the files of an ordinary extension: none."""
+        return []
+
+
+setup(ext_modules=[Extension("OpenMMReparam", [])], cmdclass={"build_ext": BuildPlugin})
