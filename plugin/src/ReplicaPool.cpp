@@ -51,6 +51,9 @@ class ReplicaPool::Replica {
         else
             context = std::make_unique<Context>(
                 system, integrator, Platform::getPlatformByName(options.platform), options.properties);
+        // After the Context was made: the grids of PME stay those of the System's own box.
+        if (!options.box.empty())
+            setBox(options.box);
         for (const auto& [name, value] : options.parameters)
             context->setParameter(name, value);
     }
@@ -107,6 +110,13 @@ class ReplicaPool::Replica {
     Context& getContext() { return *context; }
 
   private:
+    void setBox(const std::vector<double>& box) {
+        if (box.size() != 9)
+            throw std::invalid_argument("the box has " + std::to_string(box.size()) + " numbers; it needs 9");
+        context->setPeriodicBoxVectors(
+            Vec3(box[0], box[1], box[2]), Vec3(box[3], box[4], box[5]), Vec3(box[6], box[7], box[8]));
+    }
+
     void work() {
         std::unique_lock<std::mutex> lock(mutex);
         while (true) {

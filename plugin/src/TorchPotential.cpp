@@ -1,5 +1,8 @@
 // The TorchScript class openmm_reparam.Potential: OpenMM energies inside TorchScript models.
 
+#include <optional>
+#include <vector>
+
 #include <torch/custom_class.h>
 #include <torch/torch.h>
 
@@ -10,13 +13,13 @@ namespace openmm_reparam {
 using Properties = c10::Dict<std::string, std::string>;
 using Parameters = c10::Dict<std::string, double>;
 // What a Potential is made of, and what is pickled.
-using State = std::tuple<std::string, std::string, Properties, int64_t, Parameters, int64_t>;
+using State = std::tuple<std::string, std::string, Properties, int64_t, Parameters, std::vector<double>, int64_t>;
 
 class TorchPotential : public torch::CustomClassHolder {
   public:
     TorchPotential(std::string systemXml, std::string platform, Properties properties, int64_t replicas,
-                   Parameters parameters, int64_t forceGroups)
-        : made(systemXml, platform, properties, replicas, parameters, forceGroups), pool(options(made)) {}
+                   Parameters parameters, std::vector<double> box, int64_t forceGroups)
+        : made(systemXml, platform, properties, replicas, parameters, box, forceGroups), pool(options(made)) {}
 
     /// (B, N, 3) positions -> (B,) energies and (B, N, 3) forces, float64 on the CPU.
     std::tuple<torch::Tensor, torch::Tensor> evaluate(const torch::Tensor& positions) {
@@ -39,6 +42,9 @@ class TorchPotential : public torch::CustomClassHolder {
         return {energies, forces};
     }
 
+    /// (B, N, 3) positions -> (B,) energies whose gradient is the negative forces of the same evaluation.
+    torch::Tensor energy(const torch::Tensor& positions);
+
     int64_t numParticles() const { return pool.particles(); }
     int64_t numReplicas() const { return pool.replicas(); }
     int64_t numEvaluations() const { return pool.evaluations(); }
@@ -55,7 +61,8 @@ class TorchPotential : public torch::CustomClassHolder {
         options.replicas = static_cast<int>(std::get<3>(state));
         for (const auto& entry : std::get<4>(state))
             options.parameters[entry.key()] = entry.value();
-        options.forceGroups = static_cast<int>(std::get<5>(state));
+        options.box = std::get<5>(state);
+        options.forceGroups = static_cast<int>(std::get<6>(state));
         return options;
     }
 
@@ -63,23 +70,57 @@ class TorchPotential : public torch::CustomClassHolder {
     ReplicaPool pool;
 };
 
-} // namespace openmm_reparam
+namespace {
 
-TORCH_LIBRARY(openmm_reparam, library) {
-    using openmm_reparam::TorchPotential;
+class Energy : public torch::autograd::Function<Energy> {
+  public:
+    static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& positions,
+                                 TorchPotential* potential) {
+        const auto [energies, forces] = potential->evaluate(positions);
+        context->save_for_backward({forces.to(positions.device(), positions.scalar_type())});
+        return energies.to(positions.device());
+    }
+
+    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                   torch::autograd::variable_list gradients) {
+        const torch::Tensor forces = context->get_saved_variables()[0];
+        return {-forces * gradients[0].to(forces.scalar_type()).view({-1, 1, 1}), torch::Tensor()};
+    }
+};
+
+} // namespace
+
+torch::Tensor TorchPotential::energy(const torch::Tensor& positions) { return Energy::apply(positions, this); }
+
+namespace {
+
+/// As TORCH_LIBRARY does, but a second copy of this library in one process (an old one in OpenMM's plugin
+/// folder beside a new build) leaves the first one's class in place rather than ending the process.
+bool registerClass() {
+    if (torch::getCustomClass("__torch__.torch.classes.openmm_reparam.Potential"))
+        return false;
+    static torch::Library library(torch::Library::DEF, "openmm_reparam", std::nullopt, __FILE__, __LINE__);
     library.class_<TorchPotential>("Potential")
-        .def(torch::init<std::string, std::string, openmm_reparam::Properties, int64_t,
-                         openmm_reparam::Parameters, int64_t>())
+        .def(torch::init<std::string, std::string, Properties, int64_t, Parameters, std::vector<double>, int64_t>())
         .def("evaluate", &TorchPotential::evaluate)
+        .def("energy", &TorchPotential::energy)
         .def("num_particles", &TorchPotential::numParticles)
         .def("num_replicas", &TorchPotential::numReplicas)
         .def("num_evaluations", &TorchPotential::numEvaluations)
         .def("platform", &TorchPotential::platform)
         .def_pickle(
             [](const c10::intrusive_ptr<TorchPotential>& self) { return self->state(); },
-            [](openmm_reparam::State state) {
+            [](State state) {
                 return c10::make_intrusive<TorchPotential>(
                     std::get<0>(state), std::get<1>(state), std::get<2>(state), std::get<3>(state),
-                    std::get<4>(state), std::get<5>(state));
+                    std::get<4>(state), std::get<5>(state), std::get<6>(state));
             });
+    return true;
 }
+
+[[maybe_unused]] const bool registered = registerClass();
+
+} // namespace
+
+} // namespace openmm_reparam
+

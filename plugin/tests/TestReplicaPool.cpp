@@ -162,7 +162,7 @@ void testThreadsMayShareAPool() {
 } // namespace
 
 int main() {
-    OpenMM::Platform::loadPluginsFromDirectory(OpenMM::Platform::getDefaultPluginsDirectory());
+    OpenMM::Platform::loadPluginLibrary(OpenMM::Platform::getDefaultPluginsDirectory() + "/libOpenMMCPU.so");
     testHarmonicPair("Reference");
     testHarmonicPair("CPU");
     testLennardJonesTrimer();

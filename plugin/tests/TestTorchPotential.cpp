@@ -17,7 +17,8 @@ c10::IValue make(const std::string& xml, int64_t replicas) {
     c10::IValue object = c10::ivalue::Object::create(c10::StrongTypePtr(nullptr, type), 1);
     c10::Dict<std::string, std::string> properties;
     c10::Dict<std::string, double> parameters;
-    type->getMethod("__init__")({object, xml, std::string("Reference"), properties, replicas, parameters, int64_t(-1)});
+    type->getMethod("__init__")({object, xml, std::string("Reference"), properties, replicas, parameters,
+                                 std::vector<double>(), int64_t(-1)});
     return object;
 }
 
@@ -46,6 +47,20 @@ void testEvaluate() {
     const torch::Tensor found = energies(potential, batch.permute({2, 1, 0}));
     for (int b = 0; b < 3; b++)
         REQUIRE_CLOSE(found[b].item<double>(), closed_form(0.1 * (b + 1)), 1e-9);
+}
+
+void testGradientIsTheForces() {
+    const c10::IValue potential = make(harmonic_pair(), 2);
+    auto& energy = potential.toObject()->type()->getMethod("energy");
+    for (auto dtype : {torch::kFloat64, torch::kFloat32}) {
+        torch::Tensor x = torch::cat({pair_at(0.2, dtype), pair_at(0.1, dtype)}).requires_grad_(true);
+        const torch::Tensor found = energy({potential, x}).toTensor();
+        REQUIRE_CLOSE(found[1].item<double>(), closed_form(0.1), 1e-3);
+        (found * torch::tensor({1.0, 3.0}, torch::kFloat64)).sum().backward();
+        REQUIRE(x.grad().scalar_type() == dtype);
+        REQUIRE_CLOSE(x.grad()[0][1][0].item<double>(), STIFFNESS * (0.2 - LENGTH), 1e-2);
+        REQUIRE_CLOSE(x.grad()[1][1][0].item<double>(), 3 * STIFFNESS * (0.1 - LENGTH), 1e-2);
+    }
 }
 
 void testWrongTensors() {
@@ -94,8 +109,8 @@ void testDestructionWhileOthersEvaluate() {
 } // namespace
 
 int main() {
-    OpenMM::Platform::loadPluginsFromDirectory(OpenMM::Platform::getDefaultPluginsDirectory());
     testEvaluate();
+    testGradientIsTheForces();
     testWrongTensors();
     testPickling();
     testDestructionWhileOthersEvaluate();

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace openmm_reparam {
 
@@ -12,6 +13,7 @@ struct PotentialOptions {
     std::string platform;                       ///< an empty name lets OpenMM choose
     std::map<std::string, std::string> properties; ///< of the platform
     std::map<std::string, double> parameters;   ///< global parameters of the Contexts
+    std::vector<double> box;                    ///< the three vectors in nm; empty for the System's own
     int forceGroups = -1;                       ///< bit mask
     int replicas = 1;                           ///< configurations that can be evaluated at once
 };

@@ -1,0 +1,257 @@
+"""Latent Systems: a reparametrized molecule as an ordinary OpenMM object.
+
+The particles of a latent System are the latents Z of X = rho(Z); its one force is a TorchForce
+around a TorchScript model that asks OpenMM for the molecule's energy. Every OpenMM integrator,
+minimizer, reporter and serializer works on it.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import openmm as mm
+import torch
+from openmm import app, unit
+
+from .errors import UnsupportedSystemError
+from .plugin import torch_potential
+from .potential import Potential
+from .reparametrizations import Start, build
+
+__all__ = ["LatentSystem", "latent_system"]
+
+# Random sign vectors from which the masses of the metric are estimated.
+PROBES = 64
+
+
+@dataclass
+class LatentSystem:
+    """A molecule in its latents.
+
+    Attributes
+    ----------
+    system : openmm.System
+        Particles are latents, three numbers each; its force is a TorchForce.
+    positions : Quantity
+        (particles, 3): the latents at which the molecule stands where it stood.
+    topology : openmm.app.Topology
+        One residue of as many nameless atoms, for Simulation and reporters.
+    """
+
+    system: mm.System
+    positions: unit.Quantity
+    topology: app.Topology
+    _decoder: torch.jit.ScriptModule = field(repr=False)
+    _size: int = field(repr=False)
+    _context: mm.Context = field(repr=False)
+
+    def decode(self, positions) -> np.ndarray:
+        """Return the molecule's positions, (N, 3) in nm.
+
+        Parameters
+        ----------
+        positions : Quantity or (particles, 3) array
+            Of the latent particles.
+        """
+        if unit.is_quantity(positions):
+            positions = positions.value_in_unit(unit.nanometer)
+        flat = torch.from_numpy(np.asarray(positions, dtype=np.float64).reshape(-1)[: self._size])
+        return self._decoder(flat).numpy()
+
+    def write_back(self, context: mm.Context) -> None:
+        """Set the molecule's own Context to what the latents of a latent Context decode to.
+
+        Parameters
+        ----------
+        context : openmm.Context
+            Of this object's ``system``.
+
+        Raises
+        ------
+        ValueError
+            The latents decode to positions that are not finite; the molecule is left as it was.
+        """
+        latents = context.getState(positions=True).getPositions(asNumpy=True)
+        x = self.decode(latents)
+        if not np.isfinite(x).all():
+            raise ValueError("the latents decode to positions that are NaN or infinite")
+        molecule = Potential(self._context)
+        # Fixed atoms keep the very bits they had.
+        molecule.set_positions(np.where(molecule.masses[:, None] > 0, x, molecule.positions()))
+
+
+def latent_system(
+    simulation,
+    reparametrization="gcn",
+    *,
+    weights: bool = False,
+    masses: str | float = 1.0,
+    seed: int = 0,
+    **settings,
+) -> LatentSystem:
+    """Make a latent System of a molecule.
+
+    Parameters
+    ----------
+    simulation : openmm.app.Simulation or openmm.Context
+        The molecule: its System, platform, force groups, box, parameters and positions. Only
+        ``write_back`` changes it.
+    reparametrization : str, torch.nn.Module or callable
+        See `openmm_reparam.reparametrizations.build`.
+    weights : bool
+        Make all trainable parameters particles. By default those named ``latents`` are; a module
+        that has none gets all of them.
+    masses : float or "metric"
+        Of the latent particles, in dalton; "metric" takes the diagonal of J^T M J, J = dX/dZ, M the
+        atoms' masses, so that latents move about as fast as the atoms they move.
+    seed : int
+        Of latents and weights.
+    **settings
+        Of the reparametrization.
+
+    Returns
+    -------
+    LatentSystem
+
+    Raises
+    ------
+    UnsupportedSystemError
+        The molecule has constraints: latents would leave them.
+    PluginUnavailableError
+    ImportError
+        openmmtorch is not installed.
+
+    Examples
+    --------
+    >>> import openmm as mm
+    >>> from openmm import app
+    >>> from openmm_reparam.testsystems import peptide
+    >>> molecule = peptide("AAA", constraints=None).simulation("CPU")
+    >>> latent = latent_system(molecule, "linear", count=10)
+    >>> context = mm.Context(latent.system, mm.VerletIntegrator(0.001))
+    >>> context.setPositions(latent.positions)
+    >>> mm.LocalEnergyMinimizer.minimize(context, 10)
+    >>> latent.write_back(context)
+    """
+    context = getattr(simulation, "context", simulation)
+    potential = Potential(context, getattr(simulation, "topology", None))
+    if len(potential.constraints[0]):
+        raise UnsupportedSystemError(
+            f"the System has {len(potential.constraints[0])} constraints, which positions decoded "
+            "from latents would violate; create it with constraints=None and rigidWater=False, or "
+            "use minimize_reparam, which keeps them"
+        )
+    try:
+        from openmmtorch import TorchForce
+    except ImportError as error:
+        raise ImportError(
+            "latent Systems need openmmtorch: pip install 'openmm-reparam[torchforce]'"
+        ) from error
+    x = potential.positions()
+    module = build(reparametrization, Start(potential, x, np.random.default_rng(seed)), **settings)
+    decoder, flat = _traced(module, weights)
+    size = flat.numel()
+    particles = -(-size // 3)
+    model = torch.jit.script(_LatentEnergy(torch_potential(context), decoder, size))
+
+    system = mm.System()
+    for mass in _masses(masses, decoder, flat, potential, particles):
+        system.addParticle(mass)
+    force = TorchForce(model)
+    system.addForce(force)
+    padded = np.zeros(3 * particles)
+    padded[:size] = flat.numpy()
+    return LatentSystem(
+        system,
+        padded.reshape(-1, 3) * unit.nanometer,
+        _topology(particles),
+        decoder,
+        size,
+        context,
+    )
+
+
+class _LatentEnergy(torch.nn.Module):
+    """E(rho(Z)), whose gradient is -J^T F of the same evaluation."""
+
+    def __init__(self, potential, decoder: torch.jit.ScriptModule, size: int) -> None:
+        super().__init__()
+        self.potential = potential
+        self.decode = decoder
+        self.size = size
+
+    def forward(self, positions: torch.Tensor) -> torch.Tensor:
+        x = self.decode(positions.reshape(-1)[: self.size].to(torch.float64))
+        return self.potential.energy(x.unsqueeze(0))[0]
+
+
+class _Decoder(torch.nn.Module):
+    """X of a flat vector of what trains, to be traced: everything else becomes constant."""
+
+    def __init__(self, module: torch.nn.Module, names: list[str]) -> None:
+        super().__init__()
+        # In a tuple, so that its parameters are not this module's.
+        self._held = (module,)
+        self._shapes = [(n, p.shape, p.dtype) for n, p in module.named_parameters() if n in names]
+
+    def forward(self, flat: torch.Tensor) -> torch.Tensor:
+        module, begin = self._held[0], 0
+        for name, shape, dtype in self._shapes:
+            part = flat[begin : begin + shape.numel()].reshape(shape).to(dtype)
+            begin += shape.numel()
+            path, _, leaf = name.rpartition(".")
+            owner = module.get_submodule(path)
+            # An ordinary attribute in place of the parameter: torch.func does not trace.
+            owner._parameters.pop(leaf, None)
+            owner.__dict__[leaf] = part
+        return module().to(torch.float64)
+
+
+def _traced(module: torch.nn.Module, weights: bool) -> tuple[torch.jit.ScriptModule, torch.Tensor]:
+    """Return X(flat) as TorchScript, and where it starts."""
+    module = copy.deepcopy(module)
+    trained = [name for name, p in module.named_parameters() if p.requires_grad]
+    latents = [name for name in trained if name.rpartition(".")[2] == "latents"]
+    names = trained if weights or not latents else latents
+    if not names:
+        raise ValueError(f"{type(module).__name__} has no trainable parameters to make latents of")
+    start = [p.detach().double().reshape(-1) for n, p in module.named_parameters() if n in names]
+    flat = torch.cat(start)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return torch.jit.trace(_Decoder(module, names), flat, check_trace=False), flat
+
+
+def _masses(
+    masses, decoder, flat: torch.Tensor, potential: Potential, particles: int
+) -> np.ndarray:
+    """One mass for each particle, in dalton."""
+    if masses != "metric":
+        if isinstance(masses, str) or not 0 < masses < np.inf:
+            raise ValueError(f"masses is {masses!r}; give 'metric' or a positive number of dalton")
+        return np.full(particles, float(masses))
+    # diag(J^T M J), by random signs (Hutchinson): the mean of (J^T M^(1/2) r)^2.
+    root = torch.from_numpy(np.sqrt(potential.masses))[:, None]
+    generator = torch.Generator().manual_seed(0)
+    diagonal = torch.zeros_like(flat)
+    latents = flat.clone().requires_grad_(True)
+    x = decoder(latents)
+    for _ in range(PROBES):
+        signs = torch.randint(0, 2, x.shape, generator=generator, dtype=torch.float64) * 2 - 1
+        (pulled,) = torch.autograd.grad(x, latents, root * signs, retain_graph=True)
+        diagonal += pulled**2 / PROBES
+    padded = np.zeros(3 * particles)
+    padded[: len(flat)] = diagonal.numpy()
+    metric = padded.reshape(-1, 3).mean(axis=1)
+    # A latent that moves nothing has no mass of its own; a particle without mass would be fixed.
+    return np.maximum(metric, 1e-3 * metric.max())
+
+
+def _topology(particles: int) -> app.Topology:
+    topology = app.Topology()
+    residue = topology.addResidue("LAT", topology.addChain())
+    for k in range(particles):
+        topology.addAtom(f"Z{k}", None, residue)
+    return topology
