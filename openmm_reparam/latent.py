@@ -15,12 +15,14 @@ import openmm as mm
 import torch
 from openmm import app, unit
 
-from .errors import UnsupportedSystemError
+from .errors import NonFiniteError, UnsupportedSystemError
+from .latent_stage import Gradients, trained
+from .optimizers.lbfgs import Point
 from .plugin import torch_potential
 from .potential import Potential
 from .reparametrizations import Start, build
 
-__all__ = ["LatentSystem", "latent_system"]
+__all__ = ["LatentSystem", "latent_system", "torchforce_gradients"]
 
 # Random sign vectors from which the masses of the metric are estimated.
 PROBES = 64
@@ -137,40 +139,99 @@ def latent_system(
     """
     context = getattr(simulation, "context", simulation)
     potential = Potential(context, getattr(simulation, "topology", None))
-    if len(potential.constraints[0]):
+    _refuse_constraints(potential)
+    x = potential.positions()
+    module = build(reparametrization, Start(potential, x, np.random.default_rng(seed)), **settings)
+    decoder, flat = _traced(module, weights, potential, x)
+    size = flat.numel()
+    particles = -(-size // 3)
+    model = torch.jit.script(_LatentEnergy(torch_potential(context), decoder, size))
+    return LatentSystem(
+        _system(model, _masses(masses, decoder, flat, potential, particles)),
+        _padded(flat, particles) * unit.nanometer,
+        _topology(particles),
+        decoder,
+        size,
+        context,
+    )
+
+
+def torchforce_gradients(module: torch.nn.Module, potential: Potential) -> Gradients:
+    """As `eager_gradients`, but every energy and gradient is that of a latent System's Context.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        ``forward()`` returns (N, 3) positions in nm.
+    potential : Potential
+        Counts the evaluations; its Context must have no constraints.
+    """
+    _refuse_constraints(potential)
+    inner = torch_potential(potential.context)
+    parameters = trained(module)
+    decoder, flat = _traced(module, True, potential, potential.positions())
+    size = flat.numel()
+    particles = -(-size // 3)
+    model = torch.jit.script(_LatentEnergy(inner, decoder, size))
+    context = mm.Context(
+        _system(model, np.ones(particles)),
+        mm.VerletIntegrator(0.001),
+        mm.Platform.getPlatformByName("Reference"),
+    )
+
+    def energy_and_gradient(known: Point | None = None) -> Point:
+        now = torch.cat([p.detach().double().reshape(-1) for p in parameters])
+        if not torch.isfinite(now).all():
+            raise NonFiniteError("the latents are NaN or infinite", ())
+        potential.counter.add(potential.kind)
+        context.setPositions(_padded(now, particles))
+        try:
+            state = context.getState(energy=True, forces=True)
+        except mm.OpenMMException as error:
+            if "NaN" not in str(error):
+                raise
+            raise NonFiniteError(f"the latents decode to NaN: {error}", ()) from error
+        gradient = torch.from_numpy(-np.array(state.getForces(asNumpy=True)._value).reshape(-1))
+        x, energies, forces = inner.last()
+        if not (torch.isfinite(energies).all() and torch.isfinite(forces).all()):
+            raise NonFiniteError("energy or forces are NaN or infinite", ())
+        parts = gradient[:size].split([p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter).to(parameter)
+        return Point(x[0].numpy(), energies[0].item(), forces[0].numpy())
+
+    return energy_and_gradient
+
+
+def _refuse_constraints(potential: Potential) -> None:
+    count = len(potential.constraints[0])
+    if count:
         raise UnsupportedSystemError(
-            f"the System has {len(potential.constraints[0])} constraints, which positions decoded "
-            "from latents would violate; create it with constraints=None and rigidWater=False, or "
-            "use minimize_reparam, which keeps them"
+            f"the System has {count} constraints, which positions decoded from latents would "
+            "violate; create it with constraints=None and rigidWater=False, or use "
+            "minimize_reparam, which keeps them"
         )
+
+
+def _system(model: torch.jit.ScriptModule, masses: np.ndarray) -> mm.System:
     try:
         from openmmtorch import TorchForce
     except ImportError as error:
         raise ImportError(
             "latent Systems need openmmtorch: pip install 'openmm-reparam[torchforce]'"
         ) from error
-    x = potential.positions()
-    module = build(reparametrization, Start(potential, x, np.random.default_rng(seed)), **settings)
-    decoder, flat = _traced(module, weights)
-    size = flat.numel()
-    particles = -(-size // 3)
-    model = torch.jit.script(_LatentEnergy(torch_potential(context), decoder, size))
-
     system = mm.System()
-    for mass in _masses(masses, decoder, flat, potential, particles):
+    for mass in masses:
         system.addParticle(mass)
-    force = TorchForce(model)
-    system.addForce(force)
+    system.addForce(TorchForce(model))
+    return system
+
+
+def _padded(flat: torch.Tensor, particles: int) -> np.ndarray:
+    """Numbers as the positions of particles, (particles, 3)."""
     padded = np.zeros(3 * particles)
-    padded[:size] = flat.numpy()
-    return LatentSystem(
-        system,
-        padded.reshape(-1, 3) * unit.nanometer,
-        _topology(particles),
-        decoder,
-        size,
-        context,
-    )
+    padded[: flat.numel()] = flat.numpy()
+    return padded.reshape(-1, 3)
 
 
 class _LatentEnergy(torch.nn.Module):
@@ -183,18 +244,24 @@ class _LatentEnergy(torch.nn.Module):
         self.size = size
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        x = self.decode(positions.reshape(-1)[: self.size].to(torch.float64))
-        return self.potential.energy(x.unsqueeze(0))[0]
+        # On the CPU: a traced model's constants stay where they were traced.
+        flat = positions.to(device="cpu", dtype=torch.float64).reshape(-1)[: self.size]
+        energy = self.potential.energy(self.decode(flat).unsqueeze(0))[0]
+        return energy.to(positions.device)
 
 
 class _Decoder(torch.nn.Module):
     """X of a flat vector of what trains, to be traced: everything else becomes constant."""
 
-    def __init__(self, module: torch.nn.Module, names: list[str]) -> None:
+    def __init__(
+        self, module: torch.nn.Module, names: list[str], moves: np.ndarray, start: np.ndarray
+    ) -> None:
         super().__init__()
         # In a tuple, so that its parameters are not this module's.
         self._held = (module,)
         self._shapes = [(n, p.shape, p.dtype) for n, p in module.named_parameters() if n in names]
+        self._moves = torch.from_numpy(moves)[:, None]
+        self._start = torch.from_numpy(start)
 
     def forward(self, flat: torch.Tensor) -> torch.Tensor:
         module, begin = self._held[0], 0
@@ -206,22 +273,23 @@ class _Decoder(torch.nn.Module):
             # An ordinary attribute in place of the parameter: torch.func does not trace.
             owner._parameters.pop(leaf, None)
             owner.__dict__[leaf] = part
-        return module().to(torch.float64)
+        return torch.where(self._moves, module().to(torch.float64), self._start)
 
 
-def _traced(module: torch.nn.Module, weights: bool) -> tuple[torch.jit.ScriptModule, torch.Tensor]:
+def _traced(
+    module: torch.nn.Module, weights: bool, potential: Potential, x: np.ndarray
+) -> tuple[torch.jit.ScriptModule, torch.Tensor]:
     """Return X(flat) as TorchScript, and where it starts."""
-    module = copy.deepcopy(module)
-    trained = [name for name, p in module.named_parameters() if p.requires_grad]
-    latents = [name for name in trained if name.rpartition(".")[2] == "latents"]
-    names = trained if weights or not latents else latents
-    if not names:
-        raise ValueError(f"{type(module).__name__} has no trainable parameters to make latents of")
+    module = copy.deepcopy(module).cpu()
+    every = [name for name, p in module.named_parameters() if p.requires_grad]
+    latents = [name for name in every if name.rpartition(".")[2] == "latents"]
+    names = every if weights or not latents else latents
     start = [p.detach().double().reshape(-1) for n, p in module.named_parameters() if n in names]
     flat = torch.cat(start)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
-    return torch.jit.trace(_Decoder(module, names), flat, check_trace=False), flat
+    decoder = _Decoder(module, names, potential.moves, x)
+    return torch.jit.trace(decoder, flat, check_trace=False), flat
 
 
 def _masses(
@@ -242,9 +310,7 @@ def _masses(
         signs = torch.randint(0, 2, x.shape, generator=generator, dtype=torch.float64) * 2 - 1
         (pulled,) = torch.autograd.grad(x, latents, root * signs, retain_graph=True)
         diagonal += pulled**2 / PROBES
-    padded = np.zeros(3 * particles)
-    padded[: len(flat)] = diagonal.numpy()
-    metric = padded.reshape(-1, 3).mean(axis=1)
+    metric = _padded(diagonal, particles).mean(axis=1)
     # A latent that moves nothing has no mass of its own; a particle without mass would be fixed.
     return np.maximum(metric, 1e-3 * metric.max())
 

@@ -13,7 +13,7 @@ import torch
 from .errors import NonFiniteError
 from .optimizers.lbfgs import LineSearchError, Point, lbfgs
 
-__all__ = ["LatentSettings", "StageEnd", "descend_latents"]
+__all__ = ["LatentSettings", "StageEnd", "descend_latents", "eager_gradients", "trained"]
 
 OPTIMIZERS = ("adam", "lbfgs")
 SCHEDULES = ("constant", "cosine", "exponential")
@@ -68,14 +68,17 @@ class StageEnd(Exception):  # noqa: N818 - an end, not an error
     """Ends a stage; the message says why."""
 
 
-def descend_latents(
+# Evaluates what a module returns, or the gradient alone at a point known already; fills `.grad`.
+Gradients = Callable[..., Point]
+
+
+def eager_gradients(
     module: torch.nn.Module,
     evaluate: Callable[[np.ndarray], Point],
     start: Point,
     moves: np.ndarray,
-    settings: LatentSettings,
-) -> Iterator[Point]:
-    """Minimize the energy over a module's parameters, one evaluated configuration at a time.
+) -> Gradients:
+    """Energies by calling OpenMM, gradients by torch's autograd, from one evaluation.
 
     Parameters
     ----------
@@ -87,19 +90,14 @@ def descend_latents(
     start : Point
     moves : (N,) bool array
         Other atoms keep the positions of ``start``, bit for bit.
-    settings : LatentSettings
 
-    Yields
-    ------
-    Point
-        After each iteration.
-
-    Raises
-    ------
-    StageEnd
-        The energy has stopped falling, or every step leads to non-finite energies.
+    Returns
+    -------
+    callable
+        ``() -> Point``, with the gradient of each parameter in its ``grad``. Called with a Point,
+        it takes that for the evaluation.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    parameters = trained(module)
     fixed = None if moves.all() else ~moves
 
     def energy_and_gradient(known: Point | None = None) -> Point:
@@ -116,6 +114,42 @@ def descend_latents(
             parameter.grad = gradient if gradient is not None else torch.zeros_like(parameter)
         return point
 
+    return energy_and_gradient
+
+
+def trained(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Parameters of a module that are trained."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def descend_latents(
+    module: torch.nn.Module,
+    energy_and_gradient: Gradients,
+    start: Point,
+    settings: LatentSettings,
+) -> Iterator[Point]:
+    """Minimize the energy over a module's parameters, one evaluated configuration at a time.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    energy_and_gradient : callable
+        As `eager_gradients` makes it.
+    start : Point
+        What the module returns first.
+    settings : LatentSettings
+
+    Yields
+    ------
+    Point
+        After each iteration.
+
+    Raises
+    ------
+    StageEnd
+        The energy has stopped falling, or every step leads to non-finite energies.
+    """
+    parameters = trained(module)
     if settings.optimizer == "adam":
         points = _adam(module, parameters, energy_and_gradient, start, settings)
     else:

@@ -20,7 +20,14 @@ from .errors import (
     NotConvergedError,
     UnsupportedSystemError,
 )
-from .latent_stage import LatentSettings, StageEnd, descend_latents, torch_threads_for
+from .latent import torchforce_gradients
+from .latent_stage import (
+    LatentSettings,
+    StageEnd,
+    descend_latents,
+    eager_gradients,
+    torch_threads_for,
+)
 from .optimizers.lbfgs import LineSearchError, Point, dot, lbfgs
 from .potential import Potential
 from .progress import Progress
@@ -32,6 +39,7 @@ from .whitening import Whitening
 
 __all__ = ["ReparamMinimizer", "rms"]
 
+ENGINES = ("python", "openmm-torch")
 # The latent stage may use this share of a budget, so that the last stage gets its turn.
 LATENT_SHARE = 1 / 3
 # Iterations without a lower energy or a smaller force before the last stage gives up.
@@ -65,6 +73,10 @@ class ReparamMinimizer:
         Of the latent stage, see `LatentSettings`. ``latent_iterations=0`` leaves it out.
     fine_stage : bool
         Run the fine-grained stage.
+    engine : {"python", "openmm-torch"}
+        Of the latent stage: OpenMM called from Python, or a latent System's Context (see
+        `latent_system`), to the same energies; the latter needs the C++ plugin, openmmtorch and a
+        System without constraints, and evaluates the start twice.
     seed : int, optional
         Of all randomness; None is 0, so that the same call gives the same result.
     progress : bool, optional
@@ -101,6 +113,7 @@ class ReparamMinimizer:
         relative_energy: float = 1e-4,
         max_gradient_norm: float = 1e4,
         fine_stage: bool = True,
+        engine: str = "python",
         seed: int | None = None,
         progress: bool | None = None,
         **settings,
@@ -118,6 +131,9 @@ class ReparamMinimizer:
         self.seed = 0 if seed is None else int(seed)
         self.progress = progress
         self.fine_stage = fine_stage
+        if engine not in ENGINES:
+            raise ValueError(f"engine is {engine!r}; it must be one of {ENGINES}")
+        self.engine = engine
         # L-BFGS on the latents of `spectral` is whitened L-BFGS on X, which is the last stage.
         self._latents_are_fine = reparametrization == "spectral" and optimizer in (None, "lbfgs")
         self.latent = LatentSettings(
@@ -134,6 +150,8 @@ class ReparamMinimizer:
                 "no stage is left to run: latent_iterations is 0 (or the reparametrization's "
                 "latent stage is the fine-grained one) and fine_stage is False"
             )
+        if engine != "python" and not self.latent.iterations:
+            raise ValueError(f"engine={engine!r} is of the latent stage, and there is none here")
         refuse_unsupported(context)
 
     def minimize(
@@ -285,7 +303,11 @@ class _Run:
             iterations = min(iterations, max(1, int(LATENT_SHARE * self.max_iterations)))
         begin = Start(self.potential, start.positions, np.random.default_rng(self.minimizer.seed))
         module = build(self.minimizer.reparametrization, begin, **self.minimizer.settings)
-        points = descend_latents(module, self.evaluate, start, self.potential.moves, latent)
+        if self.minimizer.engine == "openmm-torch":
+            gradients = torchforce_gradients(module, self.potential)
+        else:
+            gradients = eager_gradients(module, self.evaluate, start, self.potential.moves)
+        points = descend_latents(module, gradients, start, latent)
         for done, point in enumerate(points, start=1):
             yield point
             if done >= iterations:

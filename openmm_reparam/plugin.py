@@ -78,9 +78,10 @@ def torch_potential(context: mm.Context, replicas: int = 1):
     torch.ScriptObject
         ``evaluate((B, N, 3) positions in nm) -> (B,) energies in kJ/mol, (B, N, 3) forces``,
         float64 on the CPU; ``energy(positions) -> (B,)``, which can be differentiated and takes
-        and gives tensors on any device; ``num_particles()``, ``num_replicas()``,
-        ``num_evaluations()``, ``platform()``. Can be an attribute of a scripted module, and is
-        pickled with it.
+        and gives tensors on any device; ``last() -> (positions, energies, forces)`` of the latest
+        evaluation; ``num_particles()``, ``num_replicas()``, ``num_evaluations()``, ``platform()``.
+        Can be an attribute of a scripted module, and is pickled with it. Copies in one process
+        share their Contexts, and take turns.
 
     Raises
     ------

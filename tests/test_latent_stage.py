@@ -11,6 +11,7 @@ from openmm_reparam.latent_stage import (
     LatentSettings,
     StageEnd,
     descend_latents,
+    eager_gradients,
     torch_threads_for,
 )
 from openmm_reparam.optimizers.lbfgs import Point
@@ -28,7 +29,9 @@ def bowl(x, minimum=0.5, k=10.0):
 def run(settings, evaluate=bowl, module=None, moves=EVERYWHERE):
     """Return the points of a stage and why it ended."""
     module = module if module is not None else Cartesian(X0)
-    points = descend_latents(module, evaluate, evaluate(X0), moves, settings)
+    start = evaluate(X0)
+    gradients = eager_gradients(module, evaluate, start, moves)
+    points = descend_latents(module, gradients, start, settings)
     taken = []
     try:
         for point in points:
@@ -148,9 +151,9 @@ def test_errors_of_other_kinds_pass_through(optimizer):
             raise KeyboardInterrupt
         return bowl(x)
 
-    points = descend_latents(
-        Cartesian(X0), evaluate, bowl(X0), EVERYWHERE, LatentSettings(optimizer, iterations=30)
-    )
+    module = Cartesian(X0)
+    gradients = eager_gradients(module, evaluate, bowl(X0), EVERYWHERE)
+    points = descend_latents(module, gradients, bowl(X0), LatentSettings(optimizer, iterations=30))
     with pytest.raises(KeyboardInterrupt):
         list(points)
 

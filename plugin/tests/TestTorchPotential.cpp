@@ -87,6 +87,15 @@ void testPickling() {
     torch::jit::Module loaded = torch::jit::load(stream);
     const torch::Tensor x = torch::cat({pair_at(0.2), pair_at(0.25)});
     REQUIRE(torch::equal(loaded.forward({x}).toTensor(), module.forward({x}).toTensor()));
+    // Both share their Contexts, and so the count.
+    auto& count = potential.toObject()->type()->getMethod("num_evaluations");
+    REQUIRE(count({potential}).toInt() == 4);
+    auto& last = potential.toObject()->type()->getMethod("last");
+    REQUIRE(torch::equal(last({potential}).toTuple()->elements()[0].toTensor(), x));
+    // Another one of the same making does not.
+    const c10::IValue other = make(harmonic_pair(), 2);
+    REQUIRE(count({other}).toInt() == 0);
+    REQUIRE(contains(message_of([&] { last({other}); }), "nothing yet"));
 }
 
 void testDestructionWhileOthersEvaluate() {
