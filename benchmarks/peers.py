@@ -15,9 +15,9 @@ from scipy.optimize import minimize as scipy_minimize
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
 from openmm_reparam.constraints import constraint_manifold
-from openmm_reparam.minimizer import rms
 from openmm_reparam.molecular_system import MolecularSystem
 from openmm_reparam.potential import Potential
+from openmm_reparam.run import rms
 from openmm_reparam.structure import Stereochemistry
 
 # Runs that do not converge are cut here, and reported as not converged.

@@ -13,7 +13,17 @@ import torch
 from .errors import NonFiniteError
 from .optimizers.lbfgs import LineSearchError, Point, lbfgs
 
-__all__ = ["LatentSettings", "StageEnd", "descend_latents", "eager_gradients", "trained"]
+__all__ = [
+    "Gradients",
+    "LatentSettings",
+    "StageEnd",
+    "descend_latents",
+    "eager_gradients",
+    "fusable",
+    "schedule_of",
+    "torch_threads_for",
+    "trained",
+]
 
 OPTIMIZERS = ("adam", "lbfgs")
 SCHEDULES = ("constant", "cosine", "exponential")
@@ -174,8 +184,8 @@ def _adam(
     module, parameters, energy_and_gradient, start: Point, settings: LatentSettings
 ) -> Iterator[Point]:
     rate = settings.learning_rate or getattr(module, "learning_rate", 0.01)
-    optimizer = torch.optim.Adam(parameters, lr=rate, fused=_fusable(parameters))
-    schedule = _schedule(optimizer, settings)
+    optimizer = torch.optim.Adam(parameters, lr=rate, fused=fusable(parameters))
+    schedule = schedule_of(optimizer, settings)
     damping, failures = 1.0, 0
     good = _copies(parameters)
     energy_and_gradient(start)
@@ -200,7 +210,8 @@ def _adam(
         yield point
 
 
-def _schedule(optimizer, settings: LatentSettings):
+def schedule_of(optimizer, settings: LatentSettings):
+    """Return torch's scheduler of the learning rate."""
     total = max(1, settings.iterations)
     shapes = {
         "constant": lambda i: 1.0,
@@ -237,7 +248,8 @@ def _latent_lbfgs(parameters, energy_and_gradient) -> Iterator[Point]:
         raise StageEnd(str(error)) from None
 
 
-def _fusable(parameters) -> bool:
+def fusable(parameters) -> bool:
+    """Whether torch has a fused Adam for these."""
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 

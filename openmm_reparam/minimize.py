@@ -34,6 +34,8 @@ def minimize_reparam(
     max_force_evaluations: int | None = None,
     seed: int | None = None,
     strict: bool = False,
+    replicas=None,
+    replica_temperature: float = 300.0,
     progress: bool | None = None,
     **settings,
 ) -> MinimizationResult:
@@ -61,6 +63,10 @@ def minimize_reparam(
         None is 0: the same call gives the same result.
     strict : bool
         Raise `NotConvergedError` instead of warning.
+    replicas : int or (R, N, 3) array or Quantity, optional
+        Minimize many starts together and write the best back: the Simulation's positions and
+        R - 1 thermal perturbations of them (at ``replica_temperature``, in K), or starts of your
+        own in nm. All are in ``result.replicas``, with RMSDs and clusters.
     progress : bool, optional
         None shows a bar on a terminal, for runs of more than a few seconds.
     **settings
@@ -103,4 +109,6 @@ def minimize_reparam(
         reporter,
         max_force_evaluations=max_force_evaluations,
         strict=strict,
+        replicas=replicas,
+        replica_temperature=replica_temperature,
     )

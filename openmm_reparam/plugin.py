@@ -12,7 +12,7 @@ import torch
 
 from .torchforce import load_torchforce
 
-__all__ = ["PluginUnavailableError", "load_plugin", "torch_potential"]
+__all__ = ["PluginUnavailableError", "load_plugin", "platform_properties", "torch_potential"]
 
 LIBRARY = "libOpenMMReparam.so"
 
@@ -103,14 +103,8 @@ def torch_potential(context: mm.Context, replicas: int = 1):
     load_plugin()
     state = context.getState(parameters=True)
     platform = context.getPlatform()
-    properties = {
-        name: platform.getPropertyValue(context, name)
-        for name in platform.getPropertyNames()
-        if name in ("Threads", "DeterministicForces", "Precision", "DeviceIndex")
-    }
+    properties = platform_properties(context, single_threaded=replicas > 1)
     periodic = context.getSystem().usesPeriodicBoundaryConditions()
-    if replicas > 1 and "Threads" in properties:
-        properties["Threads"] = "1"
     try:
         xml = mm.XmlSerializer.serialize(context.getSystem())
     except Exception as error:
@@ -126,6 +120,20 @@ def torch_potential(context: mm.Context, replicas: int = 1):
         state.getPeriodicBoxVectors(asNumpy=True)._value.ravel().tolist() if periodic else [],
         context.getIntegrator().getIntegrationForceGroups(),
     )
+
+
+def platform_properties(context: mm.Context, *, single_threaded: bool) -> dict[str, str]:
+    """Return the properties with which another Context of the same kind is made."""
+    platform = context.getPlatform()
+    names = ("Threads", "DeterministicForces", "Precision", "DeviceIndex")
+    properties = {
+        name: platform.getPropertyValue(context, name)
+        for name in platform.getPropertyNames()
+        if name in names
+    }
+    if single_threaded and "Threads" in properties:
+        properties["Threads"] = "1"
+    return properties
 
 
 def _registered() -> bool:

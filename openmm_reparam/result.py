@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+
+from .replicas import Replicas
 
 __all__ = ["HISTORY_DTYPE", "MinimizationResult", "Stage"]
 
@@ -83,6 +86,8 @@ class MinimizationResult:
     tolerance : float
         That was asked for.
     seed : int
+    replicas : Replicas or None
+        All replicas, where more than one was minimized; the counts above are then those of all.
     """
 
     converged: bool
@@ -101,10 +106,15 @@ class MinimizationResult:
     stereo_changes: tuple[str, ...] | None
     tolerance: float
     seed: int
+    replicas: Replicas | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values, ready for JSON; history as lists by column."""
-        plain = asdict(self)
+        plain = asdict(dataclasses.replace(self, replicas=None))
+        if self.replicas is None:
+            del plain["replicas"]
+        else:
+            plain["replicas"] = self.replicas.to_dict()
         plain["history"] = {name: self.history[name].tolist() for name in HISTORY_DTYPE.names}
         return plain
 
@@ -129,6 +139,8 @@ class MinimizationResult:
         if self.stereo_changes is not None:
             changes = "; ".join(self.stereo_changes) or "unchanged"
             lines.append(f"  stereochemistry: {changes}")
+        if self.replicas is not None:
+            lines.append(f"         replicas: {self.replicas!r}")
         return "\n".join(lines)
 
     def _side_evaluations(self) -> str:

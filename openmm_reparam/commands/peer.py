@@ -10,10 +10,10 @@ import numpy as np
 import openmm as mm
 
 from ..constraints import constraint_manifold
-from ..minimizer import rms
 from ..molecular_system import MolecularSystem
 from ..potential import Potential
 from ..result import HISTORY_DTYPE, MinimizationResult
+from ..run import rms
 from .settings import RunSettings, platform_name
 
 __all__ = ["PEER", "PeerResult", "comparison", "run_peer"]

@@ -1,0 +1,123 @@
+"""What many minimizations of one molecule found: energies, distances, clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mdtraj
+import numpy as np
+from openmm.app import Topology
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+__all__ = ["CLUSTER_RADIUS", "Replicas", "compared_atoms", "rmsd_clusters", "rmsd_matrix"]
+
+# nm: replicas nearer than this on average are one structure.
+CLUSTER_RADIUS = 0.1
+
+WATERS_AND_IONS = {"HOH", "WAT", "NA", "CL", "K", "MG", "CA", "ZN", "SOL", "TIP3", "Na+", "Cl-"}
+
+
+@dataclass(frozen=True, repr=False)
+class Replicas:
+    """All replicas of a run, in the order of their starts.
+
+    Attributes
+    ----------
+    results : tuple of MinimizationResult
+        One for each.
+    positions : (R, N, 3) array
+        Where they ended, in nm.
+    rmsd : (R, R) array
+        Between them, in nm, after superposition: heavy atoms without water and ions, or all atoms
+        where the topology is not known.
+    clusters : (R,) int array
+        Average linkage at 0.1 nm; cluster 0 holds the lowest energy, the others follow by their
+        lowest.
+    """
+
+    results: tuple
+    positions: np.ndarray
+    rmsd: np.ndarray
+    clusters: np.ndarray
+
+    @property
+    def energies(self) -> np.ndarray:
+        """(R,) energies in kJ/mol."""
+        return np.array([result.energy for result in self.results])
+
+    @property
+    def best(self) -> int:
+        """Index of the lowest energy: the replica that was written to the Context."""
+        return int(np.argmin(self.energies))
+
+    def to_dict(self) -> dict:
+        """Return energies, RMSDs, clusters and every result as plain values, without positions."""
+        return {
+            "energies": self.energies.tolist(),
+            "best": self.best,
+            "rmsd": self.rmsd.tolist(),
+            "clusters": self.clusters.tolist(),
+            "results": [result.to_dict() for result in self.results],
+        }
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __repr__(self) -> str:
+        energies = np.sort(self.energies)
+        sizes = np.bincount(self.clusters)
+        converged = sum(result.converged for result in self.results)
+        return (
+            f"{len(self)} replicas, {converged} converged, {energies[0]:.3f} to {energies[-1]:.3f} "
+            f"kJ/mol, the lowest from start {self.best}; {len(sizes)} "
+            f"cluster{'s' if len(sizes) > 1 else ''} of {', '.join(map(str, sizes))} (RMSD "
+            f"{CLUSTER_RADIUS} nm)"
+        )
+
+
+def compared_atoms(topology: Topology | None, num_particles: int) -> np.ndarray:
+    """Return the atoms that RMSDs are taken over."""
+    if topology is None or topology.getNumAtoms() != num_particles:
+        return np.arange(num_particles)
+    heavy = [
+        atom.index
+        for atom in topology.atoms()
+        if atom.element is not None
+        and atom.element.symbol != "H"
+        and atom.residue.name not in WATERS_AND_IONS
+    ]
+    return np.array(heavy) if len(heavy) > 2 else np.arange(num_particles)
+
+
+def rmsd_matrix(positions: np.ndarray) -> np.ndarray:
+    """RMSD in nm between all pairs of (R, N, 3) structures after superposition (mdtraj).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> triangle = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    >>> moved = triangle[:, [1, 2, 0]] + 5
+    >>> bool(rmsd_matrix(np.stack([triangle, moved]))[0, 1] < 1e-3)
+    True
+    """
+    # mdtraj keeps single precision: centring first keeps its digits for the shape.
+    centred = positions - positions.mean(axis=1, keepdims=True)
+    structures = mdtraj.Trajectory(centred, None)
+    rows = [mdtraj.rmsd(structures, structures, frame=k) for k in range(len(positions))]
+    matrix = np.array(rows, dtype=float)
+    matrix = (matrix + matrix.T) / 2
+    np.fill_diagonal(matrix, 0.0)
+    return matrix
+
+
+def rmsd_clusters(
+    rmsd: np.ndarray, energies: np.ndarray, radius: float = CLUSTER_RADIUS
+) -> np.ndarray:
+    """Label (R,) structures by average linkage of their (R, R) RMSDs, lowest energies first."""
+    if len(rmsd) == 1:
+        return np.zeros(1, dtype=int)
+    labels = fcluster(linkage(squareform(rmsd, checks=False), "average"), radius, "distance")
+    order = dict.fromkeys(labels[np.argsort(energies, kind="stable")])
+    number = {label: k for k, label in enumerate(order)}
+    return np.array([number[label] for label in labels])

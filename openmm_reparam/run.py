@@ -1,0 +1,291 @@
+"""One minimization: runs the stages, holds the budget, keeps the best structure."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from .clashes import relieve_clashes
+from .constraints import constraint_manifold
+from .errors import BudgetExhausted
+from .latent import torchforce_gradients
+from .latent_stage import LatentSettings, StageEnd, descend_latents, eager_gradients
+from .optimizers.lbfgs import LineSearchError, Point, dot, lbfgs
+from .potential import Potential
+from .progress import Progress
+from .reparametrizations import Start, build
+from .result import HISTORY_DTYPE, MinimizationResult, Stage
+from .structure import Stereochemistry
+from .whitening import Whitening
+
+__all__ = ["LATENT_SHARE", "Run", "rms"]
+
+# The latent stage may use this share of a budget, so that the last stage gets its turn.
+LATENT_SHARE = 1 / 3
+# Iterations without a lower energy or a smaller force before the last stage gives up.
+STALL = 200
+
+
+def rms(forces: np.ndarray, count: int) -> float:
+    r"""RMS force in OpenMM's convention: sqrt(sum \\|F\\|^2 / count), (N, 3) in kJ/mol/nm."""
+    return float(np.sqrt(dot(forces, forces) / count))
+
+
+class Run:
+    """One minimization: what has been reached, and when to stop.
+
+    Parameters
+    ----------
+    minimizer : ReparamMinimizer
+        Its settings, and the Context to evaluate on.
+    tolerance : float
+    max_iterations : int
+    reporter : openmm.MinimizationReporter or None
+    budget : int or None
+        Force evaluations.
+    progress : optional
+        Told of every iteration, as `Progress` is.
+    """
+
+    def __init__(
+        self, minimizer, tolerance, max_iterations, reporter, budget, progress=None
+    ) -> None:
+        self.minimizer = minimizer
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+        self.reporter = reporter
+        self.potential = Potential(minimizer.context, minimizer.topology)
+        self.potential.counter.limit = budget
+        self.budget = budget
+        self.num_moving = int(self.potential.moves.sum())
+        if not self.num_moving:
+            raise ValueError("every particle is massless or a virtual site: nothing can move")
+        self.manifold = constraint_manifold(self.potential)
+        self.progress = progress or Progress(minimizer.progress, max_iterations or None)
+        self.began = time.perf_counter()
+        self.iterations = 0
+        self.history: list[tuple] = []
+        self.stages: list[Stage] = []
+        self.converged_at: Point | None = None
+        self.stopped_by_reporter = False
+        self.start: Point | None = None
+
+    def resume(self, latent, name: str) -> None:
+        """Go on where the latent stage of a `LatentReplica` has ended."""
+        self.start, self.best = latent.start, latent.best
+        self.iterations, self.history = latent.iterations, list(latent.history)
+        self.potential.counter = latent.counter
+        self.potential.counter.limit = self.budget
+        seconds = latent.history[-1][5] if latent.history else 0.0
+        self.began -= seconds
+        total = latent.counter.total
+        self.stages.append(
+            Stage(name, self.iterations, total, self.best.energy, seconds, latent.message)
+        )
+
+    def evaluate(self, positions: np.ndarray) -> Point:
+        """Energy and tangent forces of a configuration, retracted onto the constraints."""
+        if self.manifold is None:
+            energy, forces = self.potential.evaluate(positions)
+            sites = self.potential.virtual_sites
+            if sites.any():
+                positions = np.where(sites[:, None], self.potential.positions(), positions)
+            return Point(positions, energy, forces)
+        positions = self.manifold.retract(positions)
+        energy, forces = self.potential.evaluate(positions)
+        return Point(positions, energy, self.manifold.project(positions, forces))
+
+    def rms(self, point: Point) -> float:
+        """RMS force of a point over the atoms that move."""
+        return rms(point.forces, self.num_moving)
+
+    def minimize(self, original: np.ndarray) -> tuple[MinimizationResult, Point]:
+        """Run all stages from (N, 3) positions in nm; the Context's positions are left anywhere."""
+        message = ""
+        if self.start is None:
+            self.potential.refuse_bad_start(original)
+            self.start = self.best = relieve_clashes(self.potential, self.evaluate, original)
+            message = "the start is a minimum to within the tolerance"
+        start = self.start
+        if self.rms(self.best) <= self.tolerance:
+            self.converged_at = self.best
+            message = message or "the RMS force reached the tolerance"
+        else:
+            latent = self.minimizer.latent
+            if latent.iterations:
+                if self.budget and self.minimizer.fine_stage:
+                    self.potential.counter.limit = max(1, int(LATENT_SHARE * self.budget))
+                message = self._run_stage(self.stage_name(), self._latent_points(start, latent))
+                self.potential.counter.limit = self.budget
+            if self.minimizer.fine_stage and not self._over():
+                message = self._run_stage("whitened L-BFGS", self._fine_points())
+        final = self.converged_at or self.best
+        if final.energy > start.energy:
+            final = self.best
+        return self._result(start, final, message), final
+
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.perf_counter() - self.began
+
+    def stage_name(self) -> str:
+        """Name of the latent stage: that of its reparametrization."""
+        spec = self.minimizer.reparametrization
+        return spec if isinstance(spec, str) else getattr(spec, "__name__", type(spec).__name__)
+
+    def _over(self) -> bool:
+        return (
+            self.converged_at is not None
+            or self.stopped_by_reporter
+            or bool(self.max_iterations and self.iterations >= self.max_iterations)
+            or bool(self.budget and self.potential.counter.total >= self.budget)
+        )
+
+    def _latent_points(self, start: Point, latent: LatentSettings) -> Iterator[Point]:
+        iterations = latent.iterations
+        if self.max_iterations and self.minimizer.fine_stage:
+            iterations = min(iterations, max(1, int(LATENT_SHARE * self.max_iterations)))
+        begin = Start(self.potential, start.positions, np.random.default_rng(self.minimizer.seed))
+        module = build(self.minimizer.reparametrization, begin, **self.minimizer.settings)
+        if self.minimizer.engine == "openmm-torch":
+            gradients = torchforce_gradients(module, self.potential)
+        else:
+            gradients = eager_gradients(module, self.evaluate, start, self.potential.moves)
+        points = descend_latents(module, gradients, start, latent)
+        for done, point in enumerate(points, start=1):
+            yield point
+            if done >= iterations:
+                raise StageEnd(f"{iterations} iterations done")
+
+    def _fine_points(self) -> Iterator[Point]:
+        settings = self.minimizer.settings if self.minimizer._latents_are_fine else {}
+        metric = Whitening(self.potential, **settings)
+        metric.update(self.best.positions)
+        project = self.manifold.project if self.manifold is not None else None
+        lowest, smallest, since = self.best.energy, np.inf, 0
+        for point in lbfgs(self.evaluate, self.best, metric=metric, project=project):
+            yield point
+            force = self.rms(point)
+            if point.energy < lowest or force < smallest:
+                lowest, smallest, since = min(point.energy, lowest), min(force, smallest), 0
+            else:
+                since += 1
+            if since >= STALL:
+                raise StageEnd(
+                    f"neither energy nor force has fallen in {STALL} iterations: the platform's "
+                    "precision is reached"
+                )
+
+    def _run_stage(self, name: str, points: Iterator[Point]) -> str:
+        """Consume a stage's points until one of the run's own conditions or its end."""
+        began, first = time.perf_counter(), self.iterations
+        evaluations = self.potential.counter.total
+        try:
+            with contextlib.closing(points):
+                message = self._consume(name, points)
+        except (StageEnd, LineSearchError, BudgetExhausted) as end:
+            message = str(end)
+        self.stages.append(
+            Stage(
+                name,
+                self.iterations - first,
+                self.potential.counter.total - evaluations,
+                self.best.energy,
+                time.perf_counter() - began,
+                message,
+            )
+        )
+        return message
+
+    def _consume(self, name: str, points: Iterator[Point]) -> str:
+        for point in points:
+            self.iterations += 1
+            force = self.rms(point)
+            self.history.append(
+                (
+                    len(self.stages),
+                    self.iterations,
+                    self.potential.counter.total,
+                    point.energy,
+                    force,
+                    self.seconds(),
+                )
+            )
+            self.progress.update(
+                self.iterations, point.energy, force, self.potential.counter.total, name
+            )
+            if point.energy < self.best.energy:
+                self.best = point
+            if force <= self.tolerance and point.energy <= self.best.energy + 1e-6 * abs(
+                self.best.energy
+            ):
+                self.converged_at = point
+            if self._report(point):
+                self.stopped_by_reporter = True
+                return "stopped by the reporter"
+            if self.converged_at is not None:
+                return "the RMS force reached the tolerance"
+            if self.max_iterations and self.iterations >= self.max_iterations:
+                return f"maxIterations = {self.max_iterations} reached"
+        return "ended"
+
+    def _report(self, point: Point) -> bool:
+        if self.reporter is None:
+            return False
+        error = 0.0 if self.manifold is None else float(self.manifold.errors(point.positions).max())
+        arguments = {
+            "system energy": point.energy,
+            "restraint energy": 0.0,
+            "restraint strength": 0.0,
+            "max constraint error": error,
+        }
+        return bool(
+            self.reporter.report(
+                self.iterations - 1,
+                tuple(point.positions.ravel().tolist()),
+                tuple((-point.forces).ravel().tolist()),
+                arguments,
+            )
+        )
+
+    def _result(self, start: Point, final: Point, message: str) -> MinimizationResult:
+        counter = self.potential.counter
+        sizes = np.sqrt((final.forces**2).sum(axis=1))
+        worst = int(np.argmax(sizes))
+        force = self.rms(final)
+        # The converged point may have been left for a lower one with larger forces.
+        converged = self.converged_at is not None and force <= self.tolerance
+        if not converged:
+            message = (
+                f"stopped at RMS force {force:.4g} kJ/mol/nm, above the tolerance "
+                f"{self.tolerance:g}: {message}"
+            )
+        changes = None
+        topology = self.minimizer.topology
+        if topology is not None and topology.getNumAtoms() == len(final.positions):
+            changes = tuple(Stereochemistry(topology).changes(start.positions, final.positions))
+        return MinimizationResult(
+            converged=converged,
+            message=message,
+            initial_energy=start.energy,
+            energy=final.energy,
+            rms_force=force,
+            max_force=float(sizes[worst]),
+            max_force_atom=self.potential.label(worst),
+            iterations=self.iterations,
+            force_evaluations=counter.total,
+            seconds=self.seconds(),
+            stages=tuple(self.stages),
+            history=np.array(self.history, dtype=HISTORY_DTYPE),
+            evaluations={
+                "context": counter.context,
+                "side": counter.side,
+                "bonded": counter.bonded,
+            },
+            stereo_changes=changes,
+            tolerance=self.tolerance,
+            seed=self.minimizer.seed,
+        )
