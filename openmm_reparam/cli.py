@@ -1,4 +1,4 @@
-"""The command line: ``openmm-reparam minimize``, ``fold`` and ``modes``.
+"""The command line: ``openmm-reparam minimize``, ``fold``, ``modes`` and ``doctor``.
 
 Exit codes: 0 done, 1 not converged, 2 bad input, 70 an error that should not have happened, 130
 interrupted. Errors are one line; OPENMM_REPARAM_DEBUG=1 shows their traceback.
@@ -371,6 +371,17 @@ def _settings(tolerance, max_iterations, max_force_evaluations, reparametrizatio
             f"--reparametrization {reparametrization}: choose one of {', '.join(names)}"
         )
     return RunSettings(tolerance, max_iterations, max_force_evaluations, reparametrization, *others)
+
+
+@app.command()
+def doctor() -> int:
+    """Check this installation: versions, platforms, the C++ plugin, TorchForce.
+
+    Says what to do about anything broken; the exit code is then 1.
+    """
+    from .diagnostics import diagnose
+
+    return 0 if diagnose().ok else 1
 
 
 def main(arguments: list[str] | None = None) -> int:
