@@ -12,7 +12,7 @@ import openmm as mm
 import torch
 
 from .plugin import PluginUnavailableError, library_path, load_plugin, torch_potential
-from .torchforce import load_torchforce
+from .torchforce import load_torchforce, torch_force
 from .version import __version__
 
 __all__ = ["Check", "Diagnosis", "diagnose"]
@@ -189,11 +189,9 @@ def _torchforce() -> Check:
     if problems:
         return Check(name, "broken", _one_line(problems[0]), advice)
     try:
-        from openmmtorch import TorchForce
-
         system = mm.System()
         system.addParticle(1.0)
-        system.addForce(TorchForce(torch.jit.script(_Square())))
+        system.addForce(torch_force(torch.jit.script(_Square())))
         energies = [_squared(system)]
         # Reading a TorchForce of openmmtorch 1.5 crashes OpenMM 8.6 without the plugin.
         with contextlib.suppress(PluginUnavailableError):
@@ -214,4 +212,4 @@ def _squared(system: mm.System) -> float:
 
 
 def _one_line(error) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:600]

@@ -21,6 +21,7 @@ from .optimizers.lbfgs import Point
 from .plugin import torch_potential
 from .potential import Potential
 from .reparametrizations import Start, build
+from .torchforce import torch_force
 
 __all__ = ["LatentSystem", "latent_system", "torchforce_gradients"]
 
@@ -214,16 +215,10 @@ def _refuse_constraints(potential: Potential) -> None:
 
 
 def _system(model: torch.jit.ScriptModule, masses: np.ndarray) -> mm.System:
-    try:
-        from openmmtorch import TorchForce
-    except ImportError as error:
-        raise ImportError(
-            "latent Systems need openmmtorch: pip install 'openmm-reparam[torchforce]'"
-        ) from error
     system = mm.System()
     for mass in masses:
         system.addParticle(mass)
-    system.addForce(TorchForce(model))
+    system.addForce(torch_force(model))
     return system
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 import glob
 import importlib.util
+import logging
 import os
 
-import torch  # noqa: F401 - loads the libraries the plugin links against
+import torch  # loads the libraries the plugin links against
 
-__all__ = ["load_torchforce"]
+__all__ = ["load_torchforce", "torch_force"]
 
 
 def load_torchforce() -> list[str]:
@@ -39,6 +40,32 @@ def load_torchforce() -> list[str]:
         except Exception as error:
             problems.append(str(error))
     return problems
+
+
+def torch_force(model: torch.jit.ScriptModule):
+    """Make an ``openmmtorch.TorchForce``.
+
+    Raises
+    ------
+    ImportError
+        openmmtorch is not installed.
+    """
+    # It imports OpenMM by its old name, too, about which OpenMM would warn.
+    root = logging.getLogger()
+    root.addFilter(_not_of_simtk)
+    try:
+        from openmmtorch import TorchForce
+    except ImportError as error:
+        raise ImportError(
+            "this needs openmmtorch: pip install 'openmm-reparam[torchforce]'"
+        ) from error
+    finally:
+        root.removeFilter(_not_of_simtk)
+    return TorchForce(model)
+
+
+def _not_of_simtk(record: logging.LogRecord) -> bool:
+    return "simtk" not in record.getMessage()
 
 
 def _preload_nvrtc() -> None:

@@ -35,6 +35,8 @@ def energies(text):
 def test_there_are_no_untested_examples():
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == [
         "fold_2jof.py",
+        "latent_annealing.py",
+        "load_latent.py",
         "minimize_existing_script.py",
         "own_reparametrization.py",
     ]
@@ -82,3 +84,20 @@ def test_own_reparametrization(tmp_path):
     assert "stage: ResidueShifts:" in text
     assert "stage: residue-shifts:" in text
     assert all(after < before for before, after in energies(text))
+
+
+def test_latent_annealing_and_loading_it_without_this_package(tmp_path):
+    pytest.importorskip("openmmtorch")
+    text = run_example(
+        *("latent_annealing.py", "--sequence", "AA", "--modes", "20", "--steps", "5"),
+        folder=tmp_path,
+    )
+    before, after = (float(x) for x in re.findall(r"minimized: (\S+) kJ/mol", text))
+    assert after < before + 50
+    assert len(re.findall(r"^\d+,", text, re.MULTILINE)) == 10
+    saved = re.search(r"saved to .*: (\S+) kJ/mol", text)[1]
+    text = run_example("load_latent.py", "latent_annealing", folder=tmp_path)
+    assert f"read at {saved} kJ/mol" in text
+    assert float(re.search(r"in the latents: (\S+) kJ/mol", text)[1]) < float(saved)
+    source = (EXAMPLES / "load_latent.py").read_text()
+    assert "import openmm_reparam" not in source.split('"""')[2]
