@@ -1,5 +1,9 @@
 #include "openmm_reparam/ReplicaPool.h"
 
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <condition_variable>
@@ -38,7 +42,7 @@ std::unique_ptr<System> parse(const std::string& xml) {
 
 } // namespace
 
-/// One Context, and the thread that evaluates it once it has been given work.
+/// One Context.
 class ReplicaPool::Replica {
   public:
     Replica(const System& system, const PotentialOptions& options, const std::vector<bool>& moves)
@@ -58,18 +62,6 @@ class ReplicaPool::Replica {
             context->setParameter(name, value);
     }
 
-    ~Replica() {
-        if (thread.joinable()) {
-            {
-                std::lock_guard<std::mutex> lock(mutex);
-                stopping = true;
-            }
-            changed.notify_all();
-            thread.join();
-        }
-    }
-
-    /// Evaluate on the caller's thread.
     void evaluate(const double* from, double* energy, double* forces) {
         const size_t size = positions.size();
         for (size_t i = 0; i < 3 * size; i++)
@@ -88,25 +80,6 @@ class ReplicaPool::Replica {
                 forces[3 * i] = forces[3 * i + 1] = forces[3 * i + 2] = 0.0;
     }
 
-    /// Evaluate on the replica's own thread; `wait` for it before starting anything else.
-    void start(const double* from, double* energy, double* forces) {
-        if (!thread.joinable())
-            thread = std::thread([this] { work(); });
-        {
-            std::lock_guard<std::mutex> lock(mutex);
-            task = [this, from, energy, forces] { evaluate(from, energy, forces); };
-            busy = true;
-        }
-        changed.notify_all();
-    }
-
-    void wait() {
-        std::unique_lock<std::mutex> lock(mutex);
-        changed.wait(lock, [this] { return !busy; });
-        if (failure)
-            std::rethrow_exception(std::exchange(failure, nullptr));
-    }
-
     Context& getContext() { return *context; }
 
   private:
@@ -117,45 +90,113 @@ class ReplicaPool::Replica {
             Vec3(box[0], box[1], box[2]), Vec3(box[3], box[4], box[5]), Vec3(box[6], box[7], box[8]));
     }
 
-    void work() {
-        std::unique_lock<std::mutex> lock(mutex);
-        while (true) {
-            changed.wait(lock, [this] { return busy || stopping; });
-            if (stopping)
-                return;
-            lock.unlock();
-            std::exception_ptr caught;
-            try {
-                task();
-            }
-            catch (...) {
-                caught = std::current_exception();
-            }
-            lock.lock();
-            failure = caught;
-            busy = false;
-            changed.notify_all();
-        }
-    }
-
     const std::vector<bool>& moves;
     bool hasVirtualSites;
     int groups;
     std::vector<Vec3> positions;
     VerletIntegrator integrator;
     std::unique_ptr<Context> context;
-    std::thread thread;
+};
+
+/// Threads that do the same work on different indices: thread k on k, k + count, k + 2 count, ...
+class ReplicaPool::Workers {
+  public:
+    /// One for each core at most. Where they take all cores, each stays on its own: threads that it
+    /// starts (those of its Contexts) stay there too, and handing over to them is cheap.
+    explicit Workers(int wanted) {
+        const std::vector<int> cores = allowedCores();
+        const int count = std::min<int>(wanted, cores.size());
+        const bool pinned = count == static_cast<int>(cores.size()) && count > 1;
+        for (int k = 0; k < count; k++)
+            threads.emplace_back([this, k, core = pinned ? cores[k] : -1] { work(k, core); });
+    }
+
+    ~Workers() {
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            stopping = true;
+        }
+        changed.notify_all();
+        for (auto& thread : threads)
+            thread.join();
+    }
+
+    /// Call `task` with 0, 1, ... count - 1; throws what it threw first, once all are done.
+    void run(int count, const std::function<void(int)>& task) {
+        std::unique_lock<std::mutex> lock(mutex);
+        current = &task;
+        last = count;
+        failure = nullptr;
+        busy = static_cast<int>(threads.size());
+        round++;
+        changed.notify_all();
+        finished.wait(lock, [this] { return busy == 0; });
+        if (failure)
+            std::rethrow_exception(std::exchange(failure, nullptr));
+    }
+
+  private:
+    static std::vector<int> allowedCores() {
+        std::vector<int> cores;
+        cpu_set_t set;
+        if (sched_getaffinity(0, sizeof(set), &set) == 0)
+            for (int core = 0; core < CPU_SETSIZE; core++)
+                if (CPU_ISSET(core, &set))
+                    cores.push_back(core);
+        if (cores.empty())
+            cores.push_back(0);
+        return cores;
+    }
+
+    void work(int first, int core) {
+        if (core >= 0) {
+            cpu_set_t set;
+            CPU_ZERO(&set);
+            CPU_SET(core, &set);
+            // Only for speed: where it is not allowed, the thread goes where it likes.
+            pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+        }
+        int done = 0;
+        std::unique_lock<std::mutex> lock(mutex);
+        while (true) {
+            changed.wait(lock, [&] { return stopping || round != done; });
+            if (stopping)
+                return;
+            done = round;
+            lock.unlock();
+            std::exception_ptr caught;
+            for (int index = first; index < last; index += static_cast<int>(threads.size())) {
+                try {
+                    (*current)(index);
+                }
+                catch (...) {
+                    if (!caught)
+                        caught = std::current_exception();
+                }
+            }
+            lock.lock();
+            if (caught && !failure)
+                failure = caught;
+            if (--busy == 0)
+                finished.notify_all();
+        }
+    }
+
+    std::vector<std::thread> threads;
     std::mutex mutex;
-    std::condition_variable changed;
-    std::function<void()> task;
+    std::condition_variable changed, finished;
+    const std::function<void(int)>* current = nullptr;
     std::exception_ptr failure;
-    bool busy = false, stopping = false;
+    int last = 0, busy = 0, round = 0;
+    bool stopping = false;
 };
 
 struct ReplicaPool::Shared {
     std::unique_ptr<System> system;
     std::vector<bool> moves;
     std::vector<std::unique_ptr<Replica>> replicas;
+    // After the replicas: its threads end before they do.
+    std::unique_ptr<Workers> workers;
     std::mutex mutex;
     std::atomic<long long> evaluations{0};
 };
@@ -168,8 +209,17 @@ ReplicaPool::ReplicaPool(const PotentialOptions& options) : shared(std::make_uni
     const System& system = *shared->system;
     for (int i = 0; i < system.getNumParticles(); i++)
         shared->moves.push_back(system.getParticleMass(i) > 0 && !system.isVirtualSite(i));
-    for (int r = 0; r < options.replicas; r++)
-        shared->replicas.push_back(std::make_unique<Replica>(system, options, shared->moves));
+    shared->replicas.resize(options.replicas);
+    const auto make = [&](int r) {
+        shared->replicas[r] = std::make_unique<Replica>(system, options, shared->moves);
+    };
+    if (options.replicas == 1) {
+        make(0);
+        return;
+    }
+    // Each Context is made by the thread that will evaluate it.
+    shared->workers = std::make_unique<Workers>(options.replicas);
+    shared->workers->run(options.replicas, make);
 }
 
 ReplicaPool::~ReplicaPool() = default;
@@ -181,30 +231,15 @@ void ReplicaPool::evaluate(const double* positions, int batch, double* energies,
             std::to_string(replicas()) + " replicas");
     std::lock_guard<std::mutex> lock(shared->mutex);
     const size_t stride = 3 * static_cast<size_t>(particles());
-    auto& pool = shared->replicas;
     shared->evaluations += batch;
-    for (int b = 1; b < batch; b++)
-        pool[b]->start(positions + b * stride, energies + b, forces + b * stride);
-    // The first one on this thread, so that a single configuration costs no handing over.
-    std::exception_ptr failure;
-    try {
-        pool[0]->evaluate(positions, energies, forces);
-    }
-    catch (...) {
-        failure = std::current_exception();
-    }
-    // All have to be waited for, whatever fails: they write to the caller's memory.
-    for (int b = 1; b < batch; b++) {
-        try {
-            pool[b]->wait();
-        }
-        catch (...) {
-            if (!failure)
-                failure = std::current_exception();
-        }
-    }
-    if (failure)
-        std::rethrow_exception(failure);
+    const auto evaluateOne = [&](int b) {
+        shared->replicas[b]->evaluate(positions + b * stride, energies + b, forces + b * stride);
+    };
+    // A single configuration is not worth handing over.
+    if (batch == 1)
+        evaluateOne(0);
+    else
+        shared->workers->run(batch, evaluateOne);
 }
 
 int ReplicaPool::particles() const { return shared->system->getNumParticles(); }

@@ -18,7 +18,7 @@ struct PotentialOptions {
     int replicas = 1;                           ///< configurations that can be evaluated at once
 };
 
-/// Contexts of one System, one for each replica, each evaluated by a thread of its own.
+/// Contexts of one System, one for each replica, evaluated by as many threads as there are cores.
 ///
 /// Calls from several threads at once are served one after the other.
 class ReplicaPool {
@@ -43,6 +43,7 @@ class ReplicaPool {
 
   private:
     class Replica;
+    class Workers;
     struct Shared;
     std::unique_ptr<Shared> shared;
 };
