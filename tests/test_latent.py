@@ -90,7 +90,7 @@ def test_forces_are_the_slopes_of_the_energy(name, weights):
 
 @pytest.mark.parametrize("solvent", ["vacuum", "gbn2"])
 def test_openmms_minimizer_works_on_it_and_the_molecule_gets_the_result(solvent, energy_and_forces):
-    simulation = molecule("CPU", solvent)
+    simulation = molecule("Reference", solvent)
     latent = latent_of(simulation, "spectral")
     context = context_of(latent)
     # In units of the latents, whose forces are far smaller than those of atoms.
@@ -98,7 +98,7 @@ def test_openmms_minimizer_works_on_it_and_the_molecule_gets_the_result(solvent,
     lowest = context.getState(energy=True).getPotentialEnergy()._value
     latent.write_back(context)
     assert energy_and_forces(simulation.context)[0] == pytest.approx(lowest, abs=0.01)
-    direct = molecule("CPU", solvent)
+    direct = molecule("Reference", solvent)
     direct.minimizeEnergy(tolerance=1)
     assert lowest == pytest.approx(energy_and_forces(direct.context)[0], abs=0.1)
 
