@@ -9,7 +9,7 @@ import numpy as np
 from .contacts import near_pairs
 from .errors import BudgetExhausted, NonFiniteError
 from .optimizers.lbfgs import Point
-from .potential import Potential
+from .potential import COINCIDENT, Potential
 
 __all__ = ["relieve_clashes"]
 
@@ -55,6 +55,9 @@ def relieve_clashes(
     for _ in range(ROUNDS):
         i, j, vectors = clashing
         lengths = np.sqrt(np.einsum("ci,ci->c", vectors, vectors))[:, None]
+        if lengths.min() < COINCIDENT:
+            # On one spot there is no direction in which to push.
+            break
         missing = (NEAREST - lengths) * vectors / lengths
         # An atom that does not move leaves all of the way to the other one.
         shares = potential.moves[np.stack([i, j])].astype(float)

@@ -290,7 +290,10 @@ def test_it_works_inside_no_grad_and_with_another_default_dtype(tripeptide):
 
 def test_the_same_seed_gives_the_same_energies(tripeptide):
     def run(seed):
-        result = minimize_reparam(tripeptide.simulation("Reference"), 1, seed=seed)
+        # A network starts at random; whitened L-BFGS has nothing random.
+        result = minimize_reparam(
+            tripeptide.simulation("Reference"), 1, seed=seed, hidden=(8,), latent_iterations=20
+        )
         return result.history["energy"].tolist(), result.energy
 
     assert run(4) == run(4)

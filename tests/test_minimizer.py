@@ -348,7 +348,8 @@ def test_clusters_reach_a_minimum_of_lennard_jones(platform, seed, energy_and_fo
 
 def test_a_coil_goes_down_to_its_bound():
     system = coil(40)
-    result = minimize_reparam(system.simulation("Reference"), 5.0)
+    # A local minimizer meets a minimum of the coil far above it.
+    result = minimize_reparam(system.simulation("Reference"), 5.0, reparametrization="gcn")
     assert result.converged
     assert system.reduced_energy(result.energy) < 0.05
 

@@ -66,7 +66,7 @@ def lbfgs(
     memory: int = 12,
     max_step: float = 0.05,
     refresh: tuple[int, int] = (20, 50),
-    energy_noise: float = 1e-7,
+    energy_noise: float = 1e-6,
 ) -> Iterator[Point]:
     """Descend from a point, one accepted step at a time.
 
