@@ -24,7 +24,7 @@ from openmm_reparam import ConvergenceWarning, minimize_reparam
 from openmm_reparam.potential import Potential
 
 RESULTS = Path(__file__).parent / "results"
-BOXES = ["2JOF tip3p rigid", "test.pdb", "2WXC tip3p 25 000", "2WXC tip3p 100 000"]
+BOXES = ["2JOF tip3p rigid", "test.pdb", "2WXC tip3p 21 000", "2WXC tip3p 100 000"]
 
 
 def measure(case: str, platform: str, iterations: int) -> dict:

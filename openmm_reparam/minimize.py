@@ -17,8 +17,8 @@ def automatic(settings: dict) -> str:
     """Reparametrization that ``"auto"`` stands for.
 
     "spectral", the whitened L-BFGS: in the benchmarks it reaches a nearby minimum with the fewest
-    force evaluations and in the least time on every system, and no latent stage ends lower on
-    average. "gcn" where settings are given that only a network has (``hidden``,
+    force evaluations on every system and in the least time on most, and no latent stage ends lower
+    on average. "gcn" where settings are given that only a network has (``hidden``,
     ``latent_iterations``, ...), since those ask for one.
     """
     return "spectral" if set(settings) <= {"shift", "contacts"} else "gcn"
