@@ -66,7 +66,7 @@ def lbfgs(
     memory: int = 12,
     max_step: float = 0.05,
     refresh: tuple[int, int] = (20, 50),
-    energy_noise: float = 1e-6,
+    energy_noise: float = 1e-7,
 ) -> Iterator[Point]:
     """Descend from a point, one accepted step at a time.
 
@@ -90,7 +90,7 @@ def lbfgs(
         what P says.
     energy_noise : float
         Relative rounding error of an energy; below it the slope decides whether a step is good
-        (Hager and Zhang's approximate Wolfe condition).
+        (Hager and Zhang's approximate Wolfe condition). Ten times as much once a line search fails.
 
     Yields
     ------
@@ -104,6 +104,7 @@ def lbfgs(
     """
     pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=memory)
     point, ratio, age, failures = start, 1.0, 0, 0
+    noise = energy_noise
     while True:
         direction = _inverse_hessian_times(point.forces, pairs, metric, ratio)
         if project is not None:
@@ -122,10 +123,11 @@ def lbfgs(
         if metric is None and not pairs or failures > 2:
             first = min(first, 1e-3 / longest)
         following = _line_search(
-            evaluate, point, direction, slope, first, energy_noise * abs(point.energy)
+            evaluate, point, direction, slope, first, noise * abs(point.energy)
         )
         if following is None:
             failures += 1
+            noise = 10 * energy_noise
             pairs.clear()
             if failures > (3 if metric is not None else 1):
                 raise LineSearchError(
