@@ -21,7 +21,7 @@ def automatic(settings: dict) -> str:
     on average. "gcn" where settings are given that only a network has (``hidden``,
     ``latent_iterations``, ...), since those ask for one.
     """
-    return "spectral" if set(settings) <= {"shift", "contacts"} else "gcn"
+    return "spectral" if set(settings) <= {"shift", "contacts", "search"} else "gcn"
 
 
 def minimize_reparam(
@@ -70,8 +70,9 @@ def minimize_reparam(
     progress : bool, optional
         None shows a bar on a terminal, for runs of more than a few seconds.
     **settings
-        Of `ReparamMinimizer` (``latent_iterations``, ``learning_rate``, ...) and of the
-        reparametrization (``hidden``, ``count``, ...).
+        Of `ReparamMinimizer` (``latent_iterations``, ``learning_rate``, ...; with
+        ``search="slow-modes"`` it goes on to deeper minima) and of the reparametrization
+        (``hidden``, ``count``, ...).
 
     Returns
     -------

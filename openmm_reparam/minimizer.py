@@ -21,6 +21,7 @@ from .latent_stage import (
 from .replica_run import minimize_replicas
 from .result import MinimizationResult
 from .run import Run
+from .search import HoppingSettings
 from .units import in_unit
 
 __all__ = ["ReparamMinimizer"]
@@ -54,6 +55,9 @@ class ReparamMinimizer:
         Of the latent stage: OpenMM called from Python, or a latent System's Context (see
         `latent_system`), to the same energies; the latter needs the C++ plugin, openmmtorch and a
         System without constraints, and evaluates the start twice.
+    search : {"slow-modes"} or HoppingSettings, optional
+        Go on from the minimum with slow-mode hopping, for minima deeper than the nearest one, until
+        ``max_force_evaluations`` is used up.
     seed : int, optional
         Of all randomness; None is 0, so that the same call gives the same result.
     progress : bool, optional
@@ -91,6 +95,7 @@ class ReparamMinimizer:
         max_gradient_norm: float = 1e4,
         fine_stage: bool = True,
         engine: str = "python",
+        search=None,
         seed: int | None = None,
         progress: bool | None = None,
         **settings,
@@ -111,6 +116,15 @@ class ReparamMinimizer:
         if engine not in ENGINES:
             raise ValueError(f"engine is {engine!r}; it must be one of {ENGINES}")
         self.engine = engine
+        if search is not None and not isinstance(search, HoppingSettings):
+            if search != "slow-modes":
+                raise ValueError(
+                    f"search is {search!r}; give 'slow-modes', HoppingSettings or None"
+                )
+            search = HoppingSettings()
+        if search is not None and not fine_stage:
+            raise ValueError("a search needs the fine-grained stage: fine_stage is False")
+        self.search = search
         # L-BFGS on the latents of `spectral` is whitened L-BFGS on X, which is the last stage.
         self._latents_are_fine = reparametrization == "spectral" and optimizer in (None, "lbfgs")
         self.latent = LatentSettings(
@@ -196,6 +210,14 @@ class ReparamMinimizer:
                 "a reporter cannot follow many replicas at once; look at the histories in "
                 "result.replicas afterwards"
             )
+        if self.search is not None:
+            if replicas is not None:
+                raise ValueError("a search does not go over replicas")
+            if max_force_evaluations is None or maxIterations:
+                raise ValueError(
+                    "a search ends when its force evaluations are used up: give "
+                    "max_force_evaluations (20000, say) and no maxIterations"
+                )
         run = Run(self, tolerance, maxIterations, reporter, max_force_evaluations)
         original = run.potential.positions()
         try:

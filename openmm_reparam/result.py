@@ -88,6 +88,8 @@ class MinimizationResult:
     seed : int
     replicas : Replicas or None
         All replicas, where more than one was minimized; the counts above are then those of all.
+    minima : tuple of Minimum or None
+        Of a search: every sound minimum it met, lowest first.
     """
 
     converged: bool
@@ -107,10 +109,16 @@ class MinimizationResult:
     tolerance: float
     seed: int
     replicas: Replicas | None = field(default=None, compare=False)
+    minima: tuple | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values, ready for JSON; history as lists by column."""
-        plain = asdict(dataclasses.replace(self, replicas=None))
+        plain = asdict(dataclasses.replace(self, replicas=None, minima=None))
+        del plain["minima"]
+        if self.minima is not None:
+            plain["minima"] = [
+                {"energy": m.energy, "force_evaluations": m.force_evaluations} for m in self.minima
+            ]
         if self.replicas is None:
             del plain["replicas"]
         else:
@@ -139,6 +147,9 @@ class MinimizationResult:
         if self.stereo_changes is not None:
             changes = "; ".join(self.stereo_changes) or "unchanged"
             lines.append(f"  stereochemistry: {changes}")
+        if self.minima is not None:
+            energies = ", ".join(f"{minimum.energy:.1f}" for minimum in self.minima[:3])
+            lines.append(f"           minima: {len(self.minima)} met, lowest {energies} kJ/mol")
         if self.replicas is not None:
             lines.append(f"         replicas: {self.replicas!r}")
         return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from .potential import Potential
 from .progress import Progress
 from .reparametrizations import Start, build
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
+from .search import LOOSE, Hops, hop
 from .structure import Stereochemistry
 from .whitening import Whitening
 
@@ -25,6 +27,8 @@ __all__ = ["LATENT_SHARE", "Run", "rms"]
 
 # The latent stage may use this share of a budget, so that the last stage gets its turn.
 LATENT_SHARE = 1 / 3
+# A search leaves this share of its budget to the last stage.
+LAST_SHARE = 0.1
 # Iterations without a lower energy or a smaller force before the last stage gives up.
 STALL = 200
 
@@ -72,6 +76,7 @@ class Run:
         self.converged_at: Point | None = None
         self.stopped_by_reporter = False
         self.start: Point | None = None
+        self.hops: Hops | None = None
 
     def resume(self, latent, name: str) -> None:
         """Go on where the latent stage of a `LatentReplica` has ended."""
@@ -122,10 +127,56 @@ class Run:
                 self.potential.counter.limit = self.budget
             if self.minimizer.fine_stage and not self._over():
                 message = self._run_stage("whitened L-BFGS", self._fine_points())
+        if self.minimizer.search and not self.stopped_by_reporter:
+            message = self._search()
         final = self.converged_at or self.best
         if final.energy > start.energy:
             final = self.best
         return self._result(start, final, message), final
+
+    def _search(self) -> str:
+        """Hop on from the minimum reached, then take the best structure to the tolerance."""
+        quenched = self.converged_at
+        self.converged_at = None
+        if self.budget:
+            self.potential.counter.limit = self.budget - int(LAST_SHARE * self.budget)
+        name = "slow-mode hopping"
+        self.hops = Hops()
+        message = self._run_stage(name, self._hops(), to_tolerance=False)
+        self.stages[-1] = dataclasses.replace(self.stages[-1], message=f"{self.hops}; {message}")
+        self.potential.counter.limit = self.budget
+        if quenched is not None and quenched.energy <= self.best.energy:
+            self.converged_at = quenched
+            return "the RMS force reached the tolerance; no lower minimum was found"
+        if self.stopped_by_reporter:
+            return message
+        return self._run_stage("whitened L-BFGS", self._fine_points())
+
+    def _hops(self) -> Iterator[Point]:
+        start, topology = self.start, self.minimizer.topology
+        changes = None
+        if topology is not None and topology.getNumAtoms() == len(start.positions):
+            states = Stereochemistry(topology)
+
+            def changes(positions: np.ndarray) -> list[str]:
+                return states.changes(start.positions, positions)
+
+        settings = self.minimizer.search
+        if settings.quench_tolerance is None:
+            settings = dataclasses.replace(
+                settings, quench_tolerance=min(LOOSE, 10 * self.tolerance)
+            )
+        return hop(
+            self.potential,
+            self.evaluate,
+            self.best,
+            settings,
+            np.random.default_rng(self.minimizer.seed),
+            rms=self.rms,
+            project=self.manifold.project if self.manifold is not None else None,
+            changes=changes,
+            hops=self.hops,
+        )
 
     def seconds(self) -> float:
         """Since the run began."""
@@ -179,13 +230,13 @@ class Run:
                     "precision is reached"
                 )
 
-    def _run_stage(self, name: str, points: Iterator[Point]) -> str:
+    def _run_stage(self, name: str, points: Iterator[Point], to_tolerance: bool = True) -> str:
         """Consume a stage's points until one of the run's own conditions or its end."""
         began, first = time.perf_counter(), self.iterations
         evaluations = self.potential.counter.total
         try:
             with contextlib.closing(points):
-                message = self._consume(name, points)
+                message = self._consume(name, points, to_tolerance)
         except (StageEnd, LineSearchError, BudgetExhausted) as end:
             message = str(end)
         self.stages.append(
@@ -200,7 +251,7 @@ class Run:
         )
         return message
 
-    def _consume(self, name: str, points: Iterator[Point]) -> str:
+    def _consume(self, name: str, points: Iterator[Point], to_tolerance: bool) -> str:
         for point in points:
             self.iterations += 1
             force = self.rms(point)
@@ -219,9 +270,8 @@ class Run:
             )
             if point.energy < self.best.energy:
                 self.best = point
-            if force <= self.tolerance and point.energy <= self.best.energy + 1e-6 * abs(
-                self.best.energy
-            ):
+            close = self.best.energy + 1e-6 * abs(self.best.energy)
+            if to_tolerance and force <= self.tolerance and point.energy <= close:
                 self.converged_at = point
             if self._report(point):
                 self.stopped_by_reporter = True
@@ -288,4 +338,5 @@ class Run:
             stereo_changes=changes,
             tolerance=self.tolerance,
             seed=self.minimizer.seed,
+            minima=None if self.hops is None else self.hops.sorted_minima(),
         )
