@@ -6,6 +6,7 @@ import numpy as np
 import openmm as mm
 
 from . import internal_coordinates as ic
+from .bond_curves import BondCurves
 from .bonded import CONSTRAINT_STIFFNESS, bonded_terms
 from .potential import Potential
 
@@ -58,6 +59,19 @@ class _Bonds(StiffTerms):
         return self._constants, ic.distances(self._vectors(i, j, positions, box))[1]
 
 
+class _CustomBonds(StiffTerms):
+    """Curvature along each bond by two evaluations; negative curvature is left to the shift."""
+
+    def __init__(self, curves: BondCurves, periodic, moves):
+        super().__init__(curves.atoms, periodic, moves)
+        self._curves = curves
+
+    def _curvature(self, positions, box):
+        i, j = self.atoms.T
+        lengths, gradients = ic.distances(self._vectors(i, j, positions, box))
+        return np.maximum(self._curves.curvatures(lengths), 0.0), gradients
+
+
 class _Angles(_Bonds):
     def _curvature(self, positions, box):
         i, j, k = self.atoms.T
@@ -99,7 +113,7 @@ def stiff_terms(potential: Potential) -> tuple[list[StiffTerms], list[mm.Force]]
         atoms = bonded_terms(force)
         if atoms is None or not len(atoms) or isinstance(force, mm.CMAPTorsionForce):
             continue
-        term = _closed_form(force, atoms, potential.moves)
+        term = _closed_form(force, atoms, potential)
         terms += [term] if term is not None else []
         others += [force] if term is None else []
     pairs, _ = potential.constraints
@@ -109,8 +123,10 @@ def stiff_terms(potential: Potential) -> tuple[list[StiffTerms], list[mm.Force]]
     return terms, others
 
 
-def _closed_form(force: mm.Force, atoms: np.ndarray, moves: np.ndarray) -> StiffTerms | None:
-    periodic = force.usesPeriodicBoundaryConditions()
+def _closed_form(force: mm.Force, atoms: np.ndarray, potential: Potential) -> StiffTerms | None:
+    periodic, moves = force.usesPeriodicBoundaryConditions(), potential.moves
+    if isinstance(force, mm.CustomBondForce):
+        return _CustomBonds(BondCurves(potential, force), periodic, moves)
     if isinstance(force, mm.HarmonicBondForce):
         parameters = [force.getBondParameters(i) for i in range(len(atoms))]
         return _Bonds(atoms, np.array([p[3]._value for p in parameters]), periodic, moves)
