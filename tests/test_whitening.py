@@ -127,10 +127,10 @@ def test_custom_bonded_forces_enter_by_counted_differences():
     system = mm.System()
     for _ in range(3):
         system.addParticle(12.0)
-    force = mm.CustomBondForce("k*(r-0.15)^2")
+    force = mm.CustomCompoundBondForce(2, "k*(distance(p1,p2)-0.15)^2")
     force.addGlobalParameter("k", 1.0)
-    force.addBond(0, 1, [])
-    force.addBond(1, 2, [])
+    force.addBond([0, 1], [])
+    force.addBond([1, 2], [])
     system.addForce(force)
     x = np.array([[0, 0, 0], [0.16, 0, 0], [0.2, 0.15, 0.01]])
     potential = potential_of(system, x)
@@ -140,6 +140,45 @@ def test_custom_bonded_forces_enter_by_counted_differences():
     assert counted == potential.counter.total > 0
     expected = dense_hessian(potential, x)
     assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+def morse(lengths):
+    """Return a chain of Morse bonds of given lengths, their wells at 0.15 nm."""
+    system = mm.System()
+    force = mm.CustomBondForce("D*(1-exp(-20*(r-0.15)))^2")
+    force.addGlobalParameter("D", 1.0)
+    system.addParticle(12.0)
+    for i in range(len(lengths)):
+        system.addParticle(12.0)
+        force.addBond(i, i + 1, [])
+    system.addForce(force)
+    steps = np.random.default_rng(0).standard_normal((len(lengths), 3))
+    steps *= (np.array(lengths) / np.linalg.norm(steps, axis=1))[:, None]
+    potential = potential_of(system, np.vstack([np.zeros(3), np.cumsum(steps, axis=0)]))
+    potential.context.setParameter("D", 50.0)
+    return potential
+
+
+def test_custom_bonds_in_their_wells_are_the_exact_hessian_for_two_evaluations():
+    potential = morse([0.15, 0.15, 0.15])
+    x = potential.positions()
+    got = Whitening(potential).stiffness(x).toarray()
+    assert (potential.counter.total, potential.counter.bonded) == (2, 2)
+    expected = dense_hessian(potential, x)
+    assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_torn_custom_bonds_leave_the_shift_and_the_other_bonds_as_they_are():
+    """Their curvature is negative: a shift that made up for it would hold everything still."""
+    potential = morse([0.15, 0.3, 0.15])
+    x = potential.positions()
+    whitening = Whitening(potential)
+    whitening.update(x)
+    assert whitening.shift == 1000
+    stiffness = whitening.stiffness(x).toarray()
+    assert np.abs(stiffness[3:6, 6:9]).max() == 0
+    u = (x[1] - x[0]) / 0.15
+    assert np.allclose(stiffness[:3, :3], 2 * 50 * 20**2 * np.outer(u, u), rtol=1e-5)
 
 
 @pytest.mark.parametrize("constraints", ["none", "HBonds", "HAngles"])
@@ -168,8 +207,8 @@ def test_an_indefinite_custom_force_raises_the_shift_until_p_is_positive():
     system = mm.System()
     for _ in range(2):
         system.addParticle(12.0)
-    force = mm.CustomBondForce("-20000*r^2")
-    force.addBond(0, 1, [])
+    force = mm.CustomCompoundBondForce(2, "-20000*distance(p1,p2)^2")
+    force.addBond([0, 1], [])
     system.addForce(force)
     x = np.array([[0, 0, 0], [0.2, 0, 0]])
     whitening = Whitening(potential_of(system, x), shift=10.0)
