@@ -30,7 +30,8 @@ class Whitening:
     H is the positive semi-definite (Gauss-Newton) part of the Hessian of the bonded terms, in
     closed form: k grad(q) grad(q)^T for each bond, angle and torsion coordinate q, constraints as
     stiff springs, and the positive curvature of non-bonded pairs in contact. It costs no force
-    evaluation. Bonded Custom forces are added by coloured finite differences, counted.
+    evaluation. Curvatures of custom bonds take two evaluations of those bonds alone, other bonded
+    Custom forces coloured finite differences, all counted as "bonded".
 
     Parameters
     ----------
