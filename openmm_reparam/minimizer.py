@@ -21,7 +21,7 @@ from .latent_stage import (
 from .replica_run import minimize_replicas
 from .result import MinimizationResult
 from .run import Run
-from .search import HoppingSettings
+from .search import search_settings
 from .units import in_unit
 
 __all__ = ["ReparamMinimizer"]
@@ -55,9 +55,10 @@ class ReparamMinimizer:
         Of the latent stage: OpenMM called from Python, or a latent System's Context (see
         `latent_system`), to the same energies; the latter needs the C++ plugin, openmmtorch and a
         System without constraints, and evaluates the start twice.
-    search : {"slow-modes"} or HoppingSettings, optional
-        Go on from the minimum with slow-mode hopping, for minima deeper than the nearest one, until
-        ``max_force_evaluations`` is used up.
+    search : {"auto", "slow-modes", "population", "annealed", "neural"} or SearchSettings, optional
+        Go on from the minimum, hopping to minima deeper than the nearest one, until
+        ``max_force_evaluations`` is used up; see `SearchSettings`. Ctrl-C then ends the run early
+        with the best structure written back.
     seed : int, optional
         Of all randomness; None is 0, so that the same call gives the same result.
     progress : bool, optional
@@ -116,12 +117,7 @@ class ReparamMinimizer:
         if engine not in ENGINES:
             raise ValueError(f"engine is {engine!r}; it must be one of {ENGINES}")
         self.engine = engine
-        if search is not None and not isinstance(search, HoppingSettings):
-            if search != "slow-modes":
-                raise ValueError(
-                    f"search is {search!r}; give 'slow-modes', HoppingSettings or None"
-                )
-            search = HoppingSettings()
+        search = search_settings(search)
         if search is not None and not fine_stage:
             raise ValueError("a search needs the fine-grained stage: fine_stage is False")
         self.search = search
@@ -192,7 +188,8 @@ class ReparamMinimizer:
         NotConvergedError
             With ``strict=True``.
         Exception
-            Whatever the reporter or OpenMM raises, Ctrl-C too, with the Context as it was before.
+            Whatever the reporter or OpenMM raises, with the Context as it was before; Ctrl-C too,
+            but in a search.
 
         Warns
         -----
@@ -226,7 +223,7 @@ class ReparamMinimizer:
                     result, best = run.minimize(original)
                 else:
                     result, best = minimize_replicas(run, original, replicas, replica_temperature)
-            if not result.converged and not run.stopped_by_reporter:
+            if not result.converged and not run.stopped:
                 if strict:
                     raise NotConvergedError(result)
                 # Before anything is written: a user's filter may turn it into an error.

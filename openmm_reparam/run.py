@@ -18,6 +18,7 @@ from .optimizers.lbfgs import LineSearchError, Point, dot, lbfgs
 from .potential import Potential
 from .progress import Progress
 from .reparametrizations import Start, build
+from .replicas import compared_atoms
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
 from .search import LOOSE, Hops, hop
 from .structure import Stereochemistry
@@ -27,8 +28,8 @@ __all__ = ["LATENT_SHARE", "Run", "rms"]
 
 # The latent stage may use this share of a budget, so that the last stage gets its turn.
 LATENT_SHARE = 1 / 3
-# A search leaves this share of its budget to the last stage.
-LAST_SHARE = 0.1
+# A search leaves this share of its budget to the last stage, and no more than so many evaluations.
+LAST_SHARE, LAST_EVALUATIONS = 0.1, 600
 # Iterations without a lower energy or a smaller force before the last stage gives up.
 STALL = 200
 
@@ -74,7 +75,7 @@ class Run:
         self.history: list[tuple] = []
         self.stages: list[Stage] = []
         self.converged_at: Point | None = None
-        self.stopped_by_reporter = False
+        self.stopped = False
         self.start: Point | None = None
         self.hops: Hops | None = None
 
@@ -127,7 +128,7 @@ class Run:
                 self.potential.counter.limit = self.budget
             if self.minimizer.fine_stage and not self._over():
                 message = self._run_stage("whitened L-BFGS", self._fine_points())
-        if self.minimizer.search and not self.stopped_by_reporter:
+        if self.minimizer.search and not self.stopped:
             message = self._search()
         final = self.converged_at or self.best
         if final.energy > start.energy:
@@ -139,28 +140,23 @@ class Run:
         quenched = self.converged_at
         self.converged_at = None
         if self.budget:
-            self.potential.counter.limit = self.budget - int(LAST_SHARE * self.budget)
-        name = "slow-mode hopping"
-        self.hops = Hops()
-        message = self._run_stage(name, self._hops(), to_tolerance=False)
+            self.potential.counter.limit = self.budget - min(
+                int(LAST_SHARE * self.budget), LAST_EVALUATIONS
+            )
+        topology, number = self.minimizer.topology, self.potential.num_particles
+        self.hops = Hops(compared_atoms(topology, number))
+        name = self.minimizer.search.name
+        message = self._run_stage(name, self._hop_points(), searching=True)
         self.stages[-1] = dataclasses.replace(self.stages[-1], message=f"{self.hops}; {message}")
         self.potential.counter.limit = self.budget
         if quenched is not None and quenched.energy <= self.best.energy:
             self.converged_at = quenched
             return "the RMS force reached the tolerance; no lower minimum was found"
-        if self.stopped_by_reporter:
+        if self.stopped:
             return message
         return self._run_stage("whitened L-BFGS", self._fine_points())
 
-    def _hops(self) -> Iterator[Point]:
-        start, topology = self.start, self.minimizer.topology
-        changes = None
-        if topology is not None and topology.getNumAtoms() == len(start.positions):
-            states = Stereochemistry(topology)
-
-            def changes(positions: np.ndarray) -> list[str]:
-                return states.changes(start.positions, positions)
-
+    def _hop_points(self) -> Iterator[Point]:
         settings = self.minimizer.search
         if settings.quench_tolerance is None:
             settings = dataclasses.replace(
@@ -172,10 +168,10 @@ class Run:
             self.best,
             settings,
             np.random.default_rng(self.minimizer.seed),
+            self.hops,
             rms=self.rms,
             project=self.manifold.project if self.manifold is not None else None,
-            changes=changes,
-            hops=self.hops,
+            reference=self.start.positions,
         )
 
     def seconds(self) -> float:
@@ -190,7 +186,7 @@ class Run:
     def _over(self) -> bool:
         return (
             self.converged_at is not None
-            or self.stopped_by_reporter
+            or self.stopped
             or bool(self.max_iterations and self.iterations >= self.max_iterations)
             or bool(self.budget and self.potential.counter.total >= self.budget)
         )
@@ -230,13 +226,17 @@ class Run:
                     "precision is reached"
                 )
 
-    def _run_stage(self, name: str, points: Iterator[Point], to_tolerance: bool = True) -> str:
+    def _run_stage(self, name: str, points: Iterator[Point], searching: bool = False) -> str:
         """Consume a stage's points until one of the run's own conditions or its end."""
         began, first = time.perf_counter(), self.iterations
         evaluations = self.potential.counter.total
         try:
             with contextlib.closing(points):
-                message = self._consume(name, points, to_tolerance)
+                message = self._consume(name, points, searching)
+        except KeyboardInterrupt:
+            if not searching:
+                raise
+            self.stopped, message = True, "stopped by Ctrl-C"
         except (StageEnd, LineSearchError, BudgetExhausted) as end:
             message = str(end)
         self.stages.append(
@@ -251,7 +251,7 @@ class Run:
         )
         return message
 
-    def _consume(self, name: str, points: Iterator[Point], to_tolerance: bool) -> str:
+    def _consume(self, name: str, points: Iterator[Point], searching: bool) -> str:
         for point in points:
             self.iterations += 1
             force = self.rms(point)
@@ -265,16 +265,18 @@ class Run:
                     self.seconds(),
                 )
             )
-            self.progress.update(
-                self.iterations, point.energy, force, self.potential.counter.total, name
-            )
             if point.energy < self.best.energy:
                 self.best = point
+            stage, shown = name, point.energy
+            if searching:
+                stage = f"{name}, {self.hops.accepted}/{self.hops.tried} hops accepted, best"
+                shown = self.best.energy
+            self.progress.update(self.iterations, shown, force, self.potential.counter.total, stage)
             close = self.best.energy + 1e-6 * abs(self.best.energy)
-            if to_tolerance and force <= self.tolerance and point.energy <= close:
+            if not searching and force <= self.tolerance and point.energy <= close:
                 self.converged_at = point
             if self._report(point):
-                self.stopped_by_reporter = True
+                self.stopped = True
                 return "stopped by the reporter"
             if self.converged_at is not None:
                 return "the RMS force reached the tolerance"

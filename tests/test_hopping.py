@@ -7,7 +7,7 @@ import pytest
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
 from openmm_reparam.clashes import relieve_clashes
 from openmm_reparam.run import Run
-from openmm_reparam.search import HoppingSettings, Hops, hop
+from openmm_reparam.search import Hops, SearchSettings, hop
 from openmm_reparam.structure import Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
 
@@ -37,7 +37,7 @@ def test_it_ends_no_higher_than_its_plain_quench_and_keeps_to_its_budget(energy_
     assert deep.energy <= plain.energy + 0.5
     assert deep.force_evaluations <= 3000
     assert deep.converged
-    assert [s.name for s in deep.stages][1] == "slow-mode hopping"
+    assert [s.name for s in deep.stages][1] == "slow-modes"
     assert "hops" in deep.stages[1].message
     energies = [minimum.energy for minimum in deep.minima]
     assert energies == sorted(energies)
@@ -108,17 +108,18 @@ def test_guards_are_counted():
     minimizer = ReparamMinimizer(simulation, "spectral")
     run = Run(minimizer, 1.0, 0, None, 800)
     start = relieve_clashes(run.potential, run.evaluate, run.potential.positions())
-    hops = Hops()
-    settings = HoppingSettings(quench_evaluations=20)
+    hops = Hops(np.arange(len(start.positions)))
+    settings = SearchSettings(quench_evaluations=20)
+    mirrored = start.positions * [1, 1, -1]
     points = hop(
         run.potential,
         run.evaluate,
         start,
         settings,
         np.random.default_rng(0),
+        hops,
         rms=run.rms,
-        changes=lambda x: ["everything"],
-        hops=hops,
+        reference=mirrored,
     )
     with pytest.raises(RuntimeError, match="used up"):
         list(points)
@@ -139,7 +140,7 @@ def test_guards_are_counted():
 )
 def test_wrong_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        HoppingSettings(**wrong)
+        SearchSettings(**wrong)
 
 
 def test_what_a_search_needs_is_said():

@@ -1,5 +1,7 @@
 """Searches for minima deeper than the nearest one."""
 
-from .hopping import LOOSE, HoppingSettings, Hops, Minimum, hop
+from .hopping import LOOSE, hop
+from .minima import Hops, Minimum
+from .settings import SEARCHES, SearchSettings, search_settings
 
-__all__ = ["LOOSE", "HoppingSettings", "Hops", "Minimum", "hop"]
+__all__ = ["LOOSE", "SEARCHES", "Hops", "Minimum", "SearchSettings", "hop", "search_settings"]

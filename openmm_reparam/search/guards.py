@@ -1,0 +1,110 @@
+"""What no structure may have that a search keeps: see `Guards`."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ..bond_graph import bond_graph, rings
+from ..contacts import near_pairs
+from ..potential import Potential
+from ..structure import Stereochemistry
+
+__all__ = ["Guards", "Piercings"]
+
+# Atoms that are not bonded come no nearer (nm) in any sound structure.
+COLLAPSED = 0.11
+# A ring's centre and the middle of a bond through it are nearer than this (nm).
+REACH = 0.25
+
+
+class Piercings:
+    """Finds bonds that go through rings.
+
+    Parameters
+    ----------
+    graph : networkx.Graph
+        Of all bonds.
+    """
+
+    def __init__(self, graph) -> None:
+        self._rings = [np.array(ring) for ring in rings(graph)]
+        self._bonds = np.array(list(graph.edges), dtype=np.int64).reshape(-1, 2)
+
+    def __call__(self, positions: np.ndarray) -> set[tuple[tuple[int, ...], tuple[int, int]]]:
+        """Return the (ring, bond) pairs at (N, 3) positions in nm."""
+        if not self._rings or not len(self._bonds):
+            return set()
+        centres = np.array([positions[ring].mean(axis=0) for ring in self._rings])
+        middles = positions[self._bonds].mean(axis=1)
+        found = set()
+        for which, near in enumerate(cKDTree(middles).query_ball_point(centres, REACH)):
+            ring = self._rings[which]
+            bonds = self._bonds[near]
+            bonds = bonds[~np.isin(bonds, ring).any(axis=1)]
+            through = _cross(positions, ring, centres[which], bonds)
+            found |= {(tuple(ring.tolist()), tuple(bond)) for bond in bonds[through].tolist()}
+        return found
+
+
+def _cross(positions, ring, centre, bonds) -> np.ndarray:
+    """Return which bonds cross one of the triangles between a ring's centre and its edges."""
+    start = positions[bonds[:, 0]][:, None]
+    along = positions[bonds[:, 1]][:, None] - start
+    edge1 = (positions[ring] - centre)[None]
+    edge2 = (positions[np.roll(ring, -1)] - centre)[None]
+    # Moeller and Trumbore, J. Graphics Tools 1997, 2, 21.
+    normal = np.cross(along, edge2)
+    determinant = np.einsum("brk,brk->br", np.broadcast_to(edge1, normal.shape), normal)
+    parallel = np.abs(determinant) < 1e-12
+    inverse = 1.0 / np.where(parallel, 1.0, determinant)
+    offset = start - centre
+    u = inverse * np.einsum("brk,brk->br", np.broadcast_to(offset, normal.shape), normal)
+    other = np.cross(np.broadcast_to(offset, normal.shape), np.broadcast_to(edge1, normal.shape))
+    v = inverse * np.einsum("brk,brk->br", np.broadcast_to(along, normal.shape), other)
+    t = inverse * np.einsum("brk,brk->br", np.broadcast_to(edge2, normal.shape), other)
+    inside = (u >= 0) & (v >= 0) & (u + v <= 1) & (t >= 0) & (t <= 1)
+    return (inside & ~parallel).any(axis=1)
+
+
+class Guards:
+    """Refuses changed stereochemistry, collapsed atoms, pierced rings.
+
+    Parameters
+    ----------
+    potential : Potential
+        Chirality and cis/trans states are judged where its topology is known.
+    start : (N, 3) array
+        In nm: what is wrong in it already is allowed to stay.
+    """
+
+    def __init__(self, potential: Potential, start: np.ndarray) -> None:
+        self._potential = potential
+        self._start = start
+        self.graph = bond_graph(potential)
+        self._piercings = Piercings(self.graph)
+        self._pierced = self._piercings(start)
+        topology = potential.topology
+        known = topology is not None and topology.getNumAtoms() == len(start)
+        self._stereochemistry = Stereochemistry(topology) if known else None
+
+    def refusal(self, positions: np.ndarray) -> str:
+        """Name the guard that refuses (N, 3) positions in nm; empty where none does."""
+        if self._collapsed(positions):
+            return "collapsed atoms"
+        if self._piercings(positions) - self._pierced:
+            return "pierced rings"
+        states = self._stereochemistry
+        if states is not None and states.changes(self._start, positions):
+            return "stereochemistry"
+        return ""
+
+    def pierced(self, positions: np.ndarray) -> bool:
+        """Whether bonds go through rings that did not in the start."""
+        return bool(self._piercings(positions) - self._pierced)
+
+    def _collapsed(self, positions: np.ndarray) -> bool:
+        i, j, _ = near_pairs(positions, COLLAPSED, self._potential.box())
+        excluded = self._potential.excluded_pairs
+        pairs = zip(np.minimum(i, j).tolist(), np.maximum(i, j).tolist(), strict=True)
+        return any(pair not in excluded for pair in pairs)

@@ -1,0 +1,121 @@
+"""Kicks: random combinations of the softest modes, with as few clashes as a few draws allow."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse.linalg import LinearOperator, lobpcg
+
+from ..contacts import near_pairs
+from ..nonrigid_modes import rigid_motions
+from ..potential import Potential
+from ..whitening import Whitening
+from .guards import Guards
+from .torsions import Torsions
+
+__all__ = ["Kicks"]
+
+# Up to so many coordinates modes come from a dense matrix.
+DENSE = 3000
+# Atoms nearer than this (nm) that are not bonded count as a clash.
+CLASH = 0.2
+
+
+class Kicks:
+    """Draws displaced configurations along the softest modes of a whitening's stiffness.
+
+    The modes cost no force evaluation. Where the System has rotatable bonds they are motions along
+    torsions and of whole molecules, applied as finite rotations; else displacements of all atoms.
+
+    Parameters
+    ----------
+    potential : Potential
+    whitening : Whitening
+    guards : Guards
+        Draws with newly pierced rings are avoided.
+    modes : int
+        How many modes a kick combines.
+    draws : int
+        Out of how many the one with the fewest clashes is taken.
+    rng : numpy Generator
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        whitening: Whitening,
+        guards: Guards,
+        modes: int,
+        draws: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self._potential, self._whitening, self._guards = potential, whitening, guards
+        self._count, self._draws, self._rng = modes, draws, rng
+        self._torsions = Torsions(potential, guards.graph)
+        self._positions = None
+
+    def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
+        """Return (N, 3) positions moved by an RMS of ``amplitude`` (nm), to first order."""
+        if self._positions is None or not np.array_equal(positions, self._positions):
+            self._refresh(positions)
+        drawn = [self._draw(amplitude) for _ in range(self._draws)]
+        return min(drawn, key=lambda x: (self._guards.pierced(x), self._clashes(x)))
+
+    def _refresh(self, positions: np.ndarray) -> None:
+        self._positions = positions
+        stiffness = self._whitening.stiffness(positions)
+        if len(self._torsions.axes):
+            self._modes = self._torsions.modes(positions, stiffness, self._count, self._rng)
+        else:
+            self._modes = self._cartesian(positions, stiffness)
+
+    def _draw(self, amplitude: float) -> np.ndarray:
+        if not len(self._torsions.axes):
+            kick = self._modes @ self._rng.standard_normal(self._modes.shape[1])
+            moves = self._potential.moves
+            kick *= amplitude / np.sqrt((kick.reshape(-1, 3)[moves] ** 2).sum(axis=1).mean())
+            return self._positions + kick.reshape(-1, 3)
+        amounts = self._rng.standard_normal(self._modes.coefficients.shape[1])
+        amounts *= amplitude / np.linalg.norm(amounts)
+        return self._torsions.displaced(self._positions, self._modes, amounts)
+
+    def _clashes(self, positions: np.ndarray) -> float:
+        i, j, vectors = near_pairs(positions, CLASH, self._potential.box())
+        excluded = self._potential.excluded_pairs
+        pairs = zip(np.minimum(i, j).tolist(), np.maximum(i, j).tolist(), strict=True)
+        free = np.array([pair not in excluded for pair in pairs], dtype=bool)
+        return float(((1 - np.linalg.norm(vectors[free], axis=1) / CLASH) ** 2).sum())
+
+    def _cartesian(self, positions: np.ndarray, stiffness) -> np.ndarray:
+        """Softest non-rigid modes of all coordinates, (3N, count)."""
+        potential, whitening = self._potential, self._whitening
+        rigid = rigid_motions(potential, positions)
+        moving = np.repeat(potential.moves, 3)
+        count = min(self._count, int(moving.sum()) - rigid.shape[1])
+        if positions.size <= DENSE:
+            dense = stiffness.toarray()[np.ix_(moving, moving)]
+            basis = rigid[moving]
+            dense += 2 * np.abs(dense).sum(axis=1).max() * basis @ basis.T
+            modes = np.zeros((positions.size, count))
+            modes[moving] = scipy.linalg.eigh(dense, subset_by_index=(0, count - 1))[1]
+            return modes
+        whitening.update(positions)
+
+        def precondition(block: np.ndarray) -> np.ndarray:
+            solved = [whitening.solve(v.reshape(-1, 3)).ravel() for v in np.atleast_2d(block.T)]
+            return np.stack(solved, axis=1)
+
+        size = positions.size
+        start = self._rng.standard_normal((size, count)) * moving[:, None]
+        operator = LinearOperator(
+            (size, size), matvec=precondition, matmat=precondition, dtype=float
+        )
+        return lobpcg(
+            stiffness,
+            precondition(start),
+            M=operator,
+            Y=rigid if rigid.size else None,
+            largest=False,
+            tol=1e-2 * whitening.shift,
+            maxiter=20,
+        )[1]

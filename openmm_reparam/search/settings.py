@@ -1,0 +1,107 @@
+"""How a search goes about: the explorers by name, and every number they use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["SEARCHES", "SearchSettings", "search_settings"]
+
+SLOW_MODES = "slow-modes"
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a search goes from minimum to minimum.
+
+    Attributes
+    ----------
+    explorer : str, torch.nn.Module class or callable
+        What leads away from a minimum: "slow-modes" kicks along soft modes, or whatever
+        `openmm_reparam.reparametrizations.build` takes ("spectral", "gcn", a callable that
+        makes your module), whose latents and weights are perturbed and then annealed by Adam.
+    explorer_settings : dict
+        Of the reparametrization: ``hidden``, ``propagation``, ...
+    explorer_evaluations : int
+        Force evaluations of one annealing.
+    learning_rate : float, optional
+        Adam's at its beginning; the reparametrization's own by default. Falls along a cosine.
+    modes : int
+        Softest non-rigid modes that a kick combines.
+    draws : int
+        Out of so many kicks the one with the fewest clashes is taken.
+    amplitude : float
+        RMS displacement of a kick or perturbation to begin with, in nm; adapts between a third
+        and twice of it.
+    acceptance : float
+        Share of accepted hops that the amplitude is adapted to.
+    temperature : float, optional
+        Of the Metropolis rule, in K; by default such that kT is a quarter of the median change of
+        energy of the last hops, which suits argon and proteins alike.
+    quench_evaluations : int
+        Force evaluations of one quench at most.
+    quench_tolerance : float, optional
+        RMS force at which a quench ends, in kJ/mol/nm; by default ten times the run's tolerance,
+        and no more than 10.
+    walkers : int
+        Structures that hop in turn and share the budget.
+    generation : int
+        Hops of each walker after which the highest one goes on from the lowest's structure.
+    """
+
+    explorer: Any = SLOW_MODES
+    explorer_settings: dict[str, Any] = field(default_factory=dict)
+    explorer_evaluations: int = 100
+    learning_rate: float | None = None
+    modes: int = 60
+    draws: int = 10
+    amplitude: float = 0.2
+    acceptance: float = 0.3
+    temperature: float | None = None
+    quench_evaluations: int = 250
+    quench_tolerance: float | None = None
+    walkers: int = 1
+    generation: int = 10
+
+    def __post_init__(self) -> None:
+        counts = ("explorer_evaluations", "modes", "draws", "quench_evaluations", "walkers")
+        for name in (*counts, "generation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 1 or more")
+        for name in ("amplitude", "learning_rate", "quench_tolerance", "temperature"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be positive")
+        if not 0 < self.acceptance < 1:
+            raise ValueError(f"acceptance is {self.acceptance!r}; it must be between 0 and 1")
+
+    @property
+    def name(self) -> str:
+        """The explorer's name."""
+        return self.explorer if isinstance(self.explorer, str) else _name(self.explorer)
+
+
+def _name(explorer: Callable) -> str:
+    return getattr(explorer, "__name__", type(explorer).__name__)
+
+
+# What `search=` takes by name.
+SEARCHES: dict[str, SearchSettings] = {
+    "auto": SearchSettings(),
+    "slow-modes": SearchSettings(),
+    "neural": SearchSettings(explorer="gcn"),
+    "annealed": SearchSettings(explorer="spectral"),
+    "population": SearchSettings(walkers=4),
+}
+
+
+def search_settings(search) -> SearchSettings | None:
+    """Return the settings that a name stands for; settings and None as they are."""
+    if search is None or isinstance(search, SearchSettings):
+        return search
+    if search not in SEARCHES:
+        raise ValueError(
+            f"search is {search!r}; give one of {tuple(SEARCHES)}, SearchSettings or None"
+        )
+    return SEARCHES[search]

@@ -1,0 +1,200 @@
+"""Motions along torsions and of whole molecules: they strain no bond and no angle.
+
+Normal modes in torsion angle space: Go, Noguti, Nishikawa, Proc. Natl. Acad. Sci. USA 1983, 80,
+3696; Lopez-Blanco, Garzon, Chacon, Bioinformatics 2011, 27, 2843.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+from scipy.spatial.transform import Rotation
+
+from ..bond_graph import planar_bonds
+from ..nonrigid_modes import rigid_motions
+from ..potential import Potential
+
+__all__ = ["TorsionModes", "Torsions"]
+
+# Up to so many torsions are turned at once; of larger molecules a stretch of the chain.
+MOST_TORSIONS = 400
+# Up to so many molecules move as wholes; more of them are a solvent, which yields by itself.
+MOST_MOLECULES = 100
+# Torsions that move the atoms by less than this (nm per radian) are left alone.
+SMALLEST_ARM = 1e-3
+# Motions to be kept out of the softest get this stiffness, kJ/mol/nm^2.
+STIFF = 1e6
+
+
+@dataclass(frozen=True)
+class TorsionModes:
+    """Soft modes at a configuration.
+
+    Attributes
+    ----------
+    chosen : (T,) int array
+        Torsions that take part.
+    coefficients : (T + 6 M, k) array
+        Of each mode: angles in radians, then translations (nm) and rotations (radians) of the M
+        molecules; each moves the atoms by an RMS of 1 nm, to first order.
+    """
+
+    chosen: np.ndarray
+    coefficients: np.ndarray
+
+
+class Torsions:
+    """Rotatable bonds of a System, and its molecules.
+
+    Parameters
+    ----------
+    potential : Potential
+    graph : networkx.Graph
+        Of its bonds, see `bond_graph`.
+
+    Attributes
+    ----------
+    axes : (T, 2) int array
+        Atoms of each rotatable bond: peptide and double bonds are not.
+    """
+
+    def __init__(self, potential: Potential, graph: nx.Graph) -> None:
+        self._potential = potential
+        order, ends, axes = [], {}, []
+        planar = planar_bonds(potential.system)
+        self.molecules: list[np.ndarray] = []
+        for members in nx.connected_components(graph):
+            fixed = [i for i in members if not potential.moves[i]]
+            # Rooted at a fixed atom, only the ends that swing freely are turned.
+            root = fixed[0] if fixed else _middle(graph, members)
+            if not fixed:
+                self.molecules.append(np.array(sorted(members)))
+            turnable = {frozenset(bond) for bond in nx.bridges(graph, root)} - planar
+            parents = {root: None}
+            for i, j in nx.dfs_edges(graph, root):
+                parents[j] = i
+            preorder = list(nx.dfs_preorder_nodes(graph, root))
+            place = {atom: len(order) + rank for rank, atom in enumerate(preorder)}
+            last = dict(place)
+            for atom in reversed(preorder):
+                parent = parents[atom]
+                if parent is not None:
+                    last[parent] = max(last[parent], last[atom])
+            order += preorder
+            for atom in preorder:
+                parent = parents[atom]
+                if parent is None or frozenset((parent, atom)) not in turnable:
+                    continue
+                swung = preorder[place[atom] - place[root] + 1 : last[atom] - place[root] + 1]
+                if swung and graph.degree[parent] > 1 and potential.moves[swung].all():
+                    axes.append((parent, atom))
+                    ends[parent, atom] = (place[atom] + 1, last[atom] + 1)
+        self._order = np.array(order, dtype=np.int64)
+        self.axes = np.array(axes, dtype=np.int64).reshape(-1, 2)
+        self._ends = [ends[axis] for axis in axes]
+        if not 1 < len(self.molecules) <= MOST_MOLECULES:
+            self.molecules = self.molecules if len(self.molecules) == 1 else []
+        # One molecule's own motions are those of the whole, and change nothing.
+        self._bodies = self.molecules if len(self.molecules) > 1 else []
+
+    def modes(
+        self, positions: np.ndarray, stiffness: sp.csr_array, count: int, rng: np.random.Generator
+    ) -> TorsionModes:
+        """Softest modes of a stiffness, (3N, 3N) in kJ/mol/nm^2, at (N, 3) positions in nm."""
+        chosen = np.arange(len(self.axes))
+        if len(chosen) > MOST_TORSIONS:
+            first = rng.integers(len(chosen) - MOST_TORSIONS + 1)
+            chosen = chosen[first : first + MOST_TORSIONS]
+        motions = np.zeros((positions.size, len(chosen) + 6 * len(self._bodies)))
+        for column, torsion in enumerate(chosen):
+            i, j = self.axes[torsion]
+            axis = (positions[j] - positions[i]) / np.linalg.norm(positions[j] - positions[i])
+            swung = self._swung(torsion)
+            motion = np.zeros_like(positions)
+            motion[swung] = np.cross(axis, positions[swung] - positions[j])
+            motions[:, column] = motion.ravel()
+        rigid = [_rigid(positions, members) for members in self.molecules]
+        for basis in rigid:
+            motions -= basis @ (basis.T @ motions)
+        for body, basis in enumerate(rigid if self._bodies else []):
+            motions[:, len(chosen) + 6 * body :][:, : basis.shape[1]] = basis
+        metric = motions.T @ motions / max(1, int(self._potential.moves.sum()))
+        keep = np.sqrt(np.diag(metric)) > SMALLEST_ARM / np.sqrt(len(positions))
+        restoring = motions.T @ (stiffness @ motions)
+        # To move or turn everything as one changes nothing.
+        idle = motions.T @ rigid_motions(self._potential, positions)
+        restoring += STIFF * idle @ idle.T
+        small = np.ix_(keep, keep)
+        ridge = 1e-6 * np.diag(metric)[keep].max(initial=1.0) * np.eye(int(keep.sum()))
+        count = min(count, len(ridge))
+        coefficients = np.zeros((motions.shape[1], count))
+        if count:
+            coefficients[keep] = scipy.linalg.eigh(
+                restoring[small], metric[small] + ridge, subset_by_index=(0, count - 1)
+            )[1]
+        return TorsionModes(chosen, coefficients)
+
+    def displaced(
+        self, positions: np.ndarray, modes: TorsionModes, amounts: np.ndarray
+    ) -> np.ndarray:
+        """Turn bonds and move molecules by a combination of modes, (k,), with finite rotations."""
+        amounts = modes.coefficients @ amounts
+        turned = np.array(positions)
+        i, j = self.axes[modes.chosen].T
+        axes = positions[j] - positions[i]
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+        angles = np.clip(amounts[: len(modes.chosen)], -np.pi, np.pi)
+        matrices = Rotation.from_rotvec(angles[:, None] * axes).as_matrix()
+        # From the ends inwards: what is nearer to the root has not moved yet.
+        for torsion, end, matrix in reversed(list(zip(modes.chosen, j, matrices, strict=True))):
+            swung = self._swung(torsion)
+            turned[swung] = positions[end] + (turned[swung] - positions[end]) @ matrix.T
+        # Each molecule stays where it was, as far as its new shape allows.
+        for members in self.molecules:
+            turned[members] = _superposed(turned[members], positions[members])
+        for body, members in enumerate(self._bodies):
+            first = len(modes.chosen) + 6 * body
+            basis = _rigid(positions, members)
+            step = (basis @ amounts[first : first + basis.shape[1]]).reshape(-1, 3)[members]
+            target = positions[members] + step
+            turned[members] = _superposed(turned[members], target)
+        return turned
+
+    def _swung(self, torsion: int) -> np.ndarray:
+        first, last = self._ends[torsion]
+        return self._order[first:last]
+
+
+def _middle(graph: nx.Graph, members: set[int]) -> int:
+    """Return an atom far from all ends, so that turns swing the smaller parts."""
+    far = next(iter(members))
+    for _ in range(2):
+        path = nx.single_source_shortest_path(graph.subgraph(members), far)
+        far = max(path, key=lambda atom: len(path[atom]))
+    return path[far][len(path[far]) // 2]
+
+
+def _rigid(positions: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Orthonormal translations and rotations of some atoms, (3N, 6 or less)."""
+    centred = positions[members] - positions[members].mean(axis=0)
+    columns = []
+    for axis in np.eye(3):
+        for motion in (np.broadcast_to(axis, centred.shape), np.cross(axis, centred)):
+            column = np.zeros_like(positions)
+            column[members] = motion / max(np.linalg.norm(motion), 1e-12)
+            columns.append(column.ravel())
+    basis, sizes, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
+    return basis[:, sizes > 1e-6]
+
+
+def _superposed(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Move some atoms rigidly onto a reference, with least squares."""
+    centre, target = x.mean(axis=0), reference.mean(axis=0)
+    if len(x) < 3:
+        return x - centre + target
+    rotation = Rotation.align_vectors(reference - target, x - centre)[0]
+    return rotation.apply(x - centre) + target
