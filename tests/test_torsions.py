@@ -1,0 +1,176 @@
+"""Motions along torsions: bonds, angles and chirality stay; piercings are found."""
+
+import networkx as nx
+import numpy as np
+import openmm as mm
+import pytest
+from openmm import app
+
+from openmm_reparam import Potential
+from openmm_reparam.bond_graph import bond_graph, planar_bonds, rings
+from openmm_reparam.search.guards import Guards, Piercings
+from openmm_reparam.search.torsions import Torsions
+from openmm_reparam.structure import Stereochemistry
+from openmm_reparam.testsystems import peptide
+from openmm_reparam.whitening import Whitening
+
+
+def prepared(molecule, topology=True):
+    context = molecule.simulation("Reference").context
+    return Potential(context, molecule.topology if topology else None)
+
+
+def distances(x, pairs):
+    return np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1)
+
+
+@pytest.fixture(scope="module")
+def chain():
+    molecule = peptide("AWPFR", "random-coil", seed=1)
+    return molecule, prepared(molecule)
+
+
+def test_the_graph_is_that_of_the_topology_with_or_without_one(chain):
+    molecule, potential = chain
+    bonds = {frozenset((a.index, b.index)) for a, b in molecule.topology.bonds()}
+    assert {frozenset(edge) for edge in bond_graph(potential).edges} == bonds
+    bare = bond_graph(prepared(molecule, topology=False))
+    assert {frozenset(edge) for edge in bare.edges} == bonds
+    # TRP two, PRO one, PHE one.
+    assert sorted(len(ring) for ring in rings(bare)) == [5, 5, 6, 6]
+
+
+def test_rigid_water_has_no_bond_between_its_hydrogens():
+    box = app.Topology()
+    chain = box.addChain()
+    residue = box.addResidue("HOH", chain)
+    for name in ("O", "H1", "H2"):
+        box.addAtom(name, app.Element.getBySymbol(name[0]), residue)
+    system = app.ForceField("amber14/tip3p.xml").createSystem
+    box.addBond(*[list(box.atoms())[k] for k in (0, 1)])
+    box.addBond(*[list(box.atoms())[k] for k in (0, 2)])
+    flexible = system(box, rigidWater=False)
+    platform = mm.Platform.getPlatform("Reference")
+    context = mm.Context(flexible, mm.VerletIntegrator(0.001), platform)
+    assert {frozenset(e) for e in bond_graph(Potential(context)).edges} == {
+        frozenset((0, 1)),
+        frozenset((0, 2)),
+    }
+
+
+def test_peptide_bonds_are_planar_and_do_not_turn(chain):
+    molecule, potential = chain
+    planar = planar_bonds(potential.system)
+    names = {atom.index: (atom.name, atom.residue.index) for atom in molecule.topology.atoms()}
+    kinds = [sorted(names[i] for i in bond) for bond in planar]
+    assert sum([a[0], b[0]] == ["C", "N"] for a, b in kinds) == 4
+    torsions = Torsions(potential, bond_graph(potential))
+    turned = {frozenset(axis) for axis in torsions.axes.tolist()}
+    assert not turned & planar
+    assert sum({names[i][0] for i in bond} == {"N", "CA"} for bond in turned) == 4, "not PRO's"
+
+
+def test_bonds_angles_and_chirality_stay(chain):
+    molecule, potential = chain
+    graph = bond_graph(potential)
+    torsions, x = Torsions(potential, graph), potential.positions()
+    stiffness = Whitening(potential).stiffness(x)
+    rng = np.random.default_rng(0)
+    modes = torsions.modes(x, stiffness, 12, rng)
+    amounts = rng.standard_normal(12)
+    moved = torsions.displaced(x, modes, 0.3 * amounts / np.linalg.norm(amounts))
+    assert np.sqrt(((moved - x) ** 2).sum(axis=1).mean()) > 0.1
+    bonds = np.array(graph.edges)
+    ends = [(i, k) for j in graph for i in graph[j] for k in graph[j] if i < k]
+    for pairs in (bonds, np.array(ends)):
+        assert distances(moved, pairs) == pytest.approx(distances(x, pairs), abs=1e-9)
+    assert Stereochemistry(molecule.topology).changes(x, moved) == []
+
+
+def test_a_unit_of_a_mode_is_a_nanometre_and_no_rigid_motion(chain):
+    _, potential = chain
+    torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
+    modes = torsions.modes(x, Whitening(potential).stiffness(x), 8, np.random.default_rng(0))
+    for unit_vector in np.eye(8):
+        step = (torsions.displaced(x, modes, 1e-4 * unit_vector) - x) / 1e-4
+        assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(1, rel=1e-2)
+        centred = x - x.mean(axis=0)
+        assert step.mean(axis=0) == pytest.approx(0, abs=1e-2)
+        assert np.cross(centred, step).mean(axis=0) == pytest.approx(0, abs=1e-2)
+
+
+def test_modes_are_ordered_by_stiffness(chain):
+    _, potential = chain
+    torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
+    stiffness = Whitening(potential).stiffness(x)
+    modes = torsions.modes(x, stiffness, 10, np.random.default_rng(0))
+    steps = [(torsions.displaced(x, modes, 1e-5 * e) - x).ravel() / 1e-5 for e in np.eye(10)]
+    curvatures = [s @ (stiffness @ s) / len(x) for s in steps]
+    assert curvatures == pytest.approx(sorted(curvatures), rel=0.05)
+
+
+def test_fixed_atoms_do_not_move():
+    molecule = peptide("AAAA")
+    held = [a.index for a in molecule.topology.atoms() if a.residue.index == 1]
+    for atom in held:
+        molecule.system.setParticleMass(atom, 0.0)
+    potential = prepared(molecule)
+    torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
+    modes = torsions.modes(x, Whitening(potential).stiffness(x), 5, np.random.default_rng(0))
+    moved = torsions.displaced(x, modes, np.full(5, 0.1))
+    assert np.array_equal(moved[held], x[held])
+    assert np.abs(moved - x).max() > 0.01
+
+
+def test_molecules_move_as_wholes():
+    one, two = peptide("AA"), peptide("AG")
+    modeller = app.Modeller(one.topology, one.positions)
+    modeller.add(two.topology, two.positions + mm.Vec3(0, 0, 2) * mm.unit.nanometer)
+    system = app.ForceField("amber14-all.xml").createSystem(modeller.topology)
+    platform = mm.Platform.getPlatform("Reference")
+    context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
+    context.setPositions(modeller.positions)
+    potential = Potential(context, modeller.topology)
+    torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
+    modes = torsions.modes(x, Whitening(potential).stiffness(x), 6, np.random.default_rng(0))
+    # The softest motions of two molecules far apart: one against the other.
+    step = (torsions.displaced(x, modes, 1e-4 * np.eye(6)[0]) - x) / 1e-4
+    members = torsions.molecules[0]
+    pairs = np.array([(i, j) for i in members for j in members if i < j])
+    assert distances(x + 1e-3 * step, pairs) == pytest.approx(distances(x, pairs), abs=1e-4)
+    assert np.abs(step).max() > 0.1
+
+
+def test_a_bond_through_a_ring_is_found():
+    angles = np.arange(6) * np.pi / 3
+    hexagon = 0.14 * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
+    graph = nx.cycle_graph(6)
+    graph.add_edge(6, 7)
+    piercings = Piercings(graph)
+    through = np.array([[0.02, 0.01, -0.07], [0.02, 0.01, 0.07]])
+    assert len(piercings(np.concatenate([hexagon, through]))) == 1
+    assert not piercings(np.concatenate([hexagon, through + [0.3, 0, 0]]))
+    assert not piercings(np.concatenate([hexagon, through + [0, 0, 0.1]]))
+
+
+def test_guards_allow_what_was_wrong_before(chain):
+    _, potential = chain
+    x = potential.positions()
+    assert Guards(potential, x).refusal(x) == ""
+    mirrored = x * [1, 1, -1]
+    assert Guards(potential, x).refusal(mirrored) == "stereochemistry"
+    assert Guards(potential, mirrored).refusal(mirrored) == ""
+    # The phenyl ring of one residue is put around a bond far from it.
+    graph = bond_graph(potential)
+    ring = max(rings(graph), key=lambda r: (len(r), min(r)))
+    residue = list(potential.topology.atoms())[ring[0]].residue
+    atoms = [a.index for a in residue.atoms()]
+    centre = x[ring].mean(axis=0)
+    normal = np.cross(x[ring[2]] - centre, x[ring[0]] - centre)
+    bond = next((i, j) for i, j in graph.edges if not {i, j} & set(atoms) and i > 5)
+    pierced = np.array(x)
+    along = 0.14 * normal / np.linalg.norm(normal)
+    pierced[bond[0]], pierced[bond[1]] = centre - along / 2, centre + along / 2
+    guards = Guards(potential, x)
+    assert guards.pierced(pierced)
+    assert not Guards(potential, pierced).pierced(pierced)
