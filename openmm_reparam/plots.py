@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["plot_history", "plot_modes"]
+__all__ = ["plot_history", "plot_modes", "plot_search"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -85,6 +85,62 @@ def plot_history(results: dict[str, Any], path: str | Path, *, title: str = "") 
     force_axes.set_xlabel("force evaluations")
     energy_axes.legend(frameon=False)
     _finish(figure, (energy_axes, force_axes), title, path)
+
+
+def plot_search(results: dict[str, Any], path: str | Path, *, title: str = "") -> None:
+    """Plot the best energy of searches, and every distinct minimum, against force evaluations.
+
+    Parameters
+    ----------
+    results : dict of str to MinimizationResult
+        Legend labels and results of ``minimize_reparam(..., search=...)``.
+    path : str or Path
+        Ending in .png, .pdf or .svg.
+    title : str
+
+    Raises
+    ------
+    ValueError
+        No result is given, or one that is not of a search.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from openmm_reparam import minimize_reparam
+    >>> from openmm_reparam.testsystems import peptide
+    >>> simulation = peptide("GA").simulation("CPU")
+    >>> result = minimize_reparam(simulation, search="auto", max_force_evaluations=600)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_search({"GA": result}, f"{folder}/search.png")
+    """
+    if not results:
+        raise ValueError("plot_search() needs at least one result")
+    figure = Figure(figsize=(7.0, 4.0), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    shown = []
+    for number, (label, result) in enumerate(results.items()):
+        if result.minima is None:
+            raise ValueError(f"{label!r} is not the result of a search: it has no minima")
+        colour = COLOURS[number % len(COLOURS)]
+        found = [(m.force_evaluations, m.energy) for m in result.minima]
+        axes.plot(*zip(*found, strict=True), ".", color=colour, alpha=0.4, markersize=4)
+        best = np.minimum.accumulate(result.history["energy"])
+        axes.step(
+            result.history["force_evaluations"],
+            best,
+            where="post",
+            color=colour,
+            label=f"{label}: {result.energy:.1f} kJ/mol",
+        )
+        energies = [energy for _, energy in found]
+        shown += [result.energy, float(np.quantile(energies, 0.9)), result.minima[-1].energy]
+        shown[-1] = min(shown[-1], 2 * shown[-2] - shown[-3])
+    margin = 0.05 * (max(shown) - min(shown)) or 1.0
+    axes.set_ylim(min(shown) - margin, max(shown) + margin)
+    axes.set_xlabel("force evaluations")
+    axes.set_ylabel("energy (kJ/mol): best, and minima met")
+    axes.legend(frameon=False)
+    _finish(figure, (axes,), title, path)
 
 
 def plot_modes(
