@@ -42,6 +42,7 @@ from tqdm import tqdm
 from openmm_reparam import ConvergenceWarning, minimize_reparam
 from openmm_reparam.molecular_system import MolecularSystem
 from openmm_reparam.potential import Potential
+from openmm_reparam.search import SearchSettings
 from openmm_reparam.structure import Stereochemistry, rmsd
 from openmm_reparam.testsystems import peptide
 
@@ -203,6 +204,10 @@ def ours(**settings) -> Callable:
     return run
 
 
+def neural(**network) -> Callable:
+    return ours(search=SearchSettings(explorer="gcn", explorer_settings=network))
+
+
 METHODS: dict[str, Callable] = {
     "LocalEnergyMinimizer": once,
     "restarts": restarts,
@@ -210,8 +215,27 @@ METHODS: dict[str, Callable] = {
     "annealing 1200 K": annealing(1200.0),
     "Cartesian basin hopping": basin_hopping,
     "slow-modes": ours(search="slow-modes"),
+    "population": ours(search="population"),
+    "annealed": ours(search="annealed"),
+    "neural": ours(search="neural"),
+    # What of the network matters.
+    "neural, cartesian": neural(coordinates="cartesian"),
+    "neural, as published": neural(
+        coordinates="cartesian", propagation="projector", hidden=(100, 100)
+    ),
+    "neural, hidden 16": neural(coordinates="whitened", hidden=(16,)),
+    "neural, 10 modes": neural(coordinates="whitened", count=10),
+    "neural, large rate": ours(
+        search=SearchSettings(
+            explorer="gcn",
+            explorer_settings={"coordinates": "whitened"},
+            learning_rate=0.2,
+            amplitude=0.4,
+        )
+    ),
+    "linear": ours(search=SearchSettings(explorer="linear")),
 }
-PEERS = list(METHODS)[:5]
+PEERS, SEARCHES = list(METHODS)[:5], list(METHODS)[5:7]
 
 
 def start_of(case: str, seed: int) -> MolecularSystem:
@@ -276,7 +300,7 @@ def tables(rows: list[dict]) -> str:
             for method in METHODS
         }
         of = {method: found for method, found in of.items() if found}
-        mine = [method for method in of if method not in PEERS]
+        mine = [method for method in of if method in SEARCHES]
         lines += [
             f"\n### {case}, {budget} force evaluations\n",
             "| method | energy, kJ/mol | lowest | evaluations | seconds | lower than it: "
@@ -340,7 +364,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES, metavar="CASE")
     parser.add_argument("--budgets", nargs="+", type=int, default=[2000, 20_000])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", default=PEERS + SEARCHES, choices=list(METHODS), metavar="METHOD"
+    )
     parser.add_argument("--starts", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=RESULTS / "deep.json")

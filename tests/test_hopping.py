@@ -3,29 +3,46 @@
 import numpy as np
 import openmm as mm
 import pytest
+import torch
 
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
 from openmm_reparam.clashes import relieve_clashes
+from openmm_reparam.reparametrizations import Start, build
+from openmm_reparam.replicas import rmsd_matrix
 from openmm_reparam.run import Run
 from openmm_reparam.search import Hops, SearchSettings, hop
+from openmm_reparam.search.latent_explorer import perturb
 from openmm_reparam.structure import Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 
-# Wales, Doye, J. Phys. Chem. A 1997, 101, 5111, in units of epsilon.
-ICOSAHEDRON = -44.326801
+# Wales, Doye, J. Phys. Chem. A 1997, 101, 5111, in units of epsilon, and budgets enough for each.
+GLOBAL_MINIMA = {13: (-44.326801, 6000), 19: (-72.659782, 15_000), 26: (-108.315616, 50_000)}
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_clusters_of_thirteen_reach_the_icosahedron(seed):
-    cluster = lennard_jones_cluster(13, seed=seed)
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("atoms", GLOBAL_MINIMA)
+def test_clusters_reach_their_global_minima(atoms, seed):
+    energy, budget = GLOBAL_MINIMA[atoms]
+    cluster = lennard_jones_cluster(atoms, seed=seed)
     simulation = cluster.simulation("Reference")
-    result = minimize_reparam(
-        simulation, 0.01, search="slow-modes", max_force_evaluations=6000, seed=seed
+
+    class Arrived(mm.MinimizationReporter):
+        def report(self, iteration, x, gradient, info):
+            return cluster.reduced_energy(info["system energy"]) < energy + 0.02
+
+    found = minimize_reparam(
+        simulation,
+        0.01,
+        reporter=Arrived(),
+        search="slow-modes",
+        max_force_evaluations=budget,
+        seed=seed,
     )
-    assert cluster.reduced_energy(result.energy) == pytest.approx(ICOSAHEDRON, abs=1e-3)
-    assert result.converged
+    assert found.force_evaluations < budget
+    last = minimize_reparam(simulation, 0.01)
+    assert cluster.reduced_energy(last.energy) == pytest.approx(energy, abs=1e-4)
 
 
 def test_it_ends_no_higher_than_its_plain_quench_and_keeps_to_its_budget(energy_and_forces):
@@ -151,3 +168,99 @@ def test_what_a_search_needs_is_said():
         minimize_reparam(simulation, search="fast", max_force_evaluations=10)
     with pytest.raises(ValueError, match="replicas"):
         minimize_reparam(simulation, search="slow-modes", max_force_evaluations=10, replicas=2)
+
+
+def test_ctrl_c_ends_a_search_with_the_best_written_back(energy_and_forces):
+    molecule = peptide("AGSF", "random-coil", seed=1)
+    simulation = molecule.simulation("CPU")
+    seen = []
+
+    class Impatient(mm.MinimizationReporter):
+        def report(self, iteration, x, gradient, info):
+            seen.append(info["system energy"])
+            # Far into the search: the plain minimization before it is left alone by then.
+            if len(seen) > 400:
+                raise KeyboardInterrupt
+
+    def interrupted(reporter):
+        simulation.context.setPositions(molecule.positions)
+        return minimize_reparam(
+            simulation, 1, reporter=reporter, search="slow-modes", max_force_evaluations=100_000
+        )
+
+    result = interrupted(Impatient())
+    assert "Ctrl-C" in result.message
+    assert result.stages[-1].name == "slow-modes"
+    assert result.energy == min(seen)
+    assert result.minima[0].energy <= result.energy
+    assert energy_and_forces(simulation.context)[0] == pytest.approx(result.energy, abs=0.05)
+
+    class AtOnce(mm.MinimizationReporter):
+        def report(self, iteration, x, gradient, info):
+            raise KeyboardInterrupt
+
+    # Before the search there is nothing to keep: the Context stays as it was.
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(AtOnce())
+    x = Potential(simulation.context).positions()
+    assert np.abs(x - np.array(molecule.positions._value)).max() < 1e-6
+
+
+def test_minima_are_distinct_and_clustered():
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 0.3, (12, 3))
+    hops = Hops(np.arange(12))
+    assert hops.add(1.0, x, 10) == 0
+    turned = x @ np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1.0]]) + 1.0
+    assert hops.add(0.5, turned, 20) == 0, "the same, turned and moved"
+    assert hops.add(0.5, x + rng.normal(0, 0.03, x.shape), 30) == 1
+    assert hops.add(-9.0, rng.normal(0, 0.3, (12, 3)), 40) == 2
+    assert [m.visits for m in hops.minima] == [2, 1, 1]
+    assert hops.minima[0].force_evaluations == 10
+    found = hops.sorted_minima()
+    assert [m.energy for m in found] == [-9.0, 0.5, 0.5]
+    assert [m.cluster for m in found] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("search", ["annealed", "neural", "population", "auto"])
+def test_every_search_keeps_its_budget_and_ends_no_higher(search):
+    molecule = peptide("AGS", "random-coil", seed=2)
+    simulation = molecule.simulation("Reference")
+    plain = minimize_reparam(simulation, 1)
+    simulation.context.setPositions(molecule.positions)
+    result = minimize_reparam(simulation, 1, search=search, max_force_evaluations=1500)
+    assert result.energy <= plain.energy + 1e-3
+    assert result.force_evaluations <= 1500
+    assert result.stereo_changes == ()
+    assert sum(minimum.visits for minimum in result.minima) > 3
+
+
+def test_a_module_of_ones_own_explores():
+    class Shifts(torch.nn.Module):
+        """All atoms free, in units of 0.1 nm."""
+
+        def __init__(self, start):
+            super().__init__()
+            self.register_buffer("positions", torch.from_numpy(start.positions.copy()))
+            self.shifts = torch.nn.Parameter(torch.zeros_like(self.positions))
+
+        def forward(self):
+            return self.positions + 0.1 * self.shifts
+
+    simulation = peptide("AGS", "random-coil", seed=2).simulation("Reference")
+    search = SearchSettings(explorer=Shifts, explorer_evaluations=50, amplitude=0.1)
+    result = minimize_reparam(simulation, 1, search=search, max_force_evaluations=1000)
+    assert result.stages[1].name == "Shifts"
+    assert sum(minimum.visits for minimum in result.minima) > 3
+
+
+@pytest.mark.parametrize("amplitude", [1e-3, 0.2])
+def test_a_perturbation_has_the_size_asked_for(amplitude):
+    potential = Potential(peptide("AG").simulation("Reference").context)
+    x = potential.positions()
+    start = Start(potential, x, np.random.default_rng(0))
+    for name in ("gcn", "spectral"):
+        module = build(name, start)
+        perturb(module, amplitude, potential.moves, np.random.default_rng(1))
+        both = np.stack([x, module().detach().numpy()])
+        assert rmsd_matrix(both)[0, 1] == pytest.approx(amplitude, rel=0.02)

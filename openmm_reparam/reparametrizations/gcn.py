@@ -175,6 +175,7 @@ def build_gcn(
     sigma: float = 0.005,
     norm: str = "sum-of-squares",
     coordinates: str = "cartesian",
+    modes: SlowModes | None = None,
     **network,
 ) -> GCN | Whitened:
     """Build a `GCN` on the slow modes of the molecule at the start.
@@ -191,12 +192,14 @@ def build_gcn(
         What the network puts out: displacements in nm, as published, or latents of the whitening
         by the shifted Hessian, where stiff bonds do not set the size of its steps (dense blocks:
         for molecules of up to a few thousand atoms).
+    modes : SlowModes, optional
+        At hand already; the settings above that make them are then of no account.
     **network
         ``hidden``, ``latents``, ``propagation``, ``concatenate``, ``scale``, ``dtype`` of `GCN`.
     """
     if count is None and fraction is None:
         count = min(100, max(1, round(0.3 * len(start.positions))))
-    modes = molecular_slow_modes(
+    modes = modes or molecular_slow_modes(
         start.potential,
         start.positions,
         count,

@@ -37,6 +37,7 @@ TABU = 3
 @dataclass
 class _Walker:
     current: Point
+    minimum: int
     amplitude: float
 
 
@@ -83,10 +84,10 @@ def hop(
         explorer = Kicks(potential, whitening, guards, settings.modes, settings.draws, rng)
     else:
         explorer = LatentExplorer(potential, evaluate, settings, rng)
-    walkers = [_Walker(start, settings.amplitude) for _ in range(settings.walkers)]
+    first = hops.add(start.energy, start.positions, potential.counter.total)
+    walkers = [_Walker(start, first, settings.amplitude) for _ in range(settings.walkers)]
     smallest, largest = settings.amplitude / 3, 2 * settings.amplitude
     rises: deque[float] = deque(maxlen=REMEMBERED)
-    hops.add(start.energy, start.positions, potential.counter.total)
     while True:
         walker = walkers[hops.tried % len(walkers)]
         hops.tried += 1
@@ -104,22 +105,26 @@ def hop(
             continue
         minimum = hops.add(found.energy, found.positions, potential.counter.total)
         yield found
+        if minimum == walker.minimum:
+            # Kicked too gently to get away; it tells nothing of the temperature.
+            walker.amplitude = min(1.05 * walker.amplitude, largest)
+            continue
         rise = found.energy - walker.current.energy
         rises.append(abs(rise))
         kt = float(np.median(rises)) / 4
         if settings.temperature is not None:
             kt = BOLTZMANN * settings.temperature
         taken = rise <= 0 or rng.random() < math.exp(-rise / kt)
-        taken = taken and (minimum.visits <= TABU or rise < 0)
+        taken = taken and (rise < 0 or hops.minima[minimum].visits <= TABU)
         # Robbins and Monro: at the wanted rate, steps up and down balance.
         walker.amplitude *= math.exp(0.1 * (taken - settings.acceptance))
         walker.amplitude = min(max(walker.amplitude, smallest), largest)
         if taken:
             hops.accepted += 1
-            walker.current = found
+            walker.current, walker.minimum = found, minimum
         if hops.tried % (settings.generation * len(walkers)) == 0:
             best, worst = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
-            worst.current = best.current
+            worst.current, worst.minimum = best.current, best.minimum
 
 
 def _quench(evaluate, positions, whitening, project, rms, settings) -> Point:

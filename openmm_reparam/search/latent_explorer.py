@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from ..latent_stage import LatentSettings, StageEnd, descend_latents, eager_gradients, trained
 from ..optimizers.lbfgs import Point
 from ..potential import Potential
 from ..reparametrizations import Start, build
+from ..slow_modes import SlowModes, molecular_slow_modes
 from .settings import SearchSettings
 
 __all__ = ["LatentExplorer"]
@@ -44,6 +46,7 @@ class LatentExplorer:
     ) -> None:
         self._potential, self._evaluate = potential, evaluate
         self._settings, self._rng = settings, rng
+        self._modes: SlowModes | None = None
         self._annealing = LatentSettings(
             learning_rate=settings.learning_rate,
             iterations=settings.explorer_evaluations,
@@ -53,7 +56,7 @@ class LatentExplorer:
     def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
         """Return (N, 3) positions at the end of an annealing that began ``amplitude`` nm away."""
         start = Start(self._potential, positions, self._rng)
-        module = build(self._settings.explorer, start, **self._settings.explorer_settings)
+        module = build(self._settings.explorer, start, **self._module_settings(start))
         perturb(module, amplitude, self._potential.moves, self._rng)
         last = begin = self._evaluate(module().detach().double().numpy())
         gradients = eager_gradients(module, self._evaluate, begin, self._potential.moves)
@@ -62,11 +65,24 @@ class LatentExplorer:
                 last = following
         return last.positions
 
+    def _module_settings(self, start: Start) -> dict:
+        """Return the user's settings; slow modes are robust, so those of the start serve always."""
+        settings = self._settings.explorer_settings
+        own = {"count", "fraction", "source", "samples", "sigma", "norm", "modes"} & set(settings)
+        if self._settings.explorer != "gcn" or own:
+            return settings
+        if self._modes is None:
+            count = min(100, max(1, round(0.3 * len(start.positions))))
+            self._modes = molecular_slow_modes(start.potential, start.positions, count)
+        return {**settings, "modes": self._modes}
+
 
 def perturb(
     module: torch.nn.Module, amplitude: float, moves: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Add noise to latents and weights that moves the atoms by an RMS of ``amplitude`` nm.
+    """Add noise to latents and weights that changes the structure by an RMSD of ``amplitude`` nm.
+
+    After superposition: the softest directions of all are those of the whole molecule.
 
     Parameters
     ----------
@@ -86,7 +102,9 @@ def perturb(
         def moved(size: float) -> float:
             for p, value, direction in zip(parameters, before, noise, strict=True):
                 p.copy_(value + size * direction)
-            return float(np.sqrt(((module().double().numpy()[moves] - x) ** 2).sum(1).mean()))
+            y = module().double().numpy()[moves]
+            distance = Rotation.align_vectors(x - x.mean(axis=0), y - y.mean(axis=0))[1]
+            return float(distance / np.sqrt(len(x)))
 
         # Neither too large for a double nor too small for a float.
         low, high = 1e-8, 1e4

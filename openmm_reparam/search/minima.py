@@ -65,8 +65,8 @@ class Hops:
     rejected: dict[str, int] = field(default_factory=dict)
     minima: list[Minimum] = field(default_factory=list)
 
-    def add(self, energy: float, positions: np.ndarray, evaluations: int) -> Minimum:
-        """Keep a sound minimum, or count one more visit to one that is known; return it."""
+    def add(self, energy: float, positions: np.ndarray, evaluations: int) -> int:
+        """Keep a sound minimum, or count a visit to one that is known; return its index."""
         for place, known in enumerate(self.minima):
             if abs(known.energy - energy) < SAME_ENERGY and self._same(known, positions):
                 lowest = (
@@ -75,9 +75,9 @@ class Hops:
                     else replace(known, energy=energy, positions=positions)
                 )
                 self.minima[place] = replace(lowest, visits=known.visits + 1)
-                return self.minima[place]
+                return place
         self.minima.append(Minimum(energy, positions, evaluations))
-        return self.minima[-1]
+        return len(self.minima) - 1
 
     def reject(self, why: str) -> None:
         """Count a hop that a guard refused."""

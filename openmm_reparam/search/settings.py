@@ -90,7 +90,7 @@ def _name(explorer: Callable) -> str:
 SEARCHES: dict[str, SearchSettings] = {
     "auto": SearchSettings(),
     "slow-modes": SearchSettings(),
-    "neural": SearchSettings(explorer="gcn"),
+    "neural": SearchSettings(explorer="gcn", explorer_settings={"coordinates": "whitened"}),
     "annealed": SearchSettings(explorer="spectral"),
     "population": SearchSettings(walkers=4),
 }
