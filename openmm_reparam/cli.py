@@ -104,6 +104,13 @@ Reparametrization = Annotated[
         help="auto (that is spectral), gcn, linear, cartesian, or one a package of yours registers."
     ),
 ]
+Search = Annotated[
+    str | None,
+    typer.Option(
+        help="Go on to deeper minima until the force evaluations are used up: auto, slow-modes, "
+        "population, annealed or neural. Ctrl-C ends it with the best."
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of every random choice.")]
 PlatformName = Annotated[
     str | None,
@@ -189,6 +196,7 @@ def minimize(
     max_iterations: MaxIterations = 0,
     max_force_evaluations: MaxEvaluations = None,
     reparametrization: Reparametrization = "auto",
+    search: Search = None,
     seed: Seed = 0,
     platform: PlatformName = None,
     threads: Threads = None,
@@ -228,6 +236,7 @@ def minimize(
             platform,
             threads,
             compare,
+            search=search,
         ),
         Outputs(output, plot, json),
         forcefield=forcefield,
@@ -261,6 +270,7 @@ def fold(
     max_iterations: MaxIterations = 0,
     max_force_evaluations: MaxEvaluations = None,
     reparametrization: Reparametrization = "auto",
+    search: Search = None,
     seed: Seed = 0,
     platform: PlatformName = None,
     threads: Threads = None,
@@ -287,6 +297,7 @@ def fold(
             platform,
             threads,
             compare,
+            search=search,
         ),
         Outputs(output, plot, json),
         forcefield=forcefield,
@@ -360,17 +371,34 @@ def modes(
     )
 
 
-def _settings(tolerance, max_iterations, max_force_evaluations, reparametrization, *others):
+def _settings(
+    tolerance, max_iterations, max_force_evaluations, reparametrization, *others, search=None
+):
     from .commands.settings import RunSettings
     from .minimize import AUTO
     from .reparametrizations import available
+    from .search import search_settings
 
     names = [AUTO, *available()]
     if reparametrization not in names:
         raise ValueError(
             f"--reparametrization {reparametrization}: choose one of {', '.join(names)}"
         )
-    return RunSettings(tolerance, max_iterations, max_force_evaluations, reparametrization, *others)
+    if search is not None:
+        search_settings(search)
+        if max_force_evaluations is None:
+            raise ValueError(
+                f"--search {search} needs --max-force-evaluations: 20000, say, is a minute for a "
+                "small protein in vacuum"
+            )
+    return RunSettings(
+        tolerance,
+        max_iterations,
+        max_force_evaluations,
+        reparametrization,
+        *others,
+        search=search,
+    )
 
 
 @app.command()

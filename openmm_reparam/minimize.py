@@ -71,7 +71,7 @@ def minimize_reparam(
         None shows a bar on a terminal, for runs of more than a few seconds.
     **settings
         Of `ReparamMinimizer` (``latent_iterations``, ``learning_rate``, ...; with
-        ``search="slow-modes"`` it goes on to deeper minima) and of the reparametrization
+        ``search="auto"`` it goes on to deeper minima) and of the reparametrization
         (``hidden``, ``count``, ...).
 
     Returns

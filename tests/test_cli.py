@@ -204,6 +204,28 @@ def test_fold_never_sees_native_coordinates(run, enkephalin, tmp_path):
     assert energies[0] == energies[1] == energies[2]
 
 
+def test_fold_searches_for_deeper_minima(run, tmp_path):
+    options = ("--search", "auto", "--max-force-evaluations", 1500, "--platform", "Reference")
+    code, out, _ = run(
+        *("fold", "GAGS", *options, "--plot", tmp_path / "s.png", "--json", tmp_path / "s.json")
+    )
+    document = json.loads((tmp_path / "s.json").read_text())
+    assert code == 0
+    assert "hops" in out
+    assert "need not be the fold" in out
+    assert (tmp_path / "s.png").stat().st_size > 5000
+    energies = [minimum["energy"] for minimum in document["result"]["minima"]]
+    assert energies == sorted(energies)
+    plain = json.loads(run("fold", "GAGS", *options[4:], "--json", "-")[1])["result"]["energy"]
+    assert document["result"]["energy"] <= plain
+    code, _, err = run("fold", "GAGS", "--search", "auto")
+    assert code != 0
+    assert "--max-force-evaluations" in err
+    code, _, err = run("fold", "GAGS", "--search", "deep", "--max-force-evaluations", 10)
+    assert code != 0
+    assert "slow-modes" in err
+
+
 def test_fold_without_a_native_says_so(run):
     code, out, _ = run("fold", "GAG", "--start", "random-coil", "--solvent", "obc2")
     assert code == 0

@@ -217,6 +217,7 @@ def _minimize(task: Task, row: dict[str, Any]) -> None:
             settings.max_iterations,
             reparametrization=settings.reparametrization,
             max_force_evaluations=settings.max_force_evaluations,
+            search=settings.search,
             seed=settings.seed,
             progress=False,
         )

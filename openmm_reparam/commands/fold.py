@@ -105,10 +105,13 @@ def fold(
     comparison = compare_with_native(run, found.native if native is None else native, native)
     console.say()
     console.say(native_line(comparison))
-    console.say(
-        f"This was a local minimization: from {article(start)} {start} chain it ends in a nearby "
-        "minimum, not in the fold."
-    )
+    if settings.search is None:
+        console.say(
+            f"This was a local minimization: from {article(start)} {start} chain it ends in a "
+            "nearby minimum, not in the fold. --search auto goes on to deeper ones."
+        )
+    else:
+        console.say("The deepest minimum of a force field without water need not be the fold.")
     described = {
         "target": target,
         "sequence": found.sequence,

@@ -82,6 +82,7 @@ def minimize_molecule(molecule: MolecularSystem, settings: RunSettings, console:
             settings.max_iterations,
             reparametrization=settings.reparametrization,
             max_force_evaluations=settings.max_force_evaluations,
+            search=settings.search,
             seed=settings.seed,
         )
     console.say(f"\n{result}")
@@ -102,9 +103,16 @@ def write_structure(run: Run, path: Path, console: Console) -> None:
 
 
 def write_plot(run: Run, path: Path, title: str, console: Console) -> None:
-    """Plot energy and RMS force against force evaluations, the peer's beside it if it ran."""
-    from ..plots import plot_history
+    """Plot energy and RMS force against force evaluations, the peer's beside it if it ran.
 
+    Of a search, its best energy and its minima.
+    """
+    from ..plots import plot_history, plot_search
+
+    if run.result.minima is not None:
+        plot_search({"openmm-reparam": run.result}, path, title=title)
+        console.say(f"Wrote the plot: {path}")
+        return
     results: dict[str, Any] = {"openmm-reparam": run.result}
     if run.peer is not None:
         results[f"{PEER}, by iterations"] = run.peer

@@ -33,6 +33,8 @@ class RunSettings:
         Of the CPU platform.
     compare : bool
         Run OpenMM's LocalEnergyMinimizer too.
+    search : str or None
+        For deeper minima.
     """
 
     tolerance: float
@@ -43,6 +45,7 @@ class RunSettings:
     platform: str | None = None
     threads: int | None = None
     compare: bool = False
+    search: str | None = None
 
 
 @dataclass(frozen=True)
