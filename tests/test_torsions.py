@@ -135,7 +135,7 @@ def test_molecules_move_as_wholes():
     modes = torsions.modes(x, Whitening(potential).stiffness(x), 6, np.random.default_rng(0))
     # The softest motions of two molecules far apart: one against the other.
     step = (torsions.displaced(x, modes, 1e-4 * np.eye(6)[0]) - x) / 1e-4
-    members = torsions.molecules[0]
+    members = np.arange(one.topology.getNumAtoms())
     pairs = np.array([(i, j) for i in members for j in members if i < j])
     assert distances(x + 1e-3 * step, pairs) == pytest.approx(distances(x, pairs), abs=1e-4)
     assert np.abs(step).max() > 0.1
@@ -174,3 +174,17 @@ def test_guards_allow_what_was_wrong_before(chain):
     guards = Guards(potential, x)
     assert guards.pierced(pierced)
     assert not Guards(potential, pierced).pierced(pierced)
+
+
+def test_in_a_box_of_water_the_solute_moves():
+    molecule = peptide("AAA", solvent="tip3p")
+    potential = prepared(molecule)
+    torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
+    solute = [a.index for a in molecule.topology.atoms() if a.residue.name == "ALA"]
+    assert torsions.atoms.tolist() == solute
+    modes = torsions.modes(x, Whitening(potential).stiffness(x), 5, np.random.default_rng(0))
+    moved = torsions.displaced(x, modes, np.full(5, 1e-3 / np.sqrt(5)))
+    step = (moved - x)[solute]
+    assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(1e-3, rel=0.05)
+    others = np.setdiff1d(np.arange(len(x)), solute)
+    assert np.array_equal(moved[others], x[others])

@@ -60,19 +60,21 @@ class Torsions:
     ----------
     axes : (T, 2) int array
         Atoms of each rotatable bond: peptide and double bonds are not.
+    atoms : (n,) int array
+        All that can move: where there are many molecules, those with rotatable bonds.
     """
 
     def __init__(self, potential: Potential, graph: nx.Graph) -> None:
         self._potential = potential
         order, ends, axes = [], {}, []
         planar = planar_bonds(potential.system)
-        self.molecules: list[np.ndarray] = []
+        free: list[np.ndarray] = []
         for members in nx.connected_components(graph):
             fixed = [i for i in members if not potential.moves[i]]
             # Rooted at a fixed atom, only the ends that swing freely are turned.
             root = fixed[0] if fixed else _middle(graph, members)
             if not fixed:
-                self.molecules.append(np.array(sorted(members)))
+                free.append(np.array(sorted(members)))
             turnable = {frozenset(bond) for bond in nx.bridges(graph, root)} - planar
             parents = {root: None}
             for i, j in nx.dfs_edges(graph, root):
@@ -96,10 +98,13 @@ class Torsions:
         self._order = np.array(order, dtype=np.int64)
         self.axes = np.array(axes, dtype=np.int64).reshape(-1, 2)
         self._ends = [ends[axis] for axis in axes]
-        if not 1 < len(self.molecules) <= MOST_MOLECULES:
-            self.molecules = self.molecules if len(self.molecules) == 1 else []
         # One molecule's own motions are those of the whole, and change nothing.
-        self._bodies = self.molecules if len(self.molecules) > 1 else []
+        self._bodies = free if 1 < len(free) <= MOST_MOLECULES else []
+        turning = set(self.axes[:, 1].tolist())
+        self._flexible = [members for members in free if turning & set(members.tolist())]
+        swung = [self._swung(torsion) for torsion in range(len(axes))]
+        parts = [*swung, *self._flexible, *self._bodies, np.empty(0, dtype=np.int64)]
+        self.atoms = np.unique(np.concatenate(parts))
 
     def modes(
         self, positions: np.ndarray, stiffness: sp.csr_array, count: int, rng: np.random.Generator
@@ -109,24 +114,30 @@ class Torsions:
         if len(chosen) > MOST_TORSIONS:
             first = rng.integers(len(chosen) - MOST_TORSIONS + 1)
             chosen = chosen[first : first + MOST_TORSIONS]
-        motions = np.zeros((positions.size, len(chosen) + 6 * len(self._bodies)))
+        place = np.zeros(len(positions), dtype=np.int64)
+        place[self.atoms] = np.arange(len(self.atoms))
+        motions = np.zeros((len(self.atoms), 3, len(chosen) + 6 * len(self._bodies)))
         for column, torsion in enumerate(chosen):
             i, j = self.axes[torsion]
             axis = (positions[j] - positions[i]) / np.linalg.norm(positions[j] - positions[i])
             swung = self._swung(torsion)
-            motion = np.zeros_like(positions)
-            motion[swung] = np.cross(axis, positions[swung] - positions[j])
-            motions[:, column] = motion.ravel()
-        rigid = [_rigid(positions, members) for members in self.molecules]
-        for basis in rigid:
-            motions -= basis @ (basis.T @ motions)
-        for body, basis in enumerate(rigid if self._bodies else []):
-            motions[:, len(chosen) + 6 * body :][:, : basis.shape[1]] = basis
-        metric = motions.T @ motions / max(1, int(self._potential.moves.sum()))
-        keep = np.sqrt(np.diag(metric)) > SMALLEST_ARM / np.sqrt(len(positions))
-        restoring = motions.T @ (stiffness @ motions)
+            motions[place[swung], :, column] = np.cross(axis, positions[swung] - positions[j])
+        for members in self._flexible:
+            basis, own = _rigid(positions[members]), motions[place[members]]
+            flat = own.reshape(3 * len(members), -1)
+            motions[place[members]] -= (basis @ (basis.T @ flat)).reshape(own.shape)
+        for body, members in enumerate(self._bodies):
+            basis = _rigid(positions[members])
+            first = len(chosen) + 6 * body
+            own = basis.reshape(len(members), 3, -1)
+            motions[place[members], :, first : first + basis.shape[1]] = own
+        motions = motions.reshape(3 * len(self.atoms), -1)
+        rows = (3 * self.atoms[:, None] + np.arange(3)).ravel()
+        metric = motions.T @ motions / max(1, len(self.atoms))
+        keep = np.sqrt(np.diag(metric)) > SMALLEST_ARM / np.sqrt(max(1, len(self.atoms)))
+        restoring = motions.T @ (stiffness[rows][:, rows] @ motions)
         # To move or turn everything as one changes nothing.
-        idle = motions.T @ rigid_motions(self._potential, positions)
+        idle = motions.T @ rigid_motions(self._potential, positions)[rows]
         restoring += STIFF * idle @ idle.T
         small = np.ix_(keep, keep)
         ridge = 1e-6 * np.diag(metric)[keep].max(initial=1.0) * np.eye(int(keep.sum()))
@@ -154,14 +165,13 @@ class Torsions:
             swung = self._swung(torsion)
             turned[swung] = positions[end] + (turned[swung] - positions[end]) @ matrix.T
         # Each molecule stays where it was, as far as its new shape allows.
-        for members in self.molecules:
+        for members in self._flexible:
             turned[members] = _superposed(turned[members], positions[members])
         for body, members in enumerate(self._bodies):
             first = len(modes.chosen) + 6 * body
-            basis = _rigid(positions, members)
-            step = (basis @ amounts[first : first + basis.shape[1]]).reshape(-1, 3)[members]
-            target = positions[members] + step
-            turned[members] = _superposed(turned[members], target)
+            basis = _rigid(positions[members])
+            step = (basis @ amounts[first : first + basis.shape[1]]).reshape(-1, 3)
+            turned[members] = _superposed(turned[members], positions[members] + step)
         return turned
 
     def _swung(self, torsion: int) -> np.ndarray:
@@ -178,15 +188,12 @@ def _middle(graph: nx.Graph, members: set[int]) -> int:
     return path[far][len(path[far]) // 2]
 
 
-def _rigid(positions: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Orthonormal translations and rotations of some atoms, (3N, 6 or less)."""
-    centred = positions[members] - positions[members].mean(axis=0)
-    columns = []
-    for axis in np.eye(3):
-        for motion in (np.broadcast_to(axis, centred.shape), np.cross(axis, centred)):
-            column = np.zeros_like(positions)
-            column[members] = motion / max(np.linalg.norm(motion), 1e-12)
-            columns.append(column.ravel())
+def _rigid(x: np.ndarray) -> np.ndarray:
+    """Orthonormal translations and rotations of (n, 3) atoms, (3n, 6 or less)."""
+    centred = x - x.mean(axis=0)
+    motions = [np.broadcast_to(axis, x.shape) for axis in np.eye(3)]
+    motions += [np.cross(axis, centred) for axis in np.eye(3)]
+    columns = [m.ravel() / max(np.linalg.norm(m), 1e-12) for m in motions]
     basis, sizes, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
     return basis[:, sizes > 1e-6]
 
