@@ -191,10 +191,10 @@ def plot(content: dict, path: Path) -> None:
         mine = [o for o in outcomes if o["method"] == method]
         rates = sorted({o["rate"] for o in mine})
         best = [min(o["energy"] for o in mine if o["rate"] == rate) for rate in rates]
-        left.plot(rates, best, "o-", color=f"C{number}", label=method, ms=4)
+        left.plot(rates, np.minimum(best, 0), "o-", color=f"C{number}", label=method, ms=4)
         middle.plot(
             [o["force_evaluations"] for o in mine],
-            [o["energy"] for o in mine],
+            [min(o["energy"], 0) for o in mine],
             "o",
             color=f"C{number}",
             ms=4,
@@ -209,9 +209,12 @@ def plot(content: dict, path: Path) -> None:
         right.plot(
             [o["seed"] for o in mine], [o["energy"] for o in mine], f"{marker}-", label=label
         )
-    left.set(xscale="log", xlabel="learning rate", ylabel="final energy, kJ/mol")
-    left.set_yscale("symlog", linthresh=3000)
-    left.set(ylim=(-2500, 1e5))
+    left.set(
+        xscale="log",
+        xlabel="learning rate",
+        ylabel="final energy, kJ/mol (higher ones at 0)",
+        ylim=(-1900, 900),
+    )
     middle.set(xscale="log", xlabel="force evaluations", title="2JOF, extended chain")
     right.set(xlabel="start: 0 extended, others random coils")
     for axis in (left, middle, right):
