@@ -258,7 +258,7 @@ def draw(finals: list[tuple[dict, np.ndarray]], path: Path) -> None:
             set_limits(centre - half, centre + half)
         axes.set_axis_off()
         title = row["method"].replace(", then", ",\nthen")
-        axes.set_title(f"{title}\n{row['energy']:.5f}, {row['stuck']} stuck", fontsize=8)
+        axes.set_title(f"{title}\n{row['energy']:.5f}, {row['stuck']} stuck", fontsize=8, y=0.9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     print(f"wrote {path}")
