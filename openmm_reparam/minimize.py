@@ -21,7 +21,7 @@ def automatic(settings: dict) -> str:
     on average. "gcn" where settings are given that only a network has (``hidden``,
     ``latent_iterations``, ...), since those ask for one.
     """
-    return "spectral" if set(settings) <= {"shift", "contacts", "search"} else "gcn"
+    return "spectral" if set(settings) <= {"shift", "contacts", "search", "bond_springs"} else "gcn"
 
 
 def minimize_reparam(

@@ -55,6 +55,9 @@ class ReparamMinimizer:
         Of the latent stage: OpenMM called from Python, or a latent System's Context (see
         `latent_system`), to the same energies; the latter needs the C++ plugin, openmmtorch and a
         System without constraints, and evaluates the start twice.
+    bond_springs : bool
+        First pull the terms of CustomBondForces that are outside their wells into them, as springs:
+        for coils of Morse or Lennard-Jones bonds that start torn apart or caught in a soft core.
     search : {"auto", "slow-modes", "population", "annealed", "neural"} or SearchSettings, optional
         Go on from the minimum, hopping to minima deeper than the nearest one, until
         ``max_force_evaluations`` is used up; see `SearchSettings`. Ctrl-C then ends the run early
@@ -96,6 +99,7 @@ class ReparamMinimizer:
         max_gradient_norm: float = 1e4,
         fine_stage: bool = True,
         engine: str = "python",
+        bond_springs: bool = False,
         search=None,
         seed: int | None = None,
         progress: bool | None = None,
@@ -117,6 +121,7 @@ class ReparamMinimizer:
         if engine not in ENGINES:
             raise ValueError(f"engine is {engine!r}; it must be one of {ENGINES}")
         self.engine = engine
+        self.bond_springs = bond_springs
         search = search_settings(search)
         if search is not None and not fine_stage:
             raise ValueError("a search needs the fine-grained stage: fine_stage is False")

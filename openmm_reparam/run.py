@@ -11,7 +11,7 @@ import numpy as np
 
 from .clashes import relieve_clashes
 from .constraints import constraint_manifold
-from .errors import BudgetExhausted
+from .errors import BudgetExhausted, NonFiniteError
 from .latent import torchforce_gradients
 from .latent_stage import LatentSettings, StageEnd, descend_latents, eager_gradients
 from .optimizers.lbfgs import LineSearchError, Point, dot, lbfgs
@@ -20,7 +20,7 @@ from .progress import Progress
 from .reparametrizations import Start, build
 from .replicas import compared_atoms
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
-from .search import LOOSE, Hops, hop
+from .search import LOOSE, Hops, hop, spring_points
 from .structure import Stereochemistry
 from .whitening import Whitening
 
@@ -120,11 +120,13 @@ class Run:
             self.converged_at = self.best
             message = message or "the RMS force reached the tolerance"
         else:
+            if self.minimizer.bond_springs:
+                message = self._run_stage("bond springs", self._spring_points())
             latent = self.minimizer.latent
-            if latent.iterations:
+            if latent.iterations and not self._over():
                 if self.budget and self.minimizer.fine_stage:
                     self.potential.counter.limit = max(1, int(LATENT_SHARE * self.budget))
-                message = self._run_stage(self.stage_name(), self._latent_points(start, latent))
+                message = self._run_stage(self.stage_name(), self._latent_points(self.best, latent))
                 self.potential.counter.limit = self.budget
             if self.minimizer.fine_stage and not self._over():
                 message = self._run_stage("whitened L-BFGS", self._fine_points())
@@ -190,6 +192,12 @@ class Run:
             or bool(self.max_iterations and self.iterations >= self.max_iterations)
             or bool(self.budget and self.potential.counter.total >= self.budget)
         )
+
+    def _spring_points(self) -> Iterator[Point]:
+        try:
+            yield from spring_points(self.potential, self.evaluate, self.best)
+        except NonFiniteError as error:
+            raise StageEnd(f"left as it was: {error}") from None
 
     def _latent_points(self, start: Point, latent: LatentSettings) -> Iterator[Point]:
         iterations = latent.iterations

@@ -4,7 +4,7 @@ import numpy as np
 import openmm as mm
 import pytest
 
-from openmm_reparam import Potential
+from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.optimizers.lbfgs import Point
 from openmm_reparam.search.springs import spring_points
 from openmm_reparam.testsystems import coil, coil_lower_bound, peptide
@@ -96,3 +96,17 @@ def test_bonds_between_nearest_images_are_short():
     context.setPositions([[0.1, 0, 0], [2.1, 0, 0]])
     after = relaxed(context)[2][0].positions
     assert after[0, 0] + 3 - after[1, 0] == pytest.approx(0.45, abs=1e-3)
+
+
+def test_minimize_reparam_with_bond_springs():
+    system = coil(100, "lj", seed=3)
+    plain, sprung = (
+        minimize_reparam(system.simulation("Reference"), bond_springs=springs)
+        for springs in (False, True)
+    )
+    assert [stage.name for stage in sprung.stages] == ["bond springs", "whitened L-BFGS"]
+    assert sprung.energy < plain.energy
+    assert system.reduced_energy(sprung.energy) < 0.98 * coil_lower_bound(100, "lj") + 0.003
+    peptide_alone = minimize_reparam(peptide("AG").simulation("Reference"), bond_springs=True)
+    assert peptide_alone.stages[0].iterations == 0
+    assert peptide_alone.converged

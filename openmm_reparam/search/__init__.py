@@ -3,5 +3,15 @@
 from .hopping import LOOSE, hop
 from .minima import Hops, Minimum
 from .settings import SEARCHES, SearchSettings, search_settings
+from .springs import spring_points
 
-__all__ = ["LOOSE", "SEARCHES", "Hops", "Minimum", "SearchSettings", "hop", "search_settings"]
+__all__ = [
+    "LOOSE",
+    "SEARCHES",
+    "Hops",
+    "Minimum",
+    "SearchSettings",
+    "hop",
+    "search_settings",
+    "spring_points",
+]
