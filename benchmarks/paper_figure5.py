@@ -132,7 +132,9 @@ def plot(outcomes: list[dict], path: Path) -> None:
             # A bend at the end of a way tells stages that stop from those that go on.
             axis.plot(x[-1], way[-1, 2], "o", color=line.get_color(), ms=5)
             axis.axhline(0.2, color="0.6", lw=0.8, ls="--")
-            axis.set(xscale="log", ylim=(0, None))
+            axis.set(xscale="log")
+        row[0].autoscale(axis="y")
+        row[0].set_ylim(bottom=0)
         row[0].set(ylabel=f"{start_name(outcome['seed'])}: C-alpha RMSD, nm")
     axes[-1][0].set(xlabel="seconds (one thread)")
     axes[-1][1].set(xlabel="force evaluations")
