@@ -63,7 +63,7 @@ METROPOLIS, QUENCHED = 5.0, 30.0
 
 
 # Points of each run's best energy that the JSON keeps.
-KEPT = 40
+KEPT = 80
 
 
 class _Used(Exception):  # noqa: N818
@@ -249,7 +249,9 @@ def start_of(case: str, seed: int) -> MolecularSystem:
 
 def thinned(trace: list) -> list:
     """Keep so few of the falls of the best energy that a file of all runs stays small."""
-    chosen = np.unique(np.linspace(0, len(trace) - 1, KEPT).round().astype(int))
+    evaluations = [count for count, _ in trace]
+    grid = np.geomspace(max(1, evaluations[0]), evaluations[-1], KEPT)
+    chosen = np.unique(np.maximum(np.searchsorted(evaluations, grid + 0.5) - 1, 0))
     return [(int(trace[k][0]), round(float(trace[k][1]), 1)) for k in chosen]
 
 
