@@ -264,3 +264,20 @@ def test_a_perturbation_has_the_size_asked_for(amplitude):
         perturb(module, amplitude, potential.moves, np.random.default_rng(1))
         both = np.stack([x, module().detach().numpy()])
         assert rmsd_matrix(both)[0, 1] == pytest.approx(amplitude, rel=0.02)
+
+
+@pytest.mark.parametrize("search", ["slow-modes", "annealed", "neural"])
+def test_fixed_atoms_stay_bit_for_bit_in_every_minimum(search):
+    molecule = peptide("AGS", "random-coil", seed=2)
+    held = [atom.index for atom in molecule.topology.atoms() if atom.residue.index == 1]
+    for atom in held:
+        molecule.system.setParticleMass(atom, 0.0)
+    simulation = molecule.simulation("Reference")
+    x = Potential(simulation.context).positions()
+    result = minimize_reparam(simulation, 1, search=search, max_force_evaluations=800)
+    assert sum(minimum.visits for minimum in result.minima) > 2
+    for minimum in result.minima:
+        assert np.array_equal(minimum.positions[held], x[held])
+    after = Potential(simulation.context)
+    assert np.array_equal(after.positions()[held], x[held])
+    assert after.evaluate(after.positions())[0] == pytest.approx(result.energy, abs=1e-6)

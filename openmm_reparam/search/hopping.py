@@ -89,6 +89,9 @@ def hop(
     smallest, largest = settings.amplitude / 3, 2 * settings.amplitude
     rises: deque[float] = deque(maxlen=REMEMBERED)
     while True:
+        if hops.tried % (settings.generation * len(walkers)) == 0:
+            best, worst = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
+            worst.current, worst.minimum = best.current, best.minimum
         walker = walkers[hops.tried % len(walkers)]
         hops.tried += 1
         try:
@@ -122,9 +125,6 @@ def hop(
         if taken:
             hops.accepted += 1
             walker.current, walker.minimum = found, minimum
-        if hops.tried % (settings.generation * len(walkers)) == 0:
-            best, worst = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
-            worst.current, worst.minimum = best.current, best.minimum
 
 
 def _quench(evaluate, positions, whitening, project, rms, settings) -> Point:

@@ -58,7 +58,9 @@ class LatentExplorer:
         start = Start(self._potential, positions, self._rng)
         module = build(self._settings.explorer, start, **self._module_settings(start))
         perturb(module, amplitude, self._potential.moves, self._rng)
-        last = begin = self._evaluate(module().detach().double().numpy())
+        moves = self._potential.moves[:, None]
+        perturbed = np.where(moves, module().detach().double().cpu().numpy(), positions)
+        last = begin = self._evaluate(perturbed)
         gradients = eager_gradients(module, self._evaluate, begin, self._potential.moves)
         with contextlib.suppress(StageEnd):
             for following in descend_latents(module, gradients, begin, self._annealing):
