@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .contacts import near_pairs
+from .contacts import unbonded_pairs
 from .errors import BudgetExhausted, NonFiniteError
 from .optimizers.lbfgs import Point
 from .potential import COINCIDENT, Potential
@@ -82,13 +82,8 @@ def relieve_clashes(
 
 
 def _clashing_pairs(potential: Potential, positions: np.ndarray):
-    i, j, vectors = near_pairs(positions, NEAREST, potential.box())
-    excluded = potential.excluded_pairs
-    kept = [
-        (potential.moves[a] or potential.moves[b]) and (min(a, b), max(a, b)) not in excluded
-        for a, b in zip(i.tolist(), j.tolist(), strict=True)
-    ]
-    kept = np.array(kept, dtype=bool)
+    i, j, vectors = unbonded_pairs(potential, positions, NEAREST)
+    kept = potential.moves[i] | potential.moves[j]
     return i[kept], j[kept], vectors[kept]
 
 

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from .internal_coordinates import nearest_image
 from .potential import Potential
 
-__all__ = ["ContactStiffness", "Contacts", "NoContacts", "near_pairs"]
+__all__ = ["ContactStiffness", "Contacts", "NoContacts", "near_pairs", "unbonded_pairs"]
 
 COULOMB = 138.93545764438198  # kJ/mol nm / e^2, as in OpenMM
 CUTOFF = 0.35  # nm: hydrogen bonds and everything that clashes
@@ -181,3 +181,21 @@ def near_pairs(positions: np.ndarray, cutoff: float, box: np.ndarray | None):
     keep = (i < size) & ((j < size) | (owner[i] < owner[j]))
     i, j = i[keep], j[keep]
     return owner[i], owner[j], points[i] - points[j]
+
+
+def unbonded_pairs(potential: Potential, positions: np.ndarray, cutoff: float):
+    """Near pairs, as `near_pairs` returns them, without those excluded from non-bonded forces.
+
+    Parameters
+    ----------
+    potential : Potential
+    positions : (N, 3) array
+        In nm.
+    cutoff : float
+        In nm.
+    """
+    i, j, vectors = near_pairs(positions, cutoff, potential.box())
+    excluded = potential.excluded_pairs
+    pairs = zip(np.minimum(i, j).tolist(), np.maximum(i, j).tolist(), strict=True)
+    free = np.array([pair not in excluded for pair in pairs], dtype=bool)
+    return i[free], j[free], vectors[free]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, lobpcg
 
@@ -10,7 +12,7 @@ from .potential import Potential
 from .slow_modes import DENSE_LIMIT, SlowModes, hessian_modes
 from .whitening import Whitening
 
-__all__ = ["nonrigid_modes", "rigid_motions"]
+__all__ = ["lowest_modes", "nonrigid_modes", "rigid_basis", "rigid_motions"]
 
 # LOBPCG stops where residuals are this small relative to the whitening's shift, or after so many
 # iterations.
@@ -90,7 +92,6 @@ def nonrigid_modes(
 
 
 def _lobpcg_modes(potential, positions, count, source, rigid, seed) -> SlowModes:
-    size = positions.size
     whitening = Whitening(potential)
     whitening.update(positions)
     if source == "full":
@@ -105,24 +106,64 @@ def _lobpcg_modes(potential, positions, count, source, rigid, seed) -> SlowModes
         def times_hessian(block: np.ndarray) -> np.ndarray:
             return bonded @ block
 
+    rng = np.random.default_rng(seed)
+    values, vectors = lowest_modes(
+        potential, whitening, rigid, count + 1, rng, times_hessian, ACCURACY, MAX_ITERATIONS
+    )
+    order = np.argsort(values)
+    return SlowModes(values[order[:count]], vectors[:, order[:count]], float(values[order[-1]]))
+
+
+def lowest_modes(
+    potential: Potential,
+    whitening: Whitening,
+    rigid: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    times_hessian: Callable[[np.ndarray], np.ndarray],
+    accuracy: float,
+    max_iterations: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest modes by LOBPCG, preconditioned by a whitening.
+
+    Parameters
+    ----------
+    potential : Potential
+    whitening : Whitening
+        Updated at the configuration.
+    rigid : (3N, r) array
+        Motions to be left out.
+    count : int
+    rng : numpy Generator
+        Of the start.
+    times_hessian : callable
+        (3N, k) block -> H times it, in kJ/mol/nm^2 times the block's unit.
+    accuracy : float
+        Of residuals, relative to the whitening's shift.
+    max_iterations : int
+
+    Returns
+    -------
+    (count,) and (3N, count) arrays
+        Eigenvalues in kJ/mol/nm^2 and vectors, in no order.
+    """
+    size = 3 * potential.num_particles
+
     def precondition(block: np.ndarray) -> np.ndarray:
         return np.stack(
             [whitening.solve(v.reshape(-1, 3)).ravel() for v in np.atleast_2d(block.T)], axis=1
         )
 
     moving = np.repeat(potential.moves, 3)[:, None]
-    start = np.random.default_rng(seed).standard_normal((size, count + 1)) * moving
-    values, vectors = lobpcg(
+    return lobpcg(
         LinearOperator((size, size), matvec=times_hessian, matmat=times_hessian, dtype=float),
-        precondition(start),
+        precondition(rng.standard_normal((size, count)) * moving),
         M=LinearOperator((size, size), matvec=precondition, matmat=precondition, dtype=float),
         Y=rigid if rigid.size else None,
         largest=False,
-        tol=ACCURACY * whitening.shift,
-        maxiter=MAX_ITERATIONS,
+        tol=accuracy * whitening.shift,
+        maxiter=max_iterations,
     )
-    order = np.argsort(values)
-    return SlowModes(values[order[:count]], vectors[:, order[:count]], float(values[order[-1]]))
 
 
 def rigid_motions(potential: Potential, positions: np.ndarray) -> np.ndarray:
@@ -142,11 +183,18 @@ def rigid_motions(potential: Potential, positions: np.ndarray) -> np.ndarray:
     """
     if not potential.moves[~potential.virtual_sites].all():
         return np.empty((positions.size, 0))
-    moving = potential.moves[:, None]
-    motions = [np.broadcast_to(axis, positions.shape) * moving for axis in np.eye(3)]
-    if not potential.system.usesPeriodicBoundaryConditions():
-        centred = positions - positions[potential.moves].mean(axis=0)
-        motions += [np.cross(axis, centred) * moving for axis in np.eye(3)]
+    periodic = potential.system.usesPeriodicBoundaryConditions()
+    basis = rigid_basis(positions[potential.moves], rotations=not periodic)
+    motions = np.zeros((positions.size, basis.shape[1]))
+    motions[np.repeat(potential.moves, 3)] = basis
+    return motions
+
+
+def rigid_basis(x: np.ndarray, rotations: bool = True) -> np.ndarray:
+    """Orthonormal translations, and rotations about their centre, of (n, 3) atoms: (3n, k)."""
+    motions = [np.broadcast_to(axis, x.shape) for axis in np.eye(3)]
+    if rotations:
+        motions += [np.cross(axis, x - x.mean(axis=0)) for axis in np.eye(3)]
     columns = [m.ravel() / max(np.linalg.norm(m), 1e-12) for m in motions]
     basis, sizes, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
     return basis[:, sizes > 1e-6]

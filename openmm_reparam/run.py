@@ -242,7 +242,8 @@ class Run:
             with contextlib.closing(points):
                 message = self._consume(name, points, searching)
         except KeyboardInterrupt:
-            if not searching:
+            # A search, and the last stage after it, have something to keep.
+            if self.hops is None:
                 raise
             self.stopped, message = True, "stopped by Ctrl-C"
         except (StageEnd, LineSearchError, BudgetExhausted) as end:

@@ -4,6 +4,7 @@ import numpy as np
 import openmm as mm
 import pytest
 import torch
+from openmm import app, unit
 
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
 from openmm_reparam.clashes import relieve_clashes
@@ -11,9 +12,12 @@ from openmm_reparam.reparametrizations import Start, build
 from openmm_reparam.replicas import rmsd_matrix
 from openmm_reparam.run import Run
 from openmm_reparam.search import Hops, SearchSettings, hop
+from openmm_reparam.search.guards import Guards
+from openmm_reparam.search.kicks import Kicks
 from openmm_reparam.search.latent_explorer import perturb
 from openmm_reparam.structure import Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
+from openmm_reparam.whitening import Whitening
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 
@@ -206,6 +210,60 @@ def test_ctrl_c_ends_a_search_with_the_best_written_back(energy_and_forces):
     assert np.abs(x - np.array(molecule.positions._value)).max() < 1e-6
 
 
+def test_ctrl_c_in_the_last_stage_of_a_search_keeps_the_best_too():
+    molecule = peptide("AGS", "random-coil", seed=2)
+    simulation = molecule.simulation("Reference")
+    seen = []
+
+    class Interrupted(mm.MinimizationReporter):
+        at = np.inf
+
+        def report(self, iteration, x, gradient, info):
+            seen.append(info["system energy"])
+            if len(seen) == self.at:
+                raise KeyboardInterrupt
+
+    def run():
+        simulation.context.setPositions(molecule.positions)
+        seen.clear()
+        return minimize_reparam(
+            simulation, 0.5, reporter=reporter, search="slow-modes", max_force_evaluations=1500
+        )
+
+    reporter = Interrupted()
+    whole = run()
+    assert whole.stages[-1].iterations > 1
+    reporter.at = whole.iterations - whole.stages[-1].iterations + 1
+    result = run()
+    assert "Ctrl-C" in result.message
+    assert result.stages[-1].name == "whitened L-BFGS"
+    assert result.energy == min(seen)
+
+
+def test_kicks_of_many_atoms_without_torsions():
+    field = app.ForceField("amber14/tip3p.xml")
+    water = app.Modeller(app.Topology(), [] * unit.nanometer)
+    water.addSolvent(field, boxSize=mm.Vec3(2.4, 2.4, 2.4) * unit.nanometer)
+    system = field.createSystem(water.topology, nonbondedMethod=app.PME, rigidWater=False)
+    platform = mm.Platform.getPlatform("CPU")
+    context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
+    context.setPositions(water.positions)
+    potential = Potential(context, water.topology)
+    x, rng = potential.positions(), np.random.default_rng(0)
+    assert x.size > 3000
+    kicks = Kicks(potential, Whitening(potential), Guards(potential, x), 8, 2, rng)
+    step = kicks.displaced(x, 0.02) - x
+    assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(0.02, rel=1e-6)
+    assert potential.counter.total == 0
+    assert np.abs(step.mean(axis=0)).max() < 1e-6, "no translation of everything"
+    # Softer by far than a random displacement of the same size.
+    stiffness = Whitening(potential).stiffness(x)
+    noise = rng.standard_normal(x.size)
+    noise *= np.linalg.norm(step) / np.linalg.norm(noise)
+    step = step.ravel()
+    assert step @ (stiffness @ step) < 0.01 * (noise @ (stiffness @ noise))
+
+
 def test_minima_are_distinct_and_clustered():
     rng = np.random.default_rng(0)
     x = rng.normal(0, 0.3, (12, 3))
@@ -220,6 +278,7 @@ def test_minima_are_distinct_and_clustered():
     found = hops.sorted_minima()
     assert [m.energy for m in found] == [-9.0, 0.5, 0.5]
     assert [m.cluster for m in found] == [0, 1, 1]
+    assert Hops(np.arange(12)).sorted_minima() == ()
 
 
 @pytest.mark.parametrize("search", ["annealed", "neural", "population", "auto"])

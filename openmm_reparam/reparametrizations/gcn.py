@@ -164,6 +164,11 @@ def _random_weight(
     return torch.nn.Parameter(spread * weight)
 
 
+def default_count(num_atoms: int) -> int:
+    """Slow modes of a `GCN` where nothing else is asked: 30 % of N, at most 100."""
+    return min(100, max(1, round(0.3 * num_atoms)))
+
+
 @register("gcn")
 def build_gcn(
     start: Start,
@@ -198,7 +203,7 @@ def build_gcn(
         ``hidden``, ``latents``, ``propagation``, ``concatenate``, ``scale``, ``dtype`` of `GCN`.
     """
     if count is None and fraction is None:
-        count = min(100, max(1, round(0.3 * len(start.positions))))
+        count = default_count(len(start.positions))
     modes = modes or molecular_slow_modes(
         start.potential,
         start.positions,

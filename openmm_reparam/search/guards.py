@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..bond_graph import bond_graph, rings
-from ..contacts import near_pairs
+from ..contacts import unbonded_pairs
 from ..potential import Potential
 from ..structure import Stereochemistry
 
@@ -90,9 +90,9 @@ class Guards:
 
     def refusal(self, positions: np.ndarray) -> str:
         """Name the guard that refuses (N, 3) positions in nm; empty where none does."""
-        if self._collapsed(positions):
+        if len(unbonded_pairs(self._potential, positions, COLLAPSED)[0]):
             return "collapsed atoms"
-        if self._piercings(positions) - self._pierced:
+        if self.pierced(positions):
             return "pierced rings"
         states = self._stereochemistry
         if states is not None and states.changes(self._start, positions):
@@ -102,9 +102,3 @@ class Guards:
     def pierced(self, positions: np.ndarray) -> bool:
         """Whether bonds go through rings that did not in the start."""
         return bool(self._piercings(positions) - self._pierced)
-
-    def _collapsed(self, positions: np.ndarray) -> bool:
-        i, j, _ = near_pairs(positions, COLLAPSED, self._potential.box())
-        excluded = self._potential.excluded_pairs
-        pairs = zip(np.minimum(i, j).tolist(), np.maximum(i, j).tolist(), strict=True)
-        return any(pair not in excluded for pair in pairs)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
-from scipy.sparse.linalg import LinearOperator, lobpcg
 
-from ..contacts import near_pairs
-from ..nonrigid_modes import rigid_motions
+from ..contacts import unbonded_pairs
+from ..nonrigid_modes import lowest_modes, rigid_motions
 from ..potential import Potential
 from ..whitening import Whitening
 from .guards import Guards
@@ -19,6 +18,8 @@ __all__ = ["Kicks"]
 DENSE = 3000
 # Atoms nearer than this (nm) that are not bonded count as a clash.
 CLASH = 0.2
+# Of LOBPCG: residuals relative to the whitening's shift, and iterations at most.
+ROUGH = 1e-2, 20
 
 
 class Kicks:
@@ -80,11 +81,8 @@ class Kicks:
         return self._torsions.displaced(self._positions, self._modes, amounts)
 
     def _clashes(self, positions: np.ndarray) -> float:
-        i, j, vectors = near_pairs(positions, CLASH, self._potential.box())
-        excluded = self._potential.excluded_pairs
-        pairs = zip(np.minimum(i, j).tolist(), np.maximum(i, j).tolist(), strict=True)
-        free = np.array([pair not in excluded for pair in pairs], dtype=bool)
-        return float(((1 - np.linalg.norm(vectors[free], axis=1) / CLASH) ** 2).sum())
+        vectors = unbonded_pairs(self._potential, positions, CLASH)[2]
+        return float(((1 - np.linalg.norm(vectors, axis=1) / CLASH) ** 2).sum())
 
     def _cartesian(self, positions: np.ndarray, stiffness) -> np.ndarray:
         """Softest non-rigid modes of all coordinates, (3N, count)."""
@@ -100,22 +98,6 @@ class Kicks:
             modes[moving] = scipy.linalg.eigh(dense, subset_by_index=(0, count - 1))[1]
             return modes
         whitening.update(positions)
-
-        def precondition(block: np.ndarray) -> np.ndarray:
-            solved = [whitening.solve(v.reshape(-1, 3)).ravel() for v in np.atleast_2d(block.T)]
-            return np.stack(solved, axis=1)
-
-        size = positions.size
-        start = self._rng.standard_normal((size, count)) * moving[:, None]
-        operator = LinearOperator(
-            (size, size), matvec=precondition, matmat=precondition, dtype=float
-        )
-        return lobpcg(
-            stiffness,
-            precondition(start),
-            M=operator,
-            Y=rigid if rigid.size else None,
-            largest=False,
-            tol=1e-2 * whitening.shift,
-            maxiter=20,
+        return lowest_modes(
+            potential, whitening, rigid, count, self._rng, stiffness.__matmul__, *ROUGH
         )[1]

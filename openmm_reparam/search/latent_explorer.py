@@ -13,6 +13,7 @@ from ..latent_stage import LatentSettings, StageEnd, descend_latents, eager_grad
 from ..optimizers.lbfgs import Point
 from ..potential import Potential
 from ..reparametrizations import Start, build
+from ..reparametrizations.gcn import default_count
 from ..slow_modes import SlowModes, molecular_slow_modes
 from .settings import SearchSettings
 
@@ -74,7 +75,7 @@ class LatentExplorer:
         if self._settings.explorer != "gcn" or own:
             return settings
         if self._modes is None:
-            count = min(100, max(1, round(0.3 * len(start.positions))))
+            count = default_count(len(start.positions))
             self._modes = molecular_slow_modes(start.potential, start.positions, count)
         return {**settings, "modes": self._modes}
 

@@ -86,6 +86,8 @@ class Hops:
     def sorted_minima(self) -> tuple[Minimum, ...]:
         """Return all distinct minima with their clusters, lowest first."""
         ordered = sorted(self.minima, key=lambda minimum: minimum.energy)
+        if not ordered:
+            return ()
         lowest = ordered[:CLUSTERED]
         shapes = np.array([minimum.positions[self.compared] for minimum in lowest])
         energies = np.array([minimum.energy for minimum in lowest])

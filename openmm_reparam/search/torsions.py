@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from scipy.spatial.transform import Rotation
 
 from ..bond_graph import planar_bonds
-from ..nonrigid_modes import rigid_motions
+from ..nonrigid_modes import rigid_basis, rigid_motions
 from ..potential import Potential
 
 __all__ = ["TorsionModes", "Torsions"]
@@ -123,11 +123,11 @@ class Torsions:
             swung = self._swung(torsion)
             motions[place[swung], :, column] = np.cross(axis, positions[swung] - positions[j])
         for members in self._flexible:
-            basis, own = _rigid(positions[members]), motions[place[members]]
+            basis, own = rigid_basis(positions[members]), motions[place[members]]
             flat = own.reshape(3 * len(members), -1)
             motions[place[members]] -= (basis @ (basis.T @ flat)).reshape(own.shape)
         for body, members in enumerate(self._bodies):
-            basis = _rigid(positions[members])
+            basis = rigid_basis(positions[members])
             first = len(chosen) + 6 * body
             own = basis.reshape(len(members), 3, -1)
             motions[place[members], :, first : first + basis.shape[1]] = own
@@ -169,7 +169,7 @@ class Torsions:
             turned[members] = _superposed(turned[members], positions[members])
         for body, members in enumerate(self._bodies):
             first = len(modes.chosen) + 6 * body
-            basis = _rigid(positions[members])
+            basis = rigid_basis(positions[members])
             step = (basis @ amounts[first : first + basis.shape[1]]).reshape(-1, 3)
             turned[members] = _superposed(turned[members], positions[members] + step)
         return turned
@@ -186,16 +186,6 @@ def _middle(graph: nx.Graph, members: set[int]) -> int:
         path = nx.single_source_shortest_path(graph.subgraph(members), far)
         far = max(path, key=lambda atom: len(path[atom]))
     return path[far][len(path[far]) // 2]
-
-
-def _rigid(x: np.ndarray) -> np.ndarray:
-    """Orthonormal translations and rotations of (n, 3) atoms, (3n, 6 or less)."""
-    centred = x - x.mean(axis=0)
-    motions = [np.broadcast_to(axis, x.shape) for axis in np.eye(3)]
-    motions += [np.cross(axis, centred) for axis in np.eye(3)]
-    columns = [m.ravel() / max(np.linalg.norm(m), 1e-12) for m in motions]
-    basis, sizes, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
-    return basis[:, sizes > 1e-6]
 
 
 def _superposed(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
