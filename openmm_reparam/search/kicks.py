@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import scipy.linalg
 
@@ -98,6 +100,8 @@ class Kicks:
             modes[moving] = scipy.linalg.eigh(dense, subset_by_index=(0, count - 1))[1]
             return modes
         whitening.update(positions)
-        return lowest_modes(
-            potential, whitening, rigid, count, self._rng, stiffness.__matmul__, *ROUGH
-        )[1]
+        with warnings.catch_warnings():  # that LOBPCG stopped early: rough modes do
+            warnings.simplefilter("ignore", UserWarning)
+            return lowest_modes(
+                potential, whitening, rigid, count, self._rng, stiffness.__matmul__, *ROUGH
+            )[1]
