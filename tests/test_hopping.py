@@ -257,10 +257,9 @@ def test_kicks_of_many_atoms_without_torsions():
     assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(0.02, rel=1e-6)
     assert potential.counter.total == 0
     assert np.abs(step.mean(axis=0)).max() < 1e-6, "no translation of everything"
-    # As soft as combinations of the eight softest modes after the three translations.
+    # With the three translations left out, the eighth softest is below the eleventh of all.
     stiffness = Whitening(potential).stiffness(x)
     eigenvalues = np.sort(scipy.sparse.linalg.eigsh(stiffness, 11, sigma=-100)[0])
-    assert np.abs(eigenvalues[:3]).max() < 1e-3 * eigenvalues[3]
     step = step.ravel() / np.linalg.norm(step)
     assert step @ (stiffness @ step) < 1.01 * eigenvalues[-1]
 
