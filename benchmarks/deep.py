@@ -9,24 +9,26 @@ Langevin dynamics with a temperature falling from 600 K or 1200 K to nothing, th
 scipy's basin hopping with Cartesian kicks. Each run ends with a minimization to RMS force 1, within
 its budget. Two runs at a time, on one thread each.
 
+A run that the output has already is not repeated, unless ``--again`` is given.
+
 Native structures (2JOF, ... of ../shared/pdb, or of the folder named by OPENMM_REPARAM_DATA) are
-read when all runs are over, to score them.
+read by the parent process alone, to score runs that have ended.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import json
 import multiprocessing
 import os
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ import openmm as mm
 from local import PDB, entry
 from matplotlib.figure import Figure
 from openmm import unit
+from peers import counted
 from report import spread, write_json
 from scipy.optimize import basinhopping
 from scipy.stats import binomtest
@@ -103,12 +106,9 @@ class Evaluator:
 
     def quench(self, positions: np.ndarray) -> None:
         """Run LocalEnergyMinimizer, stopped where the budget ends."""
-        system = copy.deepcopy(self.molecule.system)
-        nothing = np.zeros_like(positions)
 
-        def counting(state):
+        def tick() -> None:
             self.count += 1
-            return 0.0, nothing
 
         evaluator = self
 
@@ -117,7 +117,7 @@ class Evaluator:
                 evaluator.keep(np.reshape(x, (-1, 3)), arguments["system energy"])
                 return evaluator.count >= evaluator.limit
 
-        system.addForce(mm.PythonForce(counting, {}))
+        system = counted(self.molecule.system, tick)
         platform = mm.Platform.getPlatform("CPU")
         context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
         context.setPositions(positions)
@@ -300,6 +300,11 @@ def score(row: dict) -> None:
     row["above_native"] = None if energy is None else row["energy"] - energy
 
 
+def key(row: dict) -> tuple:
+    """Return what tells one run from the others."""
+    return row["case"], row["budget"], row["method"], row["seed"]
+
+
 def tables(rows: list[dict]) -> str:
     lines = []
     for case, budget in dict.fromkeys((r["case"], r["budget"]) for r in rows):
@@ -382,32 +387,31 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=RESULTS / "deep.json")
+    parser.add_argument("--again", action="store_true", help="rerun what the output has already")
     parser.add_argument("--tables", action="store_true", help="print those of the output and stop")
     arguments = parser.parse_args()
-    known = json.loads(arguments.output.read_text())["rows"] if arguments.output.exists() else []
+    rows = json.loads(arguments.output.read_text())["rows"] if arguments.output.exists() else []
     if arguments.tables:
-        print(tables(known))
+        print(tables(rows))
         return
     if not PDB.is_dir():
         parser.error(f"{PDB} is not a folder; OPENMM_REPARAM_DATA names that of the native entries")
     os.environ["OPENMM_CPU_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    seeds = range(1, arguments.starts + 1)
+    wanted = list(product(arguments.cases, arguments.budgets, arguments.methods, seeds))
+    if not arguments.again:
+        wanted = [run for run in wanted if run not in {key(row) for row in rows}]
     spawn = multiprocessing.get_context("spawn")
-    for case in arguments.cases:
-        for budget in arguments.budgets:
-            with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
-                runs = [
-                    pool.submit(work, case, budget, method, seed)
-                    for method in arguments.methods
-                    for seed in range(1, arguments.starts + 1)
-                ]
-                rows = [run.result() for run in tqdm(runs, desc=f"{case}, {budget}")]
-            for row in rows:
-                score(row)
-            again = {(r["case"], r["budget"], r["method"]) for r in rows}
-            known = [r for r in known if (r["case"], r["budget"], r["method"]) not in again] + rows
-            write_json(arguments.output, {"rows": known})
-            plot(known, case, budget)
-    print(tables(known))
+    with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
+        runs = [pool.submit(work, *run) for run in wanted]
+        for run in tqdm(as_completed(runs), total=len(runs), desc="runs"):
+            new = run.result()
+            score(new)
+            rows = [row for row in rows if key(row) != key(new)] + [new]
+            write_json(arguments.output, {"rows": sorted(rows, key=key)}, announce=False)
+    for case, budget in product(arguments.cases, arguments.budgets):
+        plot(rows, case, budget)
+    print(tables(rows))
 
 
 if __name__ == "__main__":

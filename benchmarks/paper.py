@@ -6,10 +6,9 @@ that other work on the machine does not count.
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import openmm as mm
 import torch
 from local import coil, entry, nudged
 from openmm import unit
+from peers import counted
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
 from openmm_reparam.molecular_system import MolecularSystem
@@ -168,7 +168,7 @@ def rows(*columns) -> list[tuple]:
 
 
 def openmm_minimizer(molecule: MolecularSystem, *, frames: bool = False) -> Descent:
-    """Run LocalEnergyMinimizer: once counted by a PythonForce without energy, once for the clock.
+    """Run LocalEnergyMinimizer: once counted, once for the clock.
 
     Seconds on the way are those of the counted run, scaled to the other one's total.
     """
@@ -177,16 +177,12 @@ def openmm_minimizer(molecule: MolecularSystem, *, frames: bool = False) -> Desc
     plain.minimizeEnergy(TOLERANCE, **({"reporter": Frames()} if frames else {}))
     seconds = time.process_time() - began
 
-    system, count = copy.deepcopy(molecule.system), [0]
-    nothing = np.zeros((system.getNumParticles(), 3))
+    count = [0]
 
-    def counting(state):
+    def tick() -> None:
         count[0] += 1
-        return 0.0, nothing
 
-    system.addForce(mm.PythonForce(counting, {}))
-    counted = MolecularSystem(molecule.name, molecule.topology, system, molecule.positions)
-    simulation = counted.simulation(PLATFORM)
+    simulation = replace(molecule, system=counted(molecule.system, tick)).simulation(PLATFORM)
     reporter = Frames(lambda: (count[0], time.process_time() - began))
     began = time.process_time()
     simulation.minimizeEnergy(TOLERANCE, reporter=reporter)

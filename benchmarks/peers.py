@@ -7,7 +7,7 @@ import copy
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import openmm as mm
@@ -49,6 +49,19 @@ class Outcome:
         return plain
 
 
+def counted(system: mm.System, tick: Callable[[], None]) -> mm.System:
+    """Return a copy that calls ``tick`` at each force evaluation, from a PythonForce of nothing."""
+    system = copy.deepcopy(system)
+    nothing = np.zeros((system.getNumParticles(), 3))
+
+    def compute(state):
+        tick()
+        return 0.0, nothing
+
+    system.addForce(mm.PythonForce(compute, {}))
+    return system
+
+
 def judged(method: str, molecule: MolecularSystem, positions, tolerance, platform, **counted):
     """Energy, RMS force and stereochemistry of a final structure, all judged in the same way."""
     potential = Potential(molecule.simulation(platform).context)
@@ -65,19 +78,17 @@ def judged(method: str, molecule: MolecularSystem, positions, tolerance, platfor
 
 
 def local_energy_minimizer(molecule, tolerance, platform, seed):
-    """OpenMM's own, counted by a PythonForce without energy or forces.
+    """OpenMM's own.
 
     Small Systems are run twice, and timed as users run them. In Systems of more than
     ``LARGE`` atoms the counted run is the only one; its clock is scaled by what counting costs on
     the first ``PACE`` iterations.
     """
     number = molecule.system.getNumParticles()
-    system, count = copy.deepcopy(molecule.system), [0]
-    nothing = np.zeros((number, 3))
+    count = [0]
 
-    def counting(state):
+    def tick() -> None:
         count[0] += 1
-        return 0.0, nothing
 
     class Trace(mm.MinimizationReporter):
         def report(self, iteration, x, gradient, arguments):
@@ -88,8 +99,7 @@ def local_energy_minimizer(molecule, tolerance, platform, seed):
             trace.append((count[0], elapsed, energy))
             return False
 
-    system.addForce(mm.PythonForce(counting, {}))
-    counted = MolecularSystem(molecule.name, molecule.topology, system, molecule.positions)
+    counting = replace(molecule, system=counted(molecule.system, tick))
 
     def timed(run, iterations, **reporter):
         simulation = run.simulation(platform)
@@ -99,14 +109,14 @@ def local_energy_minimizer(molecule, tolerance, platform, seed):
 
     began, trace = time.perf_counter(), []
     if number > LARGE:
-        pace = timed(molecule, PACE)[1] / timed(counted, PACE, reporter=Trace())[1]
+        pace = timed(molecule, PACE)[1] / timed(counting, PACE, reporter=Trace())[1]
         count[0], began, trace = 0, time.perf_counter(), []
-        simulation, slow = timed(counted, 0, reporter=Trace())
+        simulation, slow = timed(counting, 0, reporter=Trace())
         seconds = pace * slow
     else:
         simulation, seconds = timed(molecule, 0)
         began = time.perf_counter()
-        pace = seconds / timed(counted, 0, reporter=Trace())[1]
+        pace = seconds / timed(counting, 0, reporter=Trace())[1]
     positions = Potential(simulation.context).positions()
     outcome = judged(
         "LocalEnergyMinimizer",

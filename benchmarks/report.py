@@ -23,10 +23,11 @@ def machine() -> dict:
     }
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict, *, announce: bool = True) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine(), **content}, indent=1) + "\n")
-    print(f"wrote {path}")
+    if announce:
+        print(f"wrote {path}")
 
 
 def spread(values) -> str:
