@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import openmm
-import PeptideBuilder
 from openmm import app, unit
-from PeptideBuilder.Geometry import geometry
 from scipy.spatial.distance import cdist
 
 from .molecular_system import MolecularSystem
+from .peptide_chain import extended_chain, random_coil
 from .system_builder import (
     add_hydrogens,
     build_system,
@@ -53,16 +52,6 @@ REFUSED_CODES = {
 }
 
 _AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
-
-# Basins of the Ramachandran map: weight, phi, psi in degrees. Drawn 20 degrees wide.
-_BASINS = ((0.35, -120, 135), (0.35, -70, 145), (0.25, -65, -40), (0.05, 57, 45))
-_BASIN_WIDTH = 20.0
-
-_EXTENDED = (-120.0, 140.0)
-_PROLINE_PHI = -65.0
-
-# Heavy atoms of residues two or more apart stay farther from each other than this, in angstrom.
-_CLASH = 2.5
 
 _REPULSION = 0.0025
 _SOFTENING = 0.01
@@ -167,18 +156,16 @@ def peptide(
     ValueError: 'Z' at position 2 of 'AZA' is no amino acid: use the letters ACDEFGHIKLMNPQRSTVWY
     """
     name, letters = _letters(sequence)
-    rng = np.random.default_rng(0 if seed is None else seed)
     if conformation == "extended":
-        angles = [(_PROLINE_PHI if a == "P" else _EXTENDED[0], _EXTENDED[1]) for a in letters]
-        chain = _grow(letters, lambda i: angles[i])
+        topology, positions = extended_chain(letters)
     elif conformation == "random-coil":
-        chain = _grow_without_clashes(letters, rng)
+        rng = np.random.default_rng(0 if seed is None else seed)
+        topology, positions = random_coil(letters, rng)
     else:
         raise ValueError(
             f'conformation {conformation!r} is unknown: choose "extended" or "random-coil"'
         )
 
-    topology, positions = _as_openmm(chain)
     modeller = app.Modeller(topology, positions * unit.nanometer)
     field = load_forcefield(forcefield, solvent)
     with explained_template_errors(topology, name):
@@ -423,87 +410,6 @@ def _letters(sequence: str) -> tuple[str, str]:
             "template for a residue that is both ends of its chain"
         )
     return sequence, sequence
-
-
-def _grow(letters: str, angles: Callable[[int], tuple[float, float]]) -> Any:
-    """Return a PeptideBuilder structure with (phi, psi) of residue i from ``angles(i)``."""
-    chain = PeptideBuilder.initialize_res(geometry(letters[0]))
-    for i in range(1, len(letters)):
-        _add_residue(chain, letters[i], angles(i)[0], angles(i - 1)[1])
-    return _add_terminal_oxygen(chain)
-
-
-def _add_residue(chain: Any, letter: str, phi: float, psi_before: float) -> None:
-    PeptideBuilder.add_residue(chain, letter, phi=phi, psi_im1=psi_before, omega=180.0)
-
-
-def _add_terminal_oxygen(structure: Any) -> Any:
-    # Where O is exactly opposite N, Bio.PDB divides zero by zero in a comparison without effect.
-    with np.errstate(invalid="ignore"):
-        return PeptideBuilder.add_terminal_OXT(structure)
-
-
-def _grow_without_clashes(letters: str, rng: np.random.Generator) -> Any:
-    """Return a random coil, going back a few residues wherever a new one clashes."""
-    structure = PeptideBuilder.initialize_res(geometry(letters[0]))
-    chain = structure[0]["A"]
-    angles = [_draw_angles(letters[0], rng)]
-    tries = 200 * len(letters)
-    while len(angles) < len(letters):
-        tries -= 1
-        if tries < 0:
-            raise ValueError(
-                f"no random coil of {letters} without clashes was found: try another seed"
-            )
-        letter = letters[len(angles)]
-        drawn = _draw_angles(letter, rng)
-        _add_residue(structure, letter, drawn[0], angles[-1][1])
-        angles.append(drawn)
-        if len(angles) == len(letters):
-            _add_terminal_oxygen(structure)
-        # A new residue also moves the oxygen of the one before it.
-        if _clashes(chain, -1) or _clashes(chain, -2):
-            # The first residue has no angle that moves it alone, so it always stays.
-            for _ in range(min(len(angles) - 1, int(rng.integers(1, 5)))):
-                chain.detach_child(chain.child_list[-1].id)
-                angles.pop()
-            angles[-1] = (angles[-1][0], _draw_angles(letters[len(angles) - 1], rng)[1])
-    return structure
-
-
-def _draw_angles(letter: str, rng: np.random.Generator) -> tuple[float, float]:
-    """Return random (phi, psi) of one residue in degrees."""
-    weights = [weight for weight, _, _ in _BASINS]
-    _, phi, psi = _BASINS[rng.choice(len(_BASINS), p=weights)]
-    phi, psi = rng.normal((phi, psi), _BASIN_WIDTH)
-    if letter == "G" and rng.random() < 0.5:  # glycine's map is symmetric
-        phi, psi = -phi, -psi
-    if letter == "P":  # the ring fixes phi, and leaves psi of beta and alpha-R
-        phi = rng.normal(_PROLINE_PHI, _BASIN_WIDTH / 2)
-    return float(phi), float(psi)
-
-
-def _clashes(chain: Any, which: int) -> bool:
-    """Return whether residue `which`, counted from the end, is too close to earlier ones."""
-    residues = [[atom.coord for atom in residue] for residue in chain]
-    if len(residues) < 2 - which:
-        return False
-    earlier = np.concatenate(residues[: which - 1])
-    return bool(cdist(earlier, residues[which]).min() < _CLASH)
-
-
-def _as_openmm(structure: Any) -> tuple[app.Topology, np.ndarray]:
-    """Return the topology with bonds and the positions in nm of a PeptideBuilder structure."""
-    topology = app.Topology()
-    chain = topology.addChain("A")
-    positions = []
-    for source in structure[0]["A"]:
-        residue = topology.addResidue(source.resname, chain, str(source.id[1]))
-        for atom in source:
-            topology.addAtom(atom.name, app.Element.getBySymbol(atom.element), residue)
-            positions.append(atom.coord)
-    topology.createStandardBonds()
-    return topology, np.array(positions, dtype=float) / 10
 
 
 def _beads(
