@@ -252,7 +252,8 @@ def test_kicks_of_many_atoms_without_torsions():
     potential = Potential(context, water.topology)
     x, rng = potential.positions(), np.random.default_rng(0)
     assert x.size > 3000
-    kicks = Kicks(potential, Whitening(potential), Guards(potential, x), 8, 2, rng)
+    settings = SearchSettings(modes=8, draws=2, amplitude=0.02)
+    kicks = Kicks(potential, Whitening(potential), Guards(potential, x), settings, rng)
     step = kicks.displaced(x, 0.02) - x
     assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(0.02, rel=1e-6)
     assert potential.counter.total == 0

@@ -21,7 +21,7 @@ from .guards import Guards
 from .kicks import Kicks
 from .latent_explorer import LatentExplorer
 from .minima import Hops
-from .settings import SLOW_MODES, SearchSettings
+from .settings import LARGEST, SLOW_MODES, SMALLEST, SearchSettings
 
 __all__ = ["LOOSE", "hop"]
 
@@ -81,12 +81,12 @@ def hop(
     whitening = Whitening(potential)
     guards = Guards(potential, start.positions if reference is None else reference)
     if settings.explorer == SLOW_MODES:
-        explorer = Kicks(potential, whitening, guards, settings.modes, settings.draws, rng)
+        explorer = Kicks(potential, whitening, guards, settings, rng)
     else:
         explorer = LatentExplorer(potential, evaluate, settings, rng)
     first = hops.add(start.energy, start.positions, potential.counter.total)
     walkers = [_Walker(start, first, settings.amplitude) for _ in range(settings.walkers)]
-    smallest, largest = settings.amplitude / 3, 2 * settings.amplitude
+    smallest, largest = SMALLEST * settings.amplitude, LARGEST * settings.amplitude
     rises: deque[float] = deque(maxlen=REMEMBERED)
     while True:
         if hops.tried % (settings.generation * len(walkers)) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..nonrigid_modes import lowest_modes, rigid_motions
 from ..potential import Potential
 from ..whitening import Whitening
 from .guards import Guards
+from .settings import LARGEST, SearchSettings
 from .torsions import Torsions
 
 __all__ = ["Kicks"]
@@ -36,10 +38,7 @@ class Kicks:
     whitening : Whitening
     guards : Guards
         Draws with newly pierced rings are avoided.
-    modes : int
-        How many modes a kick combines.
-    draws : int
-        Out of how many the one with the fewest clashes is taken.
+    settings : SearchSettings
     rng : numpy Generator
     """
 
@@ -48,12 +47,11 @@ class Kicks:
         potential: Potential,
         whitening: Whitening,
         guards: Guards,
-        modes: int,
-        draws: int,
+        settings: SearchSettings,
         rng: np.random.Generator,
     ) -> None:
         self._potential, self._whitening, self._guards = potential, whitening, guards
-        self._count, self._draws, self._rng = modes, draws, rng
+        self._settings, self._rng = settings, rng
         self._torsions = Torsions(potential, guards.graph)
         self._positions = None
 
@@ -61,24 +59,29 @@ class Kicks:
         """Return (N, 3) positions moved by an RMS of ``amplitude`` (nm), to first order."""
         if self._positions is None or not np.array_equal(positions, self._positions):
             self._refresh(positions)
-        drawn = [self._draw(amplitude) for _ in range(self._draws)]
+        # Small kicks along the softest of all, large ones along more.
+        count = max(1, round(self._settings.modes * amplitude / self._settings.amplitude))
+        drawn = [self._draw(amplitude, count) for _ in range(self._settings.draws)]
         return min(drawn, key=lambda x: (self._guards.pierced(x), self._clashes(x)))
 
     def _refresh(self, positions: np.ndarray) -> None:
         self._positions = positions
         stiffness = self._whitening.stiffness(positions)
+        most = math.ceil(LARGEST * self._settings.modes)
         if len(self._torsions.axes):
-            self._modes = self._torsions.modes(positions, stiffness, self._count, self._rng)
+            self._modes = self._torsions.modes(positions, stiffness, most, self._rng)
         else:
-            self._modes = self._cartesian(positions, stiffness)
+            self._modes = self._cartesian(positions, stiffness, most)
 
-    def _draw(self, amplitude: float) -> np.ndarray:
+    def _draw(self, amplitude: float, count: int) -> np.ndarray:
         if not len(self._torsions.axes):
-            kick = self._modes @ self._rng.standard_normal(self._modes.shape[1])
+            modes = self._modes[:, :count]
+            kick = modes @ self._rng.standard_normal(modes.shape[1])
             moves = self._potential.moves
             kick *= amplitude / np.sqrt((kick.reshape(-1, 3)[moves] ** 2).sum(axis=1).mean())
             return self._positions + kick.reshape(-1, 3)
         amounts = self._rng.standard_normal(self._modes.coefficients.shape[1])
+        amounts[count:] = 0.0
         amounts *= amplitude / np.linalg.norm(amounts)
         return self._torsions.displaced(self._positions, self._modes, amounts)
 
@@ -86,12 +89,12 @@ class Kicks:
         vectors = unbonded_pairs(self._potential, positions, CLASH)[2]
         return float(((1 - np.linalg.norm(vectors, axis=1) / CLASH) ** 2).sum())
 
-    def _cartesian(self, positions: np.ndarray, stiffness) -> np.ndarray:
+    def _cartesian(self, positions: np.ndarray, stiffness, most: int) -> np.ndarray:
         """Softest non-rigid modes of all coordinates, (3N, count)."""
         potential, whitening = self._potential, self._whitening
         rigid = rigid_motions(potential, positions)
         moving = np.repeat(potential.moves, 3)
-        count = min(self._count, int(moving.sum()) - rigid.shape[1])
+        count = min(most, int(moving.sum()) - rigid.shape[1])
         if positions.size <= DENSE:
             dense = stiffness.toarray()[np.ix_(moving, moving)]
             basis = rigid[moving]
@@ -102,6 +105,7 @@ class Kicks:
         whitening.update(positions)
         with warnings.catch_warnings():  # that LOBPCG stopped early: rough modes do
             warnings.simplefilter("ignore", UserWarning)
-            return lowest_modes(
+            values, modes = lowest_modes(
                 potential, whitening, rigid, count, self._rng, stiffness.__matmul__, *ROUGH
-            )[1]
+            )
+        return modes[:, np.argsort(values)]

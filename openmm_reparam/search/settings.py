@@ -10,6 +10,8 @@ from typing import Any
 __all__ = ["SEARCHES", "SearchSettings", "search_settings"]
 
 SLOW_MODES = "slow-modes"
+# Bounds of the amplitude, in units of the one to begin with.
+SMALLEST, LARGEST = 1 / 3, 2.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class SearchSettings:
     learning_rate : float, optional
         Adam's at its beginning; the reparametrization's own by default. Falls along a cosine.
     modes : int
-        Softest non-rigid modes that a kick combines.
+        Softest non-rigid modes that a kick combines to begin with; adapts with the amplitude.
     draws : int
         Out of so many kicks the one with the fewest clashes is taken.
     amplitude : float
