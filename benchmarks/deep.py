@@ -237,6 +237,13 @@ METHODS: dict[str, Callable] = {
             amplitude=0.4,
         )
     ),
+    "neural, L-BFGS": ours(
+        search=SearchSettings(
+            explorer="gcn",
+            explorer_settings={"coordinates": "whitened"},
+            explorer_optimizer="lbfgs",
+        )
+    ),
     "linear": ours(search=SearchSettings(explorer="linear")),
 }
 PEERS, SEARCHES = list(METHODS)[:5], list(METHODS)[5:7]

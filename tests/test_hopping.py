@@ -158,6 +158,7 @@ def test_guards_are_counted():
         ({"amplitude": 0.0}, "amplitude"),
         ({"temperature": np.nan}, "temperature"),
         ({"acceptance": 1.0}, "acceptance"),
+        ({"explorer_optimizer": "sgd"}, "explorer_optimizer"),
     ],
 )
 def test_wrong_settings_are_refused(wrong, message):
@@ -295,7 +296,8 @@ def test_every_search_keeps_its_budget_and_ends_no_higher(search):
     assert sum(minimum.visits for minimum in result.minima) > 3
 
 
-def test_a_module_of_ones_own_explores():
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_module_of_ones_own_explores(optimizer):
     class Shifts(torch.nn.Module):
         """All atoms free, in units of 0.1 nm."""
 
@@ -308,7 +310,9 @@ def test_a_module_of_ones_own_explores():
             return self.positions + 0.1 * self.shifts
 
     simulation = peptide("AGS", "random-coil", seed=2).simulation("Reference")
-    search = SearchSettings(explorer=Shifts, explorer_evaluations=50, amplitude=0.1)
+    search = SearchSettings(
+        explorer=Shifts, explorer_evaluations=50, explorer_optimizer=optimizer, amplitude=0.1
+    )
     result = minimize_reparam(simulation, 1, search=search, max_force_evaluations=1000)
     assert result.stages[1].name == "Shifts"
     assert sum(minimum.visits for minimum in result.minima) > 3

@@ -49,6 +49,7 @@ class LatentExplorer:
         self._settings, self._rng = settings, rng
         self._modes: SlowModes | None = None
         self._annealing = LatentSettings(
+            settings.explorer_optimizer,
             learning_rate=settings.learning_rate,
             iterations=settings.explorer_evaluations,
             patience=settings.explorer_evaluations + 1,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..latent_stage import OPTIMIZERS
+
 __all__ = ["SEARCHES", "SearchSettings", "search_settings"]
 
 SLOW_MODES = "slow-modes"
@@ -28,6 +30,8 @@ class SearchSettings:
         Of the reparametrization: ``hidden``, ``propagation``, ...
     explorer_evaluations : int
         Force evaluations of one annealing.
+    explorer_optimizer : {"adam", "lbfgs"}
+        Of that annealing; L-BFGS has no learning rate, and goes straight down.
     learning_rate : float, optional
         Adam's at its beginning; the reparametrization's own by default. Falls along a cosine.
     modes : int
@@ -56,6 +60,7 @@ class SearchSettings:
     explorer: Any = SLOW_MODES
     explorer_settings: dict[str, Any] = field(default_factory=dict)
     explorer_evaluations: int = 100
+    explorer_optimizer: str = "adam"
     learning_rate: float | None = None
     modes: int = 60
     draws: int = 10
@@ -75,6 +80,10 @@ class SearchSettings:
         for name in ("amplitude", "learning_rate", "quench_tolerance", "temperature"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be positive")
+        if self.explorer_optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f"explorer_optimizer is {self.explorer_optimizer!r}; it must be one of {OPTIMIZERS}"
+            )
         if not 0 < self.acceptance < 1:
             raise ValueError(f"acceptance is {self.acceptance!r}; it must be between 0 and 1")
 
