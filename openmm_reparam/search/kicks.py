@@ -59,7 +59,9 @@ class Kicks:
         """Return (N, 3) positions moved by an RMS of ``amplitude`` (nm), to first order."""
         if self._positions is None or not np.array_equal(positions, self._positions):
             self._refresh(positions)
-        drawn = [self._draw(amplitude) for _ in range(self._settings.draws)]
+        # Small kicks along the softest of all, large ones along more.
+        count = max(1, round(self._settings.modes * amplitude / self._settings.amplitude))
+        drawn = [self._draw(amplitude, count) for _ in range(self._settings.draws)]
         return min(drawn, key=lambda x: (self._guards.pierced(x), self._clashes(x)))
 
     def _refresh(self, positions: np.ndarray) -> None:
@@ -71,25 +73,17 @@ class Kicks:
         else:
             self._modes = self._cartesian(positions, stiffness, most)
 
-    def _draw(self, amplitude: float) -> np.ndarray:
+    def _draw(self, amplitude: float, count: int) -> np.ndarray:
         if not len(self._torsions.axes):
-            kick = self._modes @ self._amounts(amplitude, self._modes.shape[1])
+            modes = self._modes[:, :count]
+            kick = modes @ self._rng.standard_normal(modes.shape[1])
             moves = self._potential.moves
             kick *= amplitude / np.sqrt((kick.reshape(-1, 3)[moves] ** 2).sum(axis=1).mean())
             return self._positions + kick.reshape(-1, 3)
-        amounts = self._amounts(amplitude, self._modes.coefficients.shape[1])
+        amounts = self._rng.standard_normal(self._modes.coefficients.shape[1])
+        amounts[count:] = 0.0
         amounts *= amplitude / np.linalg.norm(amounts)
         return self._torsions.displaced(self._positions, self._modes, amounts)
-
-    def _amounts(self, amplitude: float, size: int) -> np.ndarray:
-        """Random amounts of a random few of the softest modes, zeros of the others."""
-        # Small kicks are along the softest of all, large ones along more.
-        softest = round(self._settings.modes * amplitude / self._settings.amplitude)
-        softest = max(1, min(softest, size))
-        few = round(softest ** self._rng.random())
-        amounts = np.zeros(size)
-        amounts[self._rng.permutation(softest)[:few]] = self._rng.standard_normal(few)
-        return amounts
 
     def _clashes(self, positions: np.ndarray) -> float:
         vectors = unbonded_pairs(self._potential, positions, CLASH)[2]

@@ -63,9 +63,9 @@ class SearchSettings:
     explorer_optimizer: str = "adam"
     learning_rate: float | None = None
     modes: int = 60
-    draws: int = 1
+    draws: int = 10
     amplitude: float = 0.2
-    acceptance: float = 0.45
+    acceptance: float = 0.3
     temperature: float | None = None
     quench_evaluations: int = 250
     quench_tolerance: float | None = None
