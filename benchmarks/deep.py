@@ -407,7 +407,8 @@ def main() -> None:
     seeds = range(1, arguments.starts + 1)
     wanted = list(product(arguments.cases, arguments.budgets, arguments.methods, seeds))
     if not arguments.again:
-        wanted = [run for run in wanted if run not in {key(row) for row in rows}]
+        done = {key(row) for row in rows}
+        wanted = [run for run in wanted if run not in done]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
         runs = [pool.submit(work, *run) for run in wanted]

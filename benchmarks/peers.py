@@ -62,7 +62,7 @@ def counted(system: mm.System, tick: Callable[[], None]) -> mm.System:
     return system
 
 
-def judged(method: str, molecule: MolecularSystem, positions, tolerance, platform, **counted):
+def judged(method: str, molecule: MolecularSystem, positions, tolerance, platform, **counts):
     """Energy, RMS force and stereochemistry of a final structure, all judged in the same way."""
     potential = Potential(molecule.simulation(platform).context)
     energy, forces = potential.evaluate(positions)
@@ -74,7 +74,7 @@ def judged(method: str, molecule: MolecularSystem, positions, tolerance, platfor
     changes = Stereochemistry(molecule.topology).changes(start, positions)
     # Single precision platforms do not repeat a force to the last digit.
     converged = force <= 1.01 * tolerance
-    return Outcome(method, energy, force, converged=converged, stereo_changes=changes, **counted)
+    return Outcome(method, energy, force, converged=converged, stereo_changes=changes, **counts)
 
 
 def local_energy_minimizer(molecule, tolerance, platform, seed):

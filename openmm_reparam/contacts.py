@@ -193,6 +193,11 @@ def unbonded_pairs(potential: Potential, positions: np.ndarray, cutoff: float):
         In nm.
     cutoff : float
         In nm.
+
+    Returns
+    -------
+    (n,), (n,) int and (n, 3) arrays
+        Atoms i and j of each pair, and the vector from j to i in nm.
     """
     i, j, vectors = near_pairs(positions, cutoff, potential.box())
     excluded = potential.excluded_pairs

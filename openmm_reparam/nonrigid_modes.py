@@ -191,7 +191,20 @@ def rigid_motions(potential: Potential, positions: np.ndarray) -> np.ndarray:
 
 
 def rigid_basis(x: np.ndarray, rotations: bool = True) -> np.ndarray:
-    """Orthonormal translations, and rotations about their centre, of (n, 3) atoms: (3n, k)."""
+    """Orthonormal rigid motions of some atoms.
+
+    Parameters
+    ----------
+    x : (n, 3) array
+        In nm.
+    rotations : bool
+        About their centre, beside the translations.
+
+    Returns
+    -------
+    (3n, k) array
+        Of unit columns; k is 6 or less.
+    """
     motions = [np.broadcast_to(axis, x.shape) for axis in np.eye(3)]
     if rotations:
         motions += [np.cross(axis, x - x.mean(axis=0)) for axis in np.eye(3)]

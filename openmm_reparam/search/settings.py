@@ -29,7 +29,7 @@ class SearchSettings:
     explorer_settings : dict
         Of the reparametrization: ``hidden``, ``propagation``, ...
     explorer_evaluations : int
-        Force evaluations of one annealing.
+        Iterations of one annealing; of Adam as many force evaluations, of L-BFGS a few more.
     explorer_optimizer : {"adam", "lbfgs"}
         Of that annealing; L-BFGS has no learning rate, and goes straight down.
     learning_rate : float, optional
