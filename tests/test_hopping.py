@@ -8,12 +8,12 @@ import torch
 from openmm import app, unit
 
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
+from openmm_reparam.bond_graph import bond_graph
 from openmm_reparam.clashes import relieve_clashes
 from openmm_reparam.reparametrizations import Start, build
 from openmm_reparam.replicas import rmsd_matrix
 from openmm_reparam.run import Run
 from openmm_reparam.search import Hops, SearchSettings, hop
-from openmm_reparam.search.guards import Guards
 from openmm_reparam.search.kicks import Kicks
 from openmm_reparam.search.latent_explorer import perturb
 from openmm_reparam.structure import Stereochemistry
@@ -253,8 +253,8 @@ def test_kicks_of_many_atoms_without_torsions():
     potential = Potential(context, water.topology)
     x, rng = potential.positions(), np.random.default_rng(0)
     assert x.size > 3000
-    settings = SearchSettings(modes=8, draws=2, amplitude=0.02)
-    kicks = Kicks(potential, Whitening(potential), Guards(potential, x), settings, rng)
+    settings = SearchSettings(modes=8, amplitude=0.02)
+    kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
     step = kicks.displaced(x, 0.02) - x
     assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(0.02, rel=1e-6)
     assert potential.counter.total == 0

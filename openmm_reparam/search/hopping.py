@@ -32,6 +32,14 @@ LOOSE = 10.0
 REMEMBERED = 20
 # Minima that a walker may come back to so many times.
 TABU = 3
+# How fast amplitude and temperature follow the acceptance.
+RATE = 0.1
+# Hops of each walker without a new lowest minimum, after which they go on from the lowest.
+STALE = 30
+# Of the temperature when the search refines what it has found.
+COLD = 0.1
+# Bounds of what it is multiplied with before.
+COLDEST, HOTTEST = 0.01, 100.0
 
 
 @dataclass
@@ -39,6 +47,7 @@ class _Walker:
     current: Point
     minimum: int
     amplitude: float
+    heat: float = 1.0
 
 
 def hop(
@@ -81,17 +90,27 @@ def hop(
     whitening = Whitening(potential)
     guards = Guards(potential, start.positions if reference is None else reference)
     if settings.explorer == SLOW_MODES:
-        explorer = Kicks(potential, whitening, guards, settings, rng)
+        explorer = Kicks(potential, whitening, guards.graph, settings, rng)
     else:
         explorer = LatentExplorer(potential, evaluate, settings, rng)
-    first = hops.add(start.energy, start.positions, potential.counter.total)
+    counter = potential.counter
+    first = hops.add(start.energy, start.positions, counter.total)
     walkers = [_Walker(start, first, settings.amplitude) for _ in range(settings.walkers)]
+    refining, last = False, math.inf
+    if counter.limit is not None:
+        last = counter.limit - settings.refinement * (counter.limit - counter.total)
+    best, lowest, since = start, first, 0
     smallest, largest = SMALLEST * settings.amplitude, LARGEST * settings.amplitude
     rises: deque[float] = deque(maxlen=REMEMBERED)
     while True:
         if hops.tried % (settings.generation * len(walkers)) == 0:
-            best, worst = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
-            worst.current, worst.minimum = best.current, best.minimum
+            low, high = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
+            high.current, high.minimum = low.current, low.minimum
+        refine = not refining and counter.total >= last
+        if refine or hops.tried - since > STALE * len(walkers):
+            refining, since = refining or refine, hops.tried
+            heat = COLD if refining else 1.0
+            walkers = [_Walker(best, lowest, settings.amplitude, heat) for _ in walkers]
         walker = walkers[hops.tried % len(walkers)]
         hops.tried += 1
         try:
@@ -106,7 +125,10 @@ def hop(
             hops.reject(why)
             walker.amplitude = max(smallest, 0.97 * walker.amplitude)
             continue
-        minimum = hops.add(found.energy, found.positions, potential.counter.total)
+        minimum = hops.add(found.energy, found.positions, counter.total)
+        if found.energy < best.energy:
+            since = since if minimum == lowest else hops.tried
+            best, lowest = found, minimum
         yield found
         if minimum == walker.minimum:
             # Kicked too gently to get away; it tells nothing of the temperature.
@@ -117,11 +139,14 @@ def hop(
         kt = float(np.median(rises)) / 4
         if settings.temperature is not None:
             kt = BOLTZMANN * settings.temperature
-        taken = rise <= 0 or rng.random() < math.exp(-rise / kt)
+        taken = rise <= 0 or rng.random() < math.exp(-rise / (walker.heat * kt))
         taken = taken and (rise < 0 or hops.minima[minimum].visits <= TABU)
         # Robbins and Monro: at the wanted rate, steps up and down balance.
-        walker.amplitude *= math.exp(0.1 * (taken - settings.acceptance))
-        walker.amplitude = min(max(walker.amplitude, smallest), largest)
+        step = math.exp(RATE * (taken - settings.acceptance))
+        walker.amplitude = min(max(walker.amplitude * step, smallest), largest)
+        # A walker that is stuck is heated until it leaves.
+        if not refining:
+            walker.heat = min(max(walker.heat / step, COLDEST), HOTTEST)
         if taken:
             hops.accepted += 1
             walker.current, walker.minimum = found, minimum

@@ -1,18 +1,17 @@
-"""Kicks: random combinations of the softest modes, with as few clashes as a few draws allow."""
+"""Kicks: random combinations of the softest modes."""
 
 from __future__ import annotations
 
 import math
 import warnings
 
+import networkx as nx
 import numpy as np
 import scipy.linalg
 
-from ..contacts import unbonded_pairs
 from ..nonrigid_modes import lowest_modes, rigid_motions
 from ..potential import Potential
 from ..whitening import Whitening
-from .guards import Guards
 from .settings import LARGEST, SearchSettings
 from .torsions import Torsions
 
@@ -20,8 +19,8 @@ __all__ = ["Kicks"]
 
 # Up to so many coordinates modes come from a dense matrix.
 DENSE = 3000
-# Atoms nearer than this (nm) that are not bonded count as a clash.
-CLASH = 0.2
+# Share of the kicks that combine but a few of the modes.
+FEW = 0.5
 # Of LOBPCG: residuals relative to the whitening's shift, and iterations at most.
 ROUGH = 1e-2, 20
 
@@ -36,8 +35,8 @@ class Kicks:
     ----------
     potential : Potential
     whitening : Whitening
-    guards : Guards
-        Draws with newly pierced rings are avoided.
+    graph : networkx.Graph
+        Of its bonds, see `bond_graph`.
     settings : SearchSettings
     rng : numpy Generator
     """
@@ -46,13 +45,13 @@ class Kicks:
         self,
         potential: Potential,
         whitening: Whitening,
-        guards: Guards,
+        graph: nx.Graph,
         settings: SearchSettings,
         rng: np.random.Generator,
     ) -> None:
-        self._potential, self._whitening, self._guards = potential, whitening, guards
+        self._potential, self._whitening = potential, whitening
         self._settings, self._rng = settings, rng
-        self._torsions = Torsions(potential, guards.graph)
+        self._torsions = Torsions(potential, graph)
         self._positions = None
 
     def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
@@ -61,8 +60,27 @@ class Kicks:
             self._refresh(positions)
         # Small kicks along the softest of all, large ones along more.
         count = max(1, round(self._settings.modes * amplitude / self._settings.amplitude))
-        drawn = [self._draw(amplitude, count) for _ in range(self._settings.draws)]
-        return min(drawn, key=lambda x: (self._guards.pierced(x), self._clashes(x)))
+        amounts = self._amounts(count)
+        if len(self._torsions.axes):
+            amounts *= amplitude / np.linalg.norm(amounts)
+            return self._torsions.displaced(positions, self._modes, amounts)
+        kick = (self._modes @ amounts).reshape(-1, 3)
+        moves = self._potential.moves
+        return positions + kick * amplitude / np.sqrt((kick[moves] ** 2).sum(axis=1).mean())
+
+    def _amounts(self, count: int) -> np.ndarray:
+        """Of each mode, (k,): of the softest ``count`` of them all or a random few, at random."""
+        modes = self._modes.coefficients if len(self._torsions.axes) else self._modes
+        amounts = self._rng.standard_normal(modes.shape[1])
+        count = min(count, len(amounts))
+        if self._rng.random() < FEW:
+            few = max(1, round(count ** self._rng.random()))
+            chosen = self._rng.choice(count, few, replace=False)
+        else:
+            chosen = np.arange(count)
+        kept = np.zeros(len(amounts), dtype=bool)
+        kept[chosen] = True
+        return np.where(kept, amounts, 0.0)
 
     def _refresh(self, positions: np.ndarray) -> None:
         self._positions = positions
@@ -72,22 +90,6 @@ class Kicks:
             self._modes = self._torsions.modes(positions, stiffness, most, self._rng)
         else:
             self._modes = self._cartesian(positions, stiffness, most)
-
-    def _draw(self, amplitude: float, count: int) -> np.ndarray:
-        if not len(self._torsions.axes):
-            modes = self._modes[:, :count]
-            kick = modes @ self._rng.standard_normal(modes.shape[1])
-            moves = self._potential.moves
-            kick *= amplitude / np.sqrt((kick.reshape(-1, 3)[moves] ** 2).sum(axis=1).mean())
-            return self._positions + kick.reshape(-1, 3)
-        amounts = self._rng.standard_normal(self._modes.coefficients.shape[1])
-        amounts[count:] = 0.0
-        amounts *= amplitude / np.linalg.norm(amounts)
-        return self._torsions.displaced(self._positions, self._modes, amounts)
-
-    def _clashes(self, positions: np.ndarray) -> float:
-        vectors = unbonded_pairs(self._potential, positions, CLASH)[2]
-        return float(((1 - np.linalg.norm(vectors, axis=1) / CLASH) ** 2).sum())
 
     def _cartesian(self, positions: np.ndarray, stiffness, most: int) -> np.ndarray:
         """Softest non-rigid modes of all coordinates, (3N, count)."""

@@ -36,16 +36,17 @@ class SearchSettings:
         Adam's at its beginning; the reparametrization's own by default. Falls along a cosine.
     modes : int
         Softest non-rigid modes that a kick combines to begin with; adapts with the amplitude.
-    draws : int
-        Out of so many kicks the one with the fewest clashes is taken.
     amplitude : float
         RMS displacement of a kick or perturbation to begin with, in nm; adapts between a third
         and twice of it.
     acceptance : float
-        Share of accepted hops that the amplitude is adapted to.
+        Share of accepted hops that the amplitude and the temperature are adapted to.
     temperature : float, optional
-        Of the Metropolis rule, in K; by default such that kT is a quarter of the median change of
-        energy of the last hops, which suits argon and proteins alike.
+        Of the Metropolis rule, in K, to begin with; by default such that kT is a quarter of the
+        median change of energy of the last hops, which suits argon and proteins alike.
+    refinement : float
+        Share of the force evaluations, the last, that are spent near the lowest minimum: the search
+        goes on from there, at a tenth of the temperature.
     quench_evaluations : int
         Force evaluations of one quench at most.
     quench_tolerance : float, optional
@@ -63,17 +64,17 @@ class SearchSettings:
     explorer_optimizer: str = "adam"
     learning_rate: float | None = None
     modes: int = 60
-    draws: int = 10
     amplitude: float = 0.2
     acceptance: float = 0.3
     temperature: float | None = None
+    refinement: float = 0.3
     quench_evaluations: int = 250
     quench_tolerance: float | None = None
     walkers: int = 1
     generation: int = 10
 
     def __post_init__(self) -> None:
-        counts = ("explorer_evaluations", "modes", "draws", "quench_evaluations", "walkers")
+        counts = ("explorer_evaluations", "modes", "quench_evaluations", "walkers")
         for name in (*counts, "generation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 1 or more")
@@ -84,6 +85,8 @@ class SearchSettings:
             raise ValueError(
                 f"explorer_optimizer is {self.explorer_optimizer!r}; it must be one of {OPTIMIZERS}"
             )
+        if not 0 <= self.refinement <= 1:
+            raise ValueError(f"refinement is {self.refinement!r}; it must be between 0 and 1")
         if not 0 < self.acceptance < 1:
             raise ValueError(f"acceptance is {self.acceptance!r}; it must be between 0 and 1")
 
