@@ -67,7 +67,7 @@ class SearchSettings:
     amplitude: float = 0.2
     acceptance: float = 0.3
     temperature: float | None = None
-    refinement: float = 0.3
+    refinement: float = 0.25
     quench_evaluations: int = 250
     quench_tolerance: float | None = None
     walkers: int = 1
