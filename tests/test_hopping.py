@@ -13,7 +13,7 @@ from openmm_reparam.clashes import relieve_clashes
 from openmm_reparam.reparametrizations import Start, build
 from openmm_reparam.replicas import rmsd_matrix
 from openmm_reparam.run import Run
-from openmm_reparam.search import Hops, SearchSettings, hop
+from openmm_reparam.search import Hops, SearchSettings, hop, hopping
 from openmm_reparam.search.kicks import Kicks
 from openmm_reparam.search.latent_explorer import perturb
 from openmm_reparam.structure import Stereochemistry
@@ -281,6 +281,48 @@ def test_minima_are_distinct_and_clustered():
     assert [m.energy for m in found] == [-9.0, 0.5, 0.5]
     assert [m.cluster for m in found] == [0, 1, 1]
     assert Hops(np.arange(12)).sorted_minima() == ()
+
+
+def kick_starts(monkeypatch, **settings):
+    """Search with every hop taken; return of each kick the evaluations before, and its start's."""
+    simulation = peptide("AGS", "random-coil", seed=3).simulation("Reference")
+    judge, starts = Potential(simulation.context), []
+    displaced = Kicks.displaced
+
+    def followed(kicks, positions, amplitude):
+        starts.append((kicks._potential.counter.total, judge.evaluate(positions)[0]))
+        return displaced(kicks, positions, amplitude)
+
+    monkeypatch.setattr(Kicks, "displaced", followed)
+    minimize_reparam(
+        simulation,
+        1,
+        search=SearchSettings(temperature=1e9, **settings),
+        max_force_evaluations=3000,
+        seed=1,
+    )
+    return np.array(starts).T
+
+
+def test_the_last_share_starts_from_the_lowest(monkeypatch):
+    monkeypatch.setattr(hopping, "COLD", 1e-12)
+    used, starts = kick_starts(monkeypatch, refinement=0.5)
+    before, after = starts[used < 1400], starts[used > 1700]
+    # Hot enough to take anything, then too cold to rise.
+    assert (np.diff(before) > 1).any()
+    assert (np.diff(after) < 1e-6).all()
+    assert len(after) > 3
+    assert after[0] <= before.min()
+
+
+@pytest.mark.parametrize("stale", [4, 1000])
+def test_what_finds_nothing_lower_goes_back_to_the_lowest(monkeypatch, stale):
+    monkeypatch.setattr(hopping, "STALE", stale)
+    _, starts = kick_starts(monkeypatch, refinement=0.0)
+    lowest = np.minimum.accumulate(starts)
+    rises = np.diff(starts, prepend=starts[0])
+    returned = (rises < -1) & (starts == lowest) & (np.roll(lowest, 1) == lowest)
+    assert returned[1:].any() == (stale == 4)
 
 
 @pytest.mark.parametrize("search", ["annealed", "neural", "population", "auto"])
