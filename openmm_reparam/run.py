@@ -248,6 +248,9 @@ class Run:
             self.stopped, message = True, "stopped by Ctrl-C"
         except (StageEnd, LineSearchError, BudgetExhausted) as end:
             message = str(end)
+            limit = self.potential.counter.limit
+            if isinstance(end, BudgetExhausted) and limit != self.budget:
+                message = f"the first {limit} of {self.budget} force evaluations are used up"
         self.stages.append(
             Stage(
                 name,

@@ -61,6 +61,7 @@ def test_it_ends_no_higher_than_its_plain_quench_and_keeps_to_its_budget(energy_
     assert deep.converged
     assert [s.name for s in deep.stages][1] == "slow-modes"
     assert "hops" in deep.stages[1].message
+    assert "of 3000 force evaluations are used up" in deep.stages[1].message
     energies = [minimum.energy for minimum in deep.minima]
     assert energies == sorted(energies)
     assert energy_and_forces(simulation.context)[0] == pytest.approx(deep.energy, abs=0.05)
