@@ -42,7 +42,7 @@ from scipy.optimize import basinhopping
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from openmm_reparam import ConvergenceWarning, minimize_reparam
+from openmm_reparam import ConvergenceWarning, NonFiniteError, minimize_reparam
 from openmm_reparam.molecular_system import MolecularSystem
 from openmm_reparam.potential import Potential
 from openmm_reparam.search import SearchSettings
@@ -100,7 +100,11 @@ class Evaluator:
             raise _Used
         self.count += 1
         positions = x.reshape(-1, 3)
-        energy, forces = self.potential.evaluate(positions)
+        try:
+            energy, forces = self.potential.evaluate(positions)
+        except NonFiniteError:
+            # A kick has brought atoms onto each other: scipy's Metropolis rule refuses it.
+            return np.inf, np.zeros_like(x)
         self.keep(positions, energy)
         return energy, -forces.ravel()
 
