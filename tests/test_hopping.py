@@ -316,16 +316,6 @@ def test_the_last_share_starts_from_the_lowest(monkeypatch):
     assert after[0] <= before.min()
 
 
-@pytest.mark.parametrize("stale", [4, 1000])
-def test_what_finds_nothing_lower_goes_back_to_the_lowest(monkeypatch, stale):
-    monkeypatch.setattr(hopping, "STALE", stale)
-    _, starts = kick_starts(monkeypatch, refinement=0.0)
-    lowest = np.minimum.accumulate(starts)
-    rises = np.diff(starts, prepend=starts[0])
-    returned = (rises < -1) & (starts == lowest) & (np.roll(lowest, 1) == lowest)
-    assert returned[1:].any() == (stale == 4)
-
-
 @pytest.mark.parametrize("search", ["annealed", "neural", "population", "auto"])
 def test_every_search_keeps_its_budget_and_ends_no_higher(search):
     molecule = peptide("AGS", "random-coil", seed=2)

@@ -34,8 +34,6 @@ REMEMBERED = 20
 TABU = 3
 # How fast amplitude and temperature follow the acceptance.
 RATE = 0.1
-# Hops of each walker without a new lowest minimum, after which they go on from the lowest.
-STALE = 30
 # Of the temperature when the search refines what it has found.
 COLD = 0.1
 # Bounds of what it is multiplied with before.
@@ -99,18 +97,16 @@ def hop(
     refining, last = False, math.inf
     if counter.limit is not None:
         last = counter.limit - settings.refinement * (counter.limit - counter.total)
-    best, lowest, since = start, first, 0
+    best, lowest = start, first
     smallest, largest = SMALLEST * settings.amplitude, LARGEST * settings.amplitude
     rises: deque[float] = deque(maxlen=REMEMBERED)
     while True:
         if hops.tried % (settings.generation * len(walkers)) == 0:
             low, high = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
             high.current, high.minimum = low.current, low.minimum
-        refine = not refining and counter.total >= last
-        if refine or hops.tried - since > STALE * len(walkers):
-            refining, since = refining or refine, hops.tried
-            heat = COLD if refining else 1.0
-            walkers = [_Walker(best, lowest, settings.amplitude, heat) for _ in walkers]
+        if not refining and counter.total >= last:
+            refining = True
+            walkers = [_Walker(best, lowest, settings.amplitude, COLD) for _ in walkers]
         walker = walkers[hops.tried % len(walkers)]
         hops.tried += 1
         try:
@@ -127,7 +123,6 @@ def hop(
             continue
         minimum = hops.add(found.energy, found.positions, counter.total)
         if found.energy < best.energy:
-            since = since if minimum == lowest else hops.tried
             best, lowest = found, minimum
         yield found
         if minimum == walker.minimum:
