@@ -43,9 +43,11 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from openmm_reparam import ConvergenceWarning, NonFiniteError, minimize_reparam
+from openmm_reparam.contacts import unbonded_pairs
 from openmm_reparam.molecular_system import MolecularSystem
 from openmm_reparam.potential import Potential
 from openmm_reparam.search import SearchSettings
+from openmm_reparam.search.guards import COLLAPSED
 from openmm_reparam.structure import Stereochemistry, rmsd
 from openmm_reparam.testsystems import peptide
 
@@ -89,10 +91,14 @@ class Evaluator:
         self.start = self.potential.positions()
 
     def keep(self, positions: np.ndarray, energy: float) -> None:
-        """Keep a structure if it is the lowest so far."""
-        if energy < self.best:
+        """Keep a structure if it is the lowest so far, and no atom has fallen onto another."""
+        if energy < self.best and self.sound(positions):
             self.best, self.positions = energy, np.array(positions)
             self.trace.append((self.count, energy))
+
+    def sound(self, positions: np.ndarray) -> bool:
+        """Hydrogens without a Lennard-Jones core can fall onto charges: that is no minimum."""
+        return not len(unbonded_pairs(self.potential, np.asarray(positions), COLLAPSED)[0])
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Energy and gradient of flat positions."""
@@ -180,6 +186,7 @@ def basin_hopping(molecule: MolecularSystem, budget: int, seed: int) -> Evaluato
             T=METROPOLIS,
             stepsize=KICK,
             minimizer_kwargs=quench,
+            accept_test=lambda x_new, **_: evaluator.sound(x_new.reshape(-1, 3)),
             rng=np.random.default_rng(seed),
         )
     evaluator.limit = budget
