@@ -155,6 +155,8 @@ class Run:
             self.converged_at = quenched
             return "the RMS force reached the tolerance; no lower minimum was found"
         if self.stopped:
+            if self.rms(self.best) <= self.tolerance:
+                self.converged_at = self.best
             return message
         return self._run_stage("whitened L-BFGS", self._fine_points())
 

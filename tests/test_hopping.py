@@ -316,6 +316,21 @@ def test_the_last_share_starts_from_the_lowest(monkeypatch):
     assert after[0] <= before.min()
 
 
+def test_a_search_stopped_within_the_tolerance_has_converged():
+    class Stop(mm.MinimizationReporter):
+        def report(self, iteration, x, gradient, info):
+            return iteration > 200
+
+    simulation = peptide("AGS", "random-coil", seed=2).simulation("Reference")
+    result = minimize_reparam(
+        simulation, 10, reporter=Stop(), search="slow-modes", max_force_evaluations=100_000
+    )
+    assert result.stages[-1].name == "slow-modes"
+    assert result.rms_force <= 10
+    assert result.converged
+    assert result.message == "stopped by the reporter"
+
+
 @pytest.mark.parametrize("search", ["annealed", "neural", "population", "auto"])
 def test_every_search_keeps_its_budget_and_ends_no_higher(search):
     molecule = peptide("AGS", "random-coil", seed=2)

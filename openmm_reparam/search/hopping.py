@@ -62,6 +62,8 @@ def hop(
 ) -> Iterator[Point]:
     """Hop from minimum to minimum until whoever consumes the points has had enough.
 
+    Of what ``potential.counter.limit`` leaves, ``settings.refinement`` is spent near the lowest.
+
     Parameters
     ----------
     potential : Potential
