@@ -70,10 +70,11 @@ def test_fold_2jof_with_a_short_chain(tmp_path, pdb_folder):
         *("fold_2jof.py", "--sequence", "1PLW", "--minutes", "0.1", "--native", native),
         folder=tmp_path,
     )
-    (search, last) = energies(text)
-    assert search[1] < search[0]
-    assert last[1] <= search[1] + 1e-3
-    assert "stopped by the reporter" in text
+    wide, near, last = energies(text)
+    assert wide[1] < wide[0]
+    assert near[1] <= wide[1] + 1e-3
+    assert last[1] <= near[1] + 1e-3
+    assert text.count("stopped by the reporter") == 2
     assert "MinimizationResult: converged" in text
     assert len(re.findall(r"CA RMSD from .* [0-9.]+ A", text)) == 1
     written = {path.name for path in (tmp_path / "fold_2jof").iterdir()}
