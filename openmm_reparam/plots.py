@@ -124,16 +124,17 @@ def plot_search(results: dict[str, Any], path: str | Path, *, title: str = "") -
         colour = COLOURS[number % len(COLOURS)]
         found = [(m.force_evaluations, m.energy) for m in result.minima]
         axes.plot(*zip(*found, strict=True), ".", color=colour, alpha=0.4, markersize=4)
-        best = np.minimum.accumulate(result.history["energy"])
+        # A search may begin in a minimum that nothing it goes through matches.
+        energies = np.append(result.initial_energy, result.history["energy"])
         axes.step(
-            result.history["force_evaluations"],
-            best,
+            np.append(1, result.history["force_evaluations"]),
+            np.minimum.accumulate(energies),
             where="post",
             color=colour,
             label=f"{label}: {result.energy:.1f} kJ/mol",
         )
-        energies = [energy for _, energy in found]
-        shown += [result.energy, float(np.quantile(energies, 0.9)), result.minima[-1].energy]
+        high = float(np.quantile([energy for _, energy in found], 0.9))
+        shown += [result.energy, high, result.minima[-1].energy]
         shown[-1] = min(shown[-1], 2 * shown[-2] - shown[-3])
     margin = 0.05 * (max(shown) - min(shown)) or 1.0
     axes.set_ylim(min(shown) - margin, max(shown) + margin)

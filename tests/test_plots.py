@@ -3,9 +3,10 @@
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from openmm_reparam import minimize_reparam
-from openmm_reparam.plots import plot_history, plot_modes
+from openmm_reparam.plots import plot_history, plot_modes, plot_search
 from openmm_reparam.testsystems import peptide
 
 SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
@@ -52,6 +53,28 @@ def test_an_empty_history_is_no_error(result, tmp_path):
 def test_no_result_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="at least one"):
         plot_history({}, tmp_path / "none.png")
+
+
+def test_a_searchs_best_energy_begins_at_its_start(tmp_path, monkeypatch):
+    drawn, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: drawn.append(self) or save(self, *a, **k)
+    )
+    simulation = peptide("GAG").simulation("CPU")
+    start = minimize_reparam(simulation, search="auto", max_force_evaluations=1500)
+    result = minimize_reparam(simulation, search="auto", max_force_evaluations=300, seed=1)
+    plot_search({"again": result}, tmp_path / "search.png")
+    (figure,) = drawn
+    minima, best = figure.axes[0].lines
+    assert len(minima.get_xdata()) == len(result.minima)
+    assert best.get_ydata()[0] == pytest.approx(start.energy, abs=0.01)
+    assert np.all(np.diff(best.get_ydata()) <= 0)
+    assert best.get_ydata()[-1] == pytest.approx(result.energy, abs=0.01)
+
+
+def test_a_plot_of_a_search_needs_a_search(result, tmp_path):
+    with pytest.raises(ValueError, match="no minima"):
+        plot_search({"gcn": result}, tmp_path / "search.png")
 
 
 def test_modes_name_residues_and_eigenvalues(tmp_path):
