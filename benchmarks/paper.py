@@ -6,6 +6,7 @@ that other work on the machine does not count.
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -161,6 +162,11 @@ def descend(
     if frames:
         after.frames += rows(evaluations[::EVERY], seconds[::EVERY], reporter.positions)
     return after
+
+
+def outcomes_in(path: Path) -> list[dict]:
+    """Return what a benchmark has written there, if it has."""
+    return json.loads(path.read_text())["outcomes"] if path.exists() else []
 
 
 def rows(*columns) -> list[tuple]:

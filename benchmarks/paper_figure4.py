@@ -6,13 +6,14 @@
 
 Both of the paper's stages are Adam with early stopping: the GNN, then X from where it ended. Added
 to them: the same GNN followed by whitened L-BFGS, OpenMM's LocalEnergyMinimizer, and whitened
-L-BFGS alone. Structures of the Protein Data Bank are read as in local.py.
+L-BFGS alone. Structures of the Protein Data Bank are read as in local.py. Starts that the output
+has are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from paper import (
     gnn,
     one_thread,
     openmm_minimizer,
+    outcomes_in,
     start,
     stereo_changes,
 )
@@ -179,16 +181,17 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.tables:
         one_thread()
-        outcomes = []
-        for code in arguments.codes:
-            for kind in arguments.kinds:
-                for seed in range(arguments.seeds):
-                    outcomes += outcomes_of(code, kind, seed)
-                    write_json(
-                        arguments.output,
-                        {"tolerance": TOLERANCE, "cap": CAP, "adam": ADAM, "outcomes": outcomes},
-                    )
-    outcomes = json.loads(arguments.output.read_text())["outcomes"]
+        outcomes = outcomes_in(arguments.output)
+        done = {(o["code"], o["kind"], o["seed"]) for o in outcomes}
+        for run in product(arguments.codes, arguments.kinds, range(arguments.seeds)):
+            if run not in done:
+                outcomes += outcomes_of(*run)
+                outcomes.sort(key=lambda o: (CODES.index(o["code"]), o["kind"], o["seed"]))
+                write_json(
+                    arguments.output,
+                    {"tolerance": TOLERANCE, "cap": CAP, "adam": ADAM, "outcomes": outcomes},
+                )
+    outcomes = outcomes_in(arguments.output)
     print(table(outcomes))
     plot(outcomes, IMAGES / "paper-figure4.png")
 

@@ -5,13 +5,13 @@
 
 C-alpha RMSD from the PDB entry against force evaluations and seconds: Adam on X, the GNN of four
 widths (then Adam on X), LocalEnergyMinimizer, whitened L-BFGS, and Langevin dynamics at 298 K,
-which the paper's "OpenMM" is. The native structure scores frames after the runs have ended.
+which the paper's "OpenMM" is. The native structure scores frames after the runs have ended. Starts
+that the output has are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from paper import (
     gnn,
     one_thread,
     openmm_minimizer,
+    outcomes_in,
     start,
     stereo_changes,
 )
@@ -154,8 +155,8 @@ def main() -> None:
         one_thread()
         folded = start(CODE, "pdb", 0)
         native = descend(folded, LBFGS)
-        outcomes = []
-        for seed in range(arguments.seeds):
+        outcomes = outcomes_in(arguments.output)
+        for seed in sorted(set(range(arguments.seeds)) - {o["seed"] for o in outcomes}):
             molecule, finished = start(CODE, "coil", seed), []
             for method, descent in runs(molecule, seed):
                 finished.append((seed, method, molecule, descent))
@@ -177,7 +178,7 @@ def main() -> None:
                     "outcomes": outcomes,
                 },
             )
-    outcomes = json.loads(arguments.output.read_text())["outcomes"]
+    outcomes = outcomes_in(arguments.output)
     print(table(outcomes))
     plot(outcomes, IMAGES / "paper-figure5.png")
 
