@@ -48,6 +48,37 @@ class _Walker:
     heat: float = 1.0
 
 
+class _Metropolis:
+    """Metropolis' rule, which walkers' amplitudes and heats follow to the acceptance wanted."""
+
+    def __init__(self, settings: SearchSettings, rng: np.random.Generator) -> None:
+        self._settings, self._rng = settings, rng
+        self._rises: deque[float] = deque(maxlen=REMEMBERED)
+
+    def takes(self, walker: _Walker, energy: float, visits: int) -> bool:
+        """Whether a walker goes on from a minimum that has been met so many times."""
+        rise = energy - walker.current.energy
+        self._rises.append(abs(rise))
+        kt = float(np.median(self._rises)) / 4
+        if self._settings.temperature is not None:
+            kt = BOLTZMANN * self._settings.temperature
+        taken = rise <= 0 or self._rng.random() < math.exp(-rise / (walker.heat * kt))
+        return taken and (rise < 0 or visits <= TABU)
+
+    def adapt(self, walker: _Walker, taken: bool, refining: bool) -> None:
+        """Robbins and Monro: at the wanted rate, steps up and down balance."""
+        step = math.exp(RATE * (taken - self._settings.acceptance))
+        self.scale(walker, step)
+        # A walker that is stuck is heated until it leaves.
+        if not refining:
+            walker.heat = min(max(walker.heat / step, COLDEST), HOTTEST)
+
+    def scale(self, walker: _Walker, factor: float) -> None:
+        """Make a walker's kicks larger or smaller, within bounds."""
+        first = self._settings.amplitude
+        walker.amplitude = min(max(walker.amplitude * factor, SMALLEST * first), LARGEST * first)
+
+
 def hop(
     potential: Potential,
     evaluate: Callable[[np.ndarray], Point],
@@ -100,8 +131,7 @@ def hop(
     if counter.limit is not None:
         last = counter.limit - settings.refinement * (counter.limit - counter.total)
     best, lowest = start, first
-    smallest, largest = SMALLEST * settings.amplitude, LARGEST * settings.amplitude
-    rises: deque[float] = deque(maxlen=REMEMBERED)
+    rule = _Metropolis(settings, rng)
     while True:
         if hops.tried % (settings.generation * len(walkers)) == 0:
             low, high = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
@@ -116,12 +146,12 @@ def hop(
             found = _quench(evaluate, found, whitening, project, rms, settings)
         except NonFiniteError:
             hops.reject("overflow")
-            walker.amplitude = max(smallest, 0.9 * walker.amplitude)
+            rule.scale(walker, 0.9)
             continue
         why = guards.refusal(found.positions)
         if why:
             hops.reject(why)
-            walker.amplitude = max(smallest, 0.97 * walker.amplitude)
+            rule.scale(walker, 0.97)
             continue
         minimum = hops.add(found.energy, found.positions, counter.total)
         if found.energy < best.energy:
@@ -129,21 +159,10 @@ def hop(
         yield found
         if minimum == walker.minimum:
             # Kicked too gently to get away; it tells nothing of the temperature.
-            walker.amplitude = min(1.05 * walker.amplitude, largest)
+            rule.scale(walker, 1.05)
             continue
-        rise = found.energy - walker.current.energy
-        rises.append(abs(rise))
-        kt = float(np.median(rises)) / 4
-        if settings.temperature is not None:
-            kt = BOLTZMANN * settings.temperature
-        taken = rise <= 0 or rng.random() < math.exp(-rise / (walker.heat * kt))
-        taken = taken and (rise < 0 or hops.minima[minimum].visits <= TABU)
-        # Robbins and Monro: at the wanted rate, steps up and down balance.
-        step = math.exp(RATE * (taken - settings.acceptance))
-        walker.amplitude = min(max(walker.amplitude * step, smallest), largest)
-        # A walker that is stuck is heated until it leaves.
-        if not refining:
-            walker.heat = min(max(walker.heat / step, COLDEST), HOTTEST)
+        taken = rule.takes(walker, found.energy, hops.minima[minimum].visits)
+        rule.adapt(walker, taken, refining)
         if taken:
             hops.accepted += 1
             walker.current, walker.minimum = found, minimum
