@@ -74,6 +74,14 @@ print(wide, near, last, sep="\n")
 folded = simulation.context.getState(positions=True).getPositions(asNumpy=True)
 with open(arguments.output / "folded.pdb", "w") as file:
     app.PDBFile.writeFile(chain.topology, folded, file)
+# Where else the chain can go: the lowest minimum of each of the ten lowest clusters, as models.
+clusters = {minimum.cluster: minimum for minimum in reversed(wide.minima)}
+with open(arguments.output / "minima.pdb", "w") as file:
+    app.PDBFile.writeHeader(chain.topology, file)
+    for number, cluster in enumerate(sorted(clusters.keys() - {None})[:10], start=1):
+        x = clusters[cluster].positions * unit.nanometer
+        app.PDBFile.writeModel(chain.topology, x, file, number)
+    app.PDBFile.writeFooter(chain.topology, file)
 plot_search({"first three quarters": wide, "last quarter": near}, arguments.output / "energy.png")
 
 # A picture: the backbone from its N-terminus (dark) to its C-terminus (light).

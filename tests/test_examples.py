@@ -78,7 +78,9 @@ def test_fold_2jof_with_a_short_chain(tmp_path, pdb_folder):
     assert "MinimizationResult: converged" in text
     assert len(re.findall(r"CA RMSD from .* [0-9.]+ A", text)) == 1
     written = {path.name for path in (tmp_path / "fold_2jof").iterdir()}
-    assert written == {"folded.pdb", "folded.png", "energy.png"}
+    assert written == {"folded.pdb", "folded.png", "energy.png", "minima.pdb"}
+    models = app.PDBFile(str(tmp_path / "fold_2jof" / "minima.pdb"))
+    assert 1 <= models.getNumFrames() <= 10
 
 
 def test_own_reparametrization(tmp_path):
