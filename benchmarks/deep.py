@@ -381,14 +381,16 @@ def plot(rows: list[dict], case: str, budget: int) -> None:
                 t[np.maximum(np.searchsorted(t[:, 0], grid, "right") - 1, 0), 1] for t in traces
             ]
             axis.plot(grid, np.median(steps, axis=0), label=method)
-            bottom = np.median(steps, axis=0)[-1]
-    lowest = min(line.get_ydata()[-1] for line in axis.lines)
+    # The first falls are steep and say nothing of a search.
+    early = np.searchsorted(grid, budget / 40)
+    high = max(line.get_ydata()[early] for line in axis.lines)
+    low = min(line.get_ydata()[-1] for line in axis.lines)
     axis.set(
         xscale="log",
         xlabel="force evaluations",
         ylabel="best energy, kJ/mol (median)",
         title=case,
-        ylim=(lowest - 0.05 * abs(bottom), lowest + 0.6 * abs(bottom)),
+        ylim=(low - 0.05 * (high - low), high + 0.05 * (high - low)),
     )
     axis.legend(fontsize="small")
     IMAGES.mkdir(parents=True, exist_ok=True)
