@@ -74,7 +74,8 @@ def test_fold_2jof_with_a_short_chain(tmp_path, pdb_folder):
     assert wide[1] < wide[0]
     assert near[1] <= wide[1] + 1e-3
     assert last[1] <= near[1] + 1e-3
-    assert text.count("message: stopped by the reporter") == 2
+    # Of the second, the message may be that it found nothing lower.
+    assert len(re.findall("stage: slow-modes: .*stopped by the reporter", text)) == 2
     assert "MinimizationResult: converged" in text
     assert len(re.findall(r"CA RMSD from .* [0-9.]+ A", text)) == 1
     written = {path.name for path in (tmp_path / "fold_2jof").iterdir()}
