@@ -231,7 +231,7 @@ def _mark_stages(axes: Axes, result: Any, history: np.ndarray) -> None:
             f"{stages[number].name} \N{RIGHTWARDS ARROW}",
             (where, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(4, 3),
+            xytext=(4, -10),
             textcoords="offset points",
             color=GREY,
             fontsize=8,
