@@ -256,7 +256,9 @@ def test_kicks_of_many_atoms_without_torsions():
     assert x.size > 3000
     settings = SearchSettings(modes=8, amplitude=0.02)
     kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
-    step = kicks.displaced(x, 0.02) - x
+    kicked, scaled = kicks.displaced(x, 0.02)
+    assert scaled
+    step = kicked - x
     assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(0.02, rel=1e-6)
     assert potential.counter.total == 0
     assert np.abs(step.mean(axis=0)).max() < 1e-6, "no translation of everything"
@@ -290,9 +292,9 @@ def kick_starts(monkeypatch, **settings):
     judge, starts = Potential(simulation.context), []
     displaced = Kicks.displaced
 
-    def followed(kicks, positions, amplitude):
+    def followed(kicks, positions, *arguments):
         starts.append((kicks._potential.counter.total, judge.evaluate(positions)[0]))
-        return displaced(kicks, positions, amplitude)
+        return displaced(kicks, positions, *arguments)
 
     monkeypatch.setattr(Kicks, "displaced", followed)
     minimize_reparam(

@@ -24,6 +24,12 @@ def distances(x, pairs):
     return np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1)
 
 
+def dihedral(x):
+    a, b, c = np.diff(x, axis=0)
+    normal = np.cross(b, c)
+    return np.arctan2(np.linalg.norm(b) * a @ normal, np.cross(a, b) @ normal)
+
+
 @pytest.fixture(scope="module")
 def chain():
     molecule = peptide("AWPFR", "random-coil", seed=1)
@@ -85,6 +91,61 @@ def test_bonds_angles_and_chirality_stay(chain):
     for pairs in (bonds, np.array(ends)):
         assert distances(moved, pairs) == pytest.approx(distances(x, pairs), abs=1e-9)
     assert Stereochemistry(molecule.topology).changes(x, moved) == []
+
+
+def test_branches_are_side_chains_and_ends_whose_turn_makes_a_difference(chain):
+    molecule, potential = chain
+    torsions = Torsions(potential, bond_graph(potential))
+    atoms = list(molecule.topology.atoms())
+
+    def names(axes):
+        return [(atoms[j].residue.name, {atoms[i].name, atoms[j].name}) for i, j in axes]
+
+    branches = names(torsions.axes[torsions.branches])
+    for side_chain in (("TRP", {"CA", "CB"}), ("PHE", {"CB", "CG"}), ("ARG", {"CD", "NE"})):
+        assert side_chain in branches
+    for symmetric in (("ALA", {"CA", "CB"}), ("ALA", {"N", "CA"})):  # CH3 and NH3+
+        assert symmetric in names(torsions.axes)
+        assert symmetric not in branches
+
+
+def test_turns_of_a_branch_leave_the_rest_where_it_is(chain):
+    molecule, potential = chain
+    graph = bond_graph(potential)
+    torsions, x = Torsions(potential, graph), potential.positions()
+    rng = np.random.default_rng(1)
+    bonds = np.array(graph.edges)
+    ends = np.array([(i, k) for j in graph for i in graph[j] for k in graph[j] if i < k])
+    moved = set()
+    for _ in range(60):
+        turned = torsions.turned_branch(x, rng)
+        changed = np.flatnonzero(np.abs(turned - x).max(axis=1) > 1e-9)
+        assert 0 < len(changed) <= 20
+        moved |= set(changed.tolist())
+        for pairs in (bonds, ends):
+            assert distances(turned, pairs) == pytest.approx(distances(x, pairs), abs=1e-9)
+        assert Stereochemistry(molecule.topology).changes(x, turned) == []
+    names = {(a.residue.name, a.name) for a in molecule.topology.atoms() if a.index in moved}
+    assert {("TRP", "CZ2"), ("ARG", "NH1"), ("PHE", "CZ")} <= names
+    assert ("PRO", "CA") not in names, "the middle of the chain stays"
+
+
+def test_a_turn_is_to_another_rotamer():
+    molecule = peptide("AV", "extended")
+    potential = prepared(molecule)
+    torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
+    places = {(a.residue.name, a.name): a.index for a in molecule.topology.atoms()}
+    chi = [places["VAL", name] for name in ("N", "CA", "CB", "CG1")]
+    rng, turns = np.random.default_rng(0), []
+    for _ in range(100):
+        turned = torsions.turned_branch(x, rng)
+        angle = np.degrees(dihedral(turned[chi]) - dihedral(x[chi])) % 360
+        turns.append(min(angle, 360 - angle))
+    turns = np.array(turns)
+    turned = turns[turns > 1e-6]
+    assert len(turned) > 5
+    assert ((turned > 60) & (turned <= 180)).all()
+    assert np.mean(turned) == pytest.approx(120, abs=15)
 
 
 def test_a_unit_of_a_mode_is_a_nanometre_and_no_rigid_motion(chain):

@@ -35,7 +35,7 @@ TABU = 3
 # How fast amplitude and temperature follow the acceptance.
 RATE = 0.1
 # Of the temperature when the search refines what it has found.
-COLD = 0.1
+COLD = 0.3
 # Bounds of what it is multiplied with before.
 COLDEST, HOTTEST = 0.01, 100.0
 
@@ -46,6 +46,8 @@ class _Walker:
     minimum: int
     amplitude: float
     heat: float = 1.0
+    # Whether the amplitude had a say in its last kick.
+    scaled: bool = True
 
 
 class _Metropolis:
@@ -74,9 +76,11 @@ class _Metropolis:
             walker.heat = min(max(walker.heat / step, COLDEST), HOTTEST)
 
     def scale(self, walker: _Walker, factor: float) -> None:
-        """Make a walker's kicks larger or smaller, within bounds."""
+        """Make kicks larger or smaller, within bounds, where the last tells of their size."""
         first = self._settings.amplitude
-        walker.amplitude = min(max(walker.amplitude * factor, SMALLEST * first), LARGEST * first)
+        if walker.scaled:
+            factor *= walker.amplitude
+            walker.amplitude = min(max(factor, SMALLEST * first), LARGEST * first)
 
 
 def hop(
@@ -142,7 +146,9 @@ def hop(
         walker = walkers[hops.tried % len(walkers)]
         hops.tried += 1
         try:
-            found = explorer.displaced(walker.current.positions, walker.amplitude)
+            found, walker.scaled = explorer.displaced(
+                walker.current.positions, walker.amplitude, refining
+            )
             found = _quench(evaluate, found, whitening, project, rms, settings)
         except NonFiniteError:
             hops.reject("overflow")

@@ -1,4 +1,4 @@
-"""Kicks: random combinations of the softest modes."""
+"""Kicks: random combinations of the softest modes, and side chains turned."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ __all__ = ["Kicks"]
 DENSE = 3000
 # Share of the kicks that combine but a few of the modes.
 FEW = 0.5
+# Share of the kicks that turn branches, when the search refines what it has found.
+TURNS_REFINING = 0.9
 # Of LOBPCG: residuals relative to the whitening's shift, and iterations at most.
 ROUGH = 1e-2, 20
 
@@ -30,6 +32,7 @@ class Kicks:
 
     The modes cost no force evaluation. Where the System has rotatable bonds they are motions along
     torsions and of whole molecules, applied as finite rotations; else displacements of all atoms.
+    Some of the kicks, and most that refine, turn a side chain or an end to another rotamer.
 
     Parameters
     ----------
@@ -54,8 +57,16 @@ class Kicks:
         self._torsions = Torsions(potential, graph)
         self._positions = None
 
-    def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
-        """Return (N, 3) positions moved by an RMS of ``amplitude`` (nm), to first order."""
+    def displaced(
+        self, positions: np.ndarray, amplitude: float, refining: bool = False
+    ) -> tuple[np.ndarray, bool]:
+        """Return (N, 3) positions kicked away, and whether ``amplitude`` had a say.
+
+        If so, they moved by an RMS of ``amplitude`` (nm), to first order.
+        """
+        share = TURNS_REFINING if refining else self._settings.turns
+        if len(self._torsions.branches) and self._rng.random() < share:
+            return self._torsions.turned_branch(positions, self._rng), False
         if self._positions is None or not np.array_equal(positions, self._positions):
             self._refresh(positions)
         # Small kicks along the softest of all, large ones along more.
@@ -63,10 +74,11 @@ class Kicks:
         amounts = self._amounts(count)
         if len(self._torsions.axes):
             amounts *= amplitude / np.linalg.norm(amounts)
-            return self._torsions.displaced(positions, self._modes, amounts)
+            return self._torsions.displaced(positions, self._modes, amounts), True
         kick = (self._modes @ amounts).reshape(-1, 3)
         moves = self._potential.moves
-        return positions + kick * amplitude / np.sqrt((kick[moves] ** 2).sum(axis=1).mean())
+        kick *= amplitude / np.sqrt((kick[moves] ** 2).sum(axis=1).mean())
+        return positions + kick, True
 
     def _amounts(self, count: int) -> np.ndarray:
         """Of each mode, (k,): of the softest ``count`` of them all or a random few, at random."""

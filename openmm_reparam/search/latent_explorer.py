@@ -55,8 +55,13 @@ class LatentExplorer:
             patience=settings.explorer_evaluations + 1,
         )
 
-    def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
-        """Return (N, 3) positions at the end of an annealing that began ``amplitude`` nm away."""
+    def displaced(
+        self, positions: np.ndarray, amplitude: float, refining: bool = False
+    ) -> tuple[np.ndarray, bool]:
+        """Return (N, 3) positions at the end of an annealing that began ``amplitude`` nm away.
+
+        And that the amplitude had a say, as of `Kicks.displaced`.
+        """
         start = Start(self._potential, positions, self._rng)
         module = build(self._settings.explorer, start, **self._module_settings(start))
         perturb(module, amplitude, self._potential.moves, self._rng)
@@ -67,7 +72,7 @@ class LatentExplorer:
         with contextlib.suppress(StageEnd):
             for following in descend_latents(module, gradients, begin, self._annealing):
                 last = following
-        return last.positions
+        return last.positions, True
 
     def _module_settings(self, start: Start) -> dict:
         """Return the user's settings; slow modes are robust, so those of the start serve always."""

@@ -39,6 +39,9 @@ class SearchSettings:
     amplitude : float
         RMS displacement of a kick or perturbation to begin with, in nm; adapts between a third
         and twice of it.
+    turns : float
+        Share of the kicks that turn a side chain or an end of a molecule to another rotamer, and
+        leave the rest where it is; of those that refine, nine of ten do.
     acceptance : float
         Share of accepted hops that the amplitude and the temperature are adapted to.
     temperature : float, optional
@@ -46,7 +49,7 @@ class SearchSettings:
         median change of energy of the last hops, which suits argon and proteins alike.
     refinement : float
         Share of the force evaluations, the last, that are spent near the lowest minimum: the search
-        goes on from there, at a tenth of the temperature.
+        goes on from there, at a third of the temperature.
     quench_evaluations : int
         Force evaluations of one quench at most.
     quench_tolerance : float, optional
@@ -65,6 +68,7 @@ class SearchSettings:
     learning_rate: float | None = None
     modes: int = 60
     amplitude: float = 0.2
+    turns: float = 0.5
     acceptance: float = 0.3
     temperature: float | None = None
     refinement: float = 0.25
@@ -85,8 +89,9 @@ class SearchSettings:
             raise ValueError(
                 f"explorer_optimizer is {self.explorer_optimizer!r}; it must be one of {OPTIMIZERS}"
             )
-        if not 0 <= self.refinement <= 1:
-            raise ValueError(f"refinement is {self.refinement!r}; it must be between 0 and 1")
+        for name in ("refinement", "turns"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be between 0 and 1")
         if not 0 < self.acceptance < 1:
             raise ValueError(f"acceptance is {self.acceptance!r}; it must be between 0 and 1")
 

@@ -26,6 +26,10 @@ MOST_TORSIONS = 400
 MOST_MOLECULES = 100
 # Torsions that move the atoms by less than this (nm per radian) are left alone.
 SMALLEST_ARM = 1e-3
+# Side chains and ends: a torsion that swings no more atoms than these is a branch. A turn of one is
+# by 120 degrees, give or take SPREAD (radians); so is each torsion further out, with a chance.
+BRANCH = 20
+TURN, SPREAD, FURTHER = 2 * np.pi / 3, 0.35, 1 / 3
 # Motions to be kept out of the softest get this stiffness, kJ/mol/nm^2.
 STIFF = 1e6
 
@@ -60,6 +64,9 @@ class Torsions:
     ----------
     axes : (T, 2) int array
         Atoms of each rotatable bond: peptide and double bonds are not.
+    branches : (B,) int array
+        Of those, the ones that swing a side chain or an end: few atoms, and not three alike,
+        which a turn would only exchange.
     atoms : (n,) int array
         All that can move: where there are many molecules, those with rotatable bonds.
     """
@@ -98,6 +105,14 @@ class Torsions:
         self._order = np.array(order, dtype=np.int64)
         self.axes = np.array(axes, dtype=np.int64).reshape(-1, 2)
         self._ends = [ends[axis] for axis in axes]
+        self.branches = np.array(
+            [
+                torsion
+                for torsion, (first, last) in enumerate(self._ends)
+                if last - first <= BRANCH and not self._symmetric(graph, torsion)
+            ],
+            dtype=np.int64,
+        )
         # One molecule's own motions are those of the whole, and change nothing.
         self._bodies = free if 1 < len(free) <= MOST_MOLECULES else []
         turning = set(self.axes[:, 1].tolist())
@@ -154,16 +169,8 @@ class Torsions:
     ) -> np.ndarray:
         """Turn bonds and move molecules by a combination of modes, (k,), with finite rotations."""
         amounts = modes.coefficients @ amounts
-        turned = np.array(positions)
-        i, j = self.axes[modes.chosen].T
-        axes = positions[j] - positions[i]
-        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
         angles = np.clip(amounts[: len(modes.chosen)], -np.pi, np.pi)
-        matrices = Rotation.from_rotvec(angles[:, None] * axes).as_matrix()
-        # From the ends inwards: what is nearer to the root has not moved yet.
-        for torsion, end, matrix in reversed(list(zip(modes.chosen, j, matrices, strict=True))):
-            swung = self._swung(torsion)
-            turned[swung] = positions[end] + (turned[swung] - positions[end]) @ matrix.T
+        turned = self._turned(positions, modes.chosen, angles)
         # Each molecule stays where it was, as far as its new shape allows.
         for members in self._flexible:
             turned[members] = _superposed(turned[members], positions[members])
@@ -173,6 +180,35 @@ class Torsions:
             step = (basis @ amounts[first : first + basis.shape[1]]).reshape(-1, 3)
             turned[members] = _superposed(turned[members], positions[members] + step)
         return turned
+
+    def turned_branch(self, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Turn a branch drawn at random, and some torsions further out, to other rotamers."""
+        torsion = rng.choice(self.branches)
+        first, last = self._ends[torsion]
+        starts, ends = np.array(self._ends)[self.branches].T
+        outer = self.branches[(first <= starts) & (ends <= last) & (self.branches != torsion)]
+        chosen = np.sort([torsion, *outer[rng.random(len(outer)) < FURTHER]])
+        angles = rng.choice([-TURN, TURN], len(chosen)) + rng.normal(0.0, SPREAD, len(chosen))
+        return self._turned(positions, chosen, angles)
+
+    def _turned(self, positions: np.ndarray, chosen: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Turn torsions, in ascending order, by angles in radians."""
+        turned = np.array(positions)
+        i, j = self.axes[chosen].T
+        axes = positions[j] - positions[i]
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+        matrices = Rotation.from_rotvec(angles[:, None] * axes).as_matrix()
+        # From the ends inwards: what is nearer to the root has not moved yet.
+        for torsion, end, matrix in reversed(list(zip(chosen, j, matrices, strict=True))):
+            swung = self._swung(torsion)
+            turned[swung] = positions[end] + (turned[swung] - positions[end]) @ matrix.T
+        return turned
+
+    def _symmetric(self, graph: nx.Graph, torsion: int) -> bool:
+        """Whether it swings three single atoms of one kind, as of a methyl group."""
+        swung = self._swung(torsion)
+        masses = {self._potential.system.getParticleMass(int(i))._value for i in swung}
+        return len(swung) == 3 and len(masses) == 1 and all(graph.degree[i] == 1 for i in swung)
 
     def _swung(self, torsion: int) -> np.ndarray:
         first, last = self._ends[torsion]
