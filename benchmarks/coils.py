@@ -271,6 +271,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", nargs="+", type=int, default=[400, 1000])
     parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="number of the first start")
     parser.add_argument(
         "--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD"
     )
@@ -290,7 +291,7 @@ def main() -> None:
     rows: list[dict] = []
     if arguments.append and arguments.output.exists():
         rows = json.loads(arguments.output.read_text())["rows"]
-    for seed in range(arguments.starts):
+    for seed in range(arguments.first, arguments.starts):
         for n, kind in itertools.product(arguments.sizes, arguments.kinds):
             finals = []
             start = Coil(kind, n, seed)
