@@ -230,7 +230,7 @@ def test_ctrl_c_in_the_last_stage_of_a_search_keeps_the_best_too():
         simulation.context.setPositions(molecule.positions)
         seen.clear()
         return minimize_reparam(
-            simulation, 0.5, reporter=reporter, search="slow-modes", max_force_evaluations=1500
+            simulation, 0.01, reporter=reporter, search="slow-modes", max_force_evaluations=1500
         )
 
     reporter = Interrupted()

@@ -77,8 +77,8 @@ class Kicks:
             return self._torsions.displaced(positions, self._modes, amounts), True
         kick = (self._modes @ amounts).reshape(-1, 3)
         moves = self._potential.moves
-        kick *= amplitude / np.sqrt((kick[moves] ** 2).sum(axis=1).mean())
-        return positions + kick, True
+        size = np.sqrt((kick[moves] ** 2).sum(axis=1).mean())
+        return positions + kick * amplitude / size, True
 
     def _amounts(self, count: int) -> np.ndarray:
         """Of each mode, (k,): of the softest ``count`` of them all or a random few, at random."""
