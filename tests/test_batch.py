@@ -157,7 +157,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(folder, tmp_path):
             break
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err == "openmm-reparam: interrupted\n"
     with open(output / "summary.csv", newline="") as file:
         assert "rank_1.pdb" in [row["file"] for row in csv.DictReader(file)]
