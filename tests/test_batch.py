@@ -151,6 +151,8 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(folder, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What is started in the background of a script ignores it, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for line in process.stdout:
         if line.startswith("rank_1.pdb"):
