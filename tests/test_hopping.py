@@ -395,3 +395,35 @@ def test_fixed_atoms_stay_bit_for_bit_in_every_minimum(search):
     after = Potential(simulation.context)
     assert np.array_equal(after.positions()[held], x[held])
     assert after.evaluate(after.positions())[0] == pytest.approx(result.energy, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("turns", "refining", "share"), [(0, False, 0), (1, False, 1), (0, True, 0.9)]
+)
+def test_turns_are_as_many_as_asked_for_and_nine_of_ten_when_refining(turns, refining, share):
+    potential = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
+    settings, rng = SearchSettings(turns=turns), np.random.default_rng(0)
+    kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
+    x = potential.positions()
+    kicked = [kicks.displaced(x, 0.1, refining) for _ in range(200)]
+    assert np.mean([not scaled for _, scaled in kicked]) == pytest.approx(share, abs=0.06)
+    assert all(np.abs(moved - x).max() > 1e-3 for moved, _ in kicked)
+    assert potential.counter.total == 0
+
+
+def test_turns_leave_the_size_of_kicks_alone(monkeypatch):
+    sizes = []
+    displaced = Kicks.displaced
+
+    def followed(kicks, positions, amplitude, refining):
+        sizes.append(amplitude)
+        return displaced(kicks, positions, amplitude, refining)
+
+    monkeypatch.setattr(Kicks, "displaced", followed)
+    for turns in (1, 0):
+        sizes.clear()
+        simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
+        settings = SearchSettings(turns=turns, refinement=0.0)
+        minimize_reparam(simulation, 1, search=settings, max_force_evaluations=1500, seed=1)
+        assert len(sizes) > 5
+        assert (len(set(sizes)) == 1) == (turns == 1)
