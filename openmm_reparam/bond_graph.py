@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import networkx as nx
+import numpy as np
 import openmm as mm
 
 from .bonded import bonded_terms
 from .potential import Potential
 
-__all__ = ["LARGEST_RING", "bond_graph", "planar_bonds", "rings"]
+__all__ = ["LARGEST_RING", "bond_graph", "interchangeable_atoms", "planar_bonds", "rings"]
 
 # Larger cycles (disulfides, crown ethers) bend, and other atoms may well be inside.
 LARGEST_RING = 8
 # Terms cos(2 phi) about a bond that add up to this much (kJ/mol) hold it in its plane. Amber's
 # peptide bonds have 42, those of aromatic amines 10 to 20.
 PLANAR = 25.0
+# Atoms that a turn of their group exchanges are no more bonds apart than those across a ring are.
+NEARBY = 4
 
 
 def bond_graph(potential: Potential) -> nx.Graph:
@@ -72,3 +75,37 @@ def planar_bonds(system: mm.System) -> set[frozenset[int]]:
                     bond = frozenset((i, j))
                     strength[bond] = strength.get(bond, 0.0) + abs(barrier._value)
     return {bond for bond, total in strength.items() if total > PLANAR}
+
+
+def interchangeable_atoms(graph: nx.Graph, masses: np.ndarray) -> np.ndarray:
+    """Label atoms so that those which a group's turn can exchange have one label.
+
+    Such are the hydrogens of a methyl group, both sides of a phenyl ring, the oxygens of a
+    carboxylate. They are told apart by what they are bonded to, further and further out (colour
+    refinement, Weisfeiler and Leman 1968), and share a label only if at most four bonds lie
+    between them, so that symmetric molecules are no obstacle.
+
+    Parameters
+    ----------
+    graph : networkx.Graph
+        Of all bonds, see `bond_graph`.
+    masses : (N,) array
+
+    Returns
+    -------
+    (N,) int array
+    """
+    labels = np.unique(masses, return_inverse=True)[1].ravel()
+    neighbours = {i: list(graph[i]) for i in graph}
+    known = 0
+    while labels.max(initial=-1) + 1 > known:
+        known = labels.max() + 1
+        shells = [(c, *sorted(labels[neighbours.get(i, [])])) for i, c in enumerate(labels)]
+        numbers: dict[tuple, int] = {}
+        labels = np.array([numbers.setdefault(shell, len(numbers)) for shell in shells])
+    groups = np.arange(len(labels))
+    for i in graph:
+        if groups[i] == i:
+            near = nx.single_source_shortest_path_length(graph, i, NEARBY)
+            groups[[j for j in near if labels[j] == labels[i] and groups[j] == j]] = i
+    return groups

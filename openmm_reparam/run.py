@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .bond_graph import bond_graph, interchangeable_atoms
 from .clashes import relieve_clashes
 from .constraints import constraint_manifold
 from .errors import BudgetExhausted, NonFiniteError
@@ -146,7 +147,8 @@ class Run:
                 int(LAST_SHARE * self.budget), LAST_EVALUATIONS
             )
         topology, number = self.minimizer.topology, self.potential.num_particles
-        self.hops = Hops(compared_atoms(topology, number))
+        alike = interchangeable_atoms(bond_graph(self.potential), self.potential.masses)
+        self.hops = Hops(compared_atoms(topology, number), alike)
         name = self.minimizer.search.name
         message = self._run_stage(name, self._hop_points(), searching=True)
         self.stages[-1] = dataclasses.replace(self.stages[-1], message=f"{self.hops}; {message}")

@@ -8,10 +8,10 @@ import torch
 from openmm import app, unit
 
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
-from openmm_reparam.bond_graph import bond_graph
+from openmm_reparam.bond_graph import bond_graph, interchangeable_atoms
 from openmm_reparam.clashes import relieve_clashes
 from openmm_reparam.reparametrizations import Start, build
-from openmm_reparam.replicas import rmsd_matrix
+from openmm_reparam.replicas import compared_atoms, rmsd_matrix
 from openmm_reparam.run import Run
 from openmm_reparam.search import Hops, SearchSettings, hop, hopping
 from openmm_reparam.search.kicks import Kicks
@@ -284,6 +284,25 @@ def test_minima_are_distinct_and_clustered():
     assert [m.energy for m in found] == [-9.0, 0.5, 0.5]
     assert [m.cluster for m in found] == [0, 1, 1]
     assert Hops(np.arange(12)).sorted_minima() == ()
+
+
+def test_a_ring_turned_over_is_no_other_minimum():
+    molecule = peptide("AFA")
+    context = molecule.simulation("Reference").context
+    potential = Potential(context, molecule.topology)
+    x, compared = potential.positions(), compared_atoms(molecule.topology, len(molecule.positions))
+    place = {(a.residue.index, a.name): a.index for a in molecule.topology.atoms()}
+    turned = np.array(x)
+    for one, other in (("CD1", "CD2"), ("CE1", "CE2"), ("HD1", "HD2"), ("HE1", "HE2")):
+        i, j = place[1, one], place[1, other]
+        turned[[i, j]] = x[[j, i]]
+    assert potential.evaluate(turned)[0] == pytest.approx(potential.evaluate(x)[0], abs=1e-3)
+    assert rmsd_matrix(np.array([x, turned])[:, compared])[0, 1] > 0.05
+    hops = Hops(compared, interchangeable_atoms(bond_graph(potential), potential.masses))
+    assert hops.add(0.0, x, 1) == hops.add(0.0, turned, 2) == 0
+    elsewhere = np.array(x)
+    elsewhere[place[1, "CZ"]] += 0.1
+    assert hops.add(0.0, elsewhere, 3) == 1
 
 
 def kick_starts(monkeypatch, **settings):

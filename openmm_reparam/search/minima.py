@@ -51,6 +51,9 @@ class Hops:
     ----------
     compared : (n,) int array
         Atoms over which RMSDs are taken.
+    alike : (N,) int array, optional
+        One label for atoms that may be exchanged, see `interchangeable_atoms`: structures are
+        compared by the mean of such atoms, so that a ring turned over is no other minimum.
     tried, accepted : int
     rejected : dict
         Hops that a guard refused, by its name: "stereochemistry", "collapsed atoms", "pierced
@@ -60,6 +63,7 @@ class Hops:
     """
 
     compared: np.ndarray
+    alike: np.ndarray | None = None
     tried: int = 0
     accepted: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
@@ -89,7 +93,7 @@ class Hops:
         if not ordered:
             return ()
         lowest = ordered[:CLUSTERED]
-        shapes = np.array([minimum.positions[self.compared] for minimum in lowest])
+        shapes = np.array([self._shape(minimum.positions) for minimum in lowest])
         energies = np.array([minimum.energy for minimum in lowest])
         labels = rmsd_clusters(rmsd_matrix(shapes), energies).tolist()
         clustered = [replace(m, cluster=label) for m, label in zip(lowest, labels, strict=True)]
@@ -103,5 +107,13 @@ class Hops:
         )
 
     def _same(self, known: Minimum, positions: np.ndarray) -> bool:
-        both = np.array([known.positions[self.compared], positions[self.compared]])
+        both = np.array([self._shape(known.positions), self._shape(positions)])
         return bool(rmsd_matrix(both)[0, 1] < SAME_RMSD)
+
+    def _shape(self, positions: np.ndarray) -> np.ndarray:
+        if self.alike is None:
+            return positions[self.compared]
+        groups = np.unique(self.alike[self.compared], return_inverse=True)[1]
+        sums = np.zeros((groups.max() + 1, 3))
+        np.add.at(sums, groups, positions[self.compared])
+        return sums / np.bincount(groups)[:, None]

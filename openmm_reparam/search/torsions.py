@@ -14,7 +14,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.spatial.transform import Rotation
 
-from ..bond_graph import planar_bonds
+from ..bond_graph import interchangeable_atoms, planar_bonds
 from ..nonrigid_modes import rigid_basis, rigid_motions
 from ..potential import Potential
 
@@ -65,8 +65,8 @@ class Torsions:
     axes : (T, 2) int array
         Atoms of each rotatable bond: peptide and double bonds are not.
     branches : (B,) int array
-        Of those, the ones that swing a side chain or an end: few atoms, and not three alike,
-        which a turn would only exchange.
+        Of those, the ones that swing a side chain or an end: few atoms, and not such that a turn
+        would only exchange like ones (methyl groups, phenyl rings, carboxylates).
     atoms : (n,) int array
         All that can move: where there are many molecules, those with rotatable bonds.
     """
@@ -105,11 +105,12 @@ class Torsions:
         self._order = np.array(order, dtype=np.int64)
         self.axes = np.array(axes, dtype=np.int64).reshape(-1, 2)
         self._ends = [ends[axis] for axis in axes]
+        alike = interchangeable_atoms(graph, potential.masses)
         self.branches = np.array(
             [
                 torsion
                 for torsion, (first, last) in enumerate(self._ends)
-                if last - first <= BRANCH and not self._symmetric(graph, torsion)
+                if last - first <= BRANCH and not self._symmetric(graph, alike, torsion)
             ],
             dtype=np.int64,
         )
@@ -204,11 +205,11 @@ class Torsions:
             turned[swung] = positions[end] + (turned[swung] - positions[end]) @ matrix.T
         return turned
 
-    def _symmetric(self, graph: nx.Graph, torsion: int) -> bool:
-        """Whether it swings three single atoms of one kind, as of a methyl group."""
-        swung = self._swung(torsion)
-        masses = {self._potential.system.getParticleMass(int(i))._value for i in swung}
-        return len(swung) == 3 and len(masses) == 1 and all(graph.degree[i] == 1 for i in swung)
+    def _symmetric(self, graph: nx.Graph, alike: np.ndarray, torsion: int) -> bool:
+        """Whether what is bonded to its far end are two or three atoms, all alike."""
+        near, far = self.axes[torsion].tolist()
+        following = [i for i in graph[far] if i != near]
+        return len(following) > 1 and len(set(alike[following])) == 1
 
     def _swung(self, torsion: int) -> np.ndarray:
         first, last = self._ends[torsion]
