@@ -176,6 +176,7 @@ class Run:
             np.random.default_rng(self.minimizer.seed),
             self.hops,
             rms=self.rms,
+            tolerance=self.tolerance,
             project=self.manifold.project if self.manifold is not None else None,
             reference=self.start.positions,
         )

@@ -213,7 +213,7 @@ def test_ctrl_c_ends_a_search_with_the_best_written_back(energy_and_forces):
     assert np.abs(x - np.array(molecule.positions._value)).max() < 1e-6
 
 
-def test_ctrl_c_in_the_last_stage_of_a_search_keeps_the_best_too():
+def test_ctrl_c_in_the_last_stage_of_a_search_keeps_the_best_too(monkeypatch):
     molecule = peptide("AGS", "random-coil", seed=2)
     simulation = molecule.simulation("Reference")
     seen = []
@@ -233,6 +233,8 @@ def test_ctrl_c_in_the_last_stage_of_a_search_keeps_the_best_too():
             simulation, 0.01, reporter=reporter, search="slow-modes", max_force_evaluations=1500
         )
 
+    # No hop goes on to the tolerance, so that the last stage has something to do.
+    monkeypatch.setattr(hopping, "NEAR", -np.inf)
     reporter = Interrupted()
     whole = run()
     assert whole.stages[-1].iterations > 1
@@ -241,6 +243,33 @@ def test_ctrl_c_in_the_last_stage_of_a_search_keeps_the_best_too():
     assert "Ctrl-C" in result.message
     assert result.stages[-1].name == "whitened L-BFGS"
     assert result.energy == min(seen)
+
+
+def test_whatever_is_the_lowest_has_been_taken_to_the_tolerance():
+    """Loose quenches of 10 kJ/mol/nm do not tell which of two rotamers is lower."""
+    molecule = peptide("AYS", "random-coil", seed=2)
+    hops = []
+
+    class Followed(mm.MinimizationReporter):
+        def report(self, iteration, x, gradient, info):
+            rms = np.sqrt((np.array(gradient) ** 2).sum() * 3 / len(gradient))
+            hops.append((info["system energy"], rms))
+            return False
+
+    result = minimize_reparam(
+        molecule.simulation("Reference"),
+        1.0,
+        reporter=Followed(),
+        search="slow-modes",
+        max_force_evaluations=3000,
+    )
+    first = result.stages[0].iterations
+    hops = np.array(hops)[first : first + result.stages[1].iterations]
+    before = np.minimum.accumulate([result.stages[0].energy, *hops[:-1, 0]])
+    near = hops[:, 0] < before
+    assert near.sum() > 1
+    assert hops[near, 1].max() <= 1.0
+    assert hops[~near, 1].max() > 1.0, "the others are left as they are"
 
 
 def test_kicks_of_many_atoms_without_torsions():

@@ -6,6 +6,8 @@ Kolossvary and Guida (J. Am. Chem. Soc. 1996, 118, 5011) as its first explorer.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import NonFiniteError
+from ..errors import BudgetExhausted, NonFiniteError
 from ..optimizers.lbfgs import LineSearchError, Point, lbfgs
 from ..potential import Potential
 from ..whitening import Whitening
@@ -28,6 +30,8 @@ __all__ = ["LOOSE", "hop"]
 BOLTZMANN = 0.00831446261815324  # kJ/mol/K
 # Quenches end at this RMS force (kJ/mol/nm) at the latest.
 LOOSE = 10.0
+# Quenched structures no higher than this above the lowest (kJ/mol) may be lower once at rest.
+NEAR = 1.0
 # Hops that the temperature is taken from.
 REMEMBERED = 20
 # Minima that a walker may come back to so many times.
@@ -92,6 +96,7 @@ def hop(
     hops: Hops,
     *,
     rms: Callable[[Point], float],
+    tolerance: float = LOOSE,
     project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     reference: np.ndarray | None = None,
 ) -> Iterator[Point]:
@@ -112,6 +117,9 @@ def hop(
         Filled on the way.
     rms : callable
         Point -> RMS force.
+    tolerance : float
+        RMS force in kJ/mol/nm to which those go down that may be the lowest of all: loose quenches
+        do not tell which of two rotamers is lower, where they differ by less than 1 kJ/mol.
     project : callable, optional
         As `lbfgs` takes it.
     reference : (N, 3) array, optional
@@ -135,6 +143,10 @@ def hop(
     if counter.limit is not None:
         last = counter.limit - settings.refinement * (counter.limit - counter.total)
     best, lowest = start, first
+
+    def quench(point: Point, force: float) -> Point:
+        return _quench(evaluate, point, whitening, project, rms, force, settings.quench_evaluations)
+
     rule = _Metropolis(settings, rng)
     while True:
         if hops.tried % (settings.generation * len(walkers)) == 0:
@@ -149,7 +161,11 @@ def hop(
             found, walker.scaled = explorer.displaced(
                 walker.current.positions, walker.amplitude, refining
             )
-            found = _quench(evaluate, found, whitening, project, rms, settings)
+            loose = settings.quench_tolerance or LOOSE
+            found = quench(evaluate(found), loose)
+            if found.energy < best.energy + NEAR:
+                with contextlib.suppress(BudgetExhausted):
+                    found = quench(found, min(tolerance, loose))
         except NonFiniteError:
             hops.reject("overflow")
             rule.scale(walker, 0.9)
@@ -174,17 +190,14 @@ def hop(
             walker.current, walker.minimum = found, minimum
 
 
-def _quench(evaluate, positions, whitening, project, rms, settings) -> Point:
-    """Go down from displaced positions as far as the settings ask."""
-    tolerance = settings.quench_tolerance or LOOSE
-    best = evaluate(positions)
+def _quench(evaluate, best, whitening, project, rms, force, evaluations) -> Point:
+    """Go down from a displaced point to an RMS force, or as far as some evaluations lead."""
+    if rms(best) <= force:
+        return best
     whitening.update(best.positions)
     points = lbfgs(evaluate, best, metric=whitening, project=project)
-    try:
-        for count, point in enumerate(points, start=1):
-            best = point
-            if rms(point) <= tolerance or count >= settings.quench_evaluations:
+    with contextlib.suppress(LineSearchError):
+        for best in itertools.islice(points, evaluations):
+            if rms(best) <= force:
                 break
-    except LineSearchError:
-        pass
     return best

@@ -54,7 +54,7 @@ class SearchSettings:
         Force evaluations of one quench at most.
     quench_tolerance : float, optional
         RMS force at which a quench ends, in kJ/mol/nm; by default ten times the run's tolerance,
-        and no more than 10.
+        and no more than 10. What may be the lowest goes on to the run's tolerance.
     walkers : int
         Structures that hop in turn and share the budget.
     generation : int
