@@ -83,17 +83,20 @@ def interchangeable_atoms(graph: nx.Graph, masses: np.ndarray) -> np.ndarray:
     Such are the hydrogens of a methyl group, both sides of a phenyl ring, the oxygens of a
     carboxylate. They are told apart by what they are bonded to, further and further out (colour
     refinement, Weisfeiler and Leman 1968), and share a label only if at most four bonds lie
-    between them, so that symmetric molecules are no obstacle.
+    between them, so that the halves of a symmetric molecule do not, except at its very middle.
+    Some pairs that no turn exchanges, as leucine's methyl groups, have one label too.
 
     Parameters
     ----------
     graph : networkx.Graph
         Of all bonds, see `bond_graph`.
     masses : (N,) array
+        In daltons.
 
     Returns
     -------
     (N,) int array
+        The lowest index of each atom's group.
     """
     labels = np.unique(masses, return_inverse=True)[1].ravel()
     neighbours = {i: list(graph[i]) for i in graph}

@@ -163,14 +163,15 @@ def hop(
             )
             loose = settings.quench_tolerance or LOOSE
             found = quench(evaluate(found), loose)
-            if found.energy < best.energy + NEAR:
+            why = guards.refusal(found.positions)
+            if not why and found.energy < best.energy + NEAR:
                 with contextlib.suppress(BudgetExhausted):
                     found = quench(found, min(tolerance, loose))
+                why = guards.refusal(found.positions)
         except NonFiniteError:
             hops.reject("overflow")
             rule.scale(walker, 0.9)
             continue
-        why = guards.refusal(found.positions)
         if why:
             hops.reject(why)
             rule.scale(walker, 0.97)
