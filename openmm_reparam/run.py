@@ -21,7 +21,7 @@ from .progress import Progress
 from .reparametrizations import Start, build
 from .replicas import compared_atoms
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
-from .search import LOOSE, Hops, hop, spring_points
+from .search import LOOSE, Hops, exchanged_points, hop, spring_points
 from .structure import Stereochemistry
 from .whitening import Whitening
 
@@ -156,6 +156,9 @@ class Run:
         if quenched is not None and quenched.energy <= self.best.energy:
             self.converged_at = quenched
             return "the RMS force reached the tolerance; no lower minimum was found"
+        if not self.stopped:
+            exchanges = exchanged_points(self.potential, self.evaluate, self.best)
+            message = self._run_stage("like atoms exchanged", exchanges, searching=True)
         if self.stopped:
             if self.rms(self.best) <= self.tolerance:
                 self.converged_at = self.best

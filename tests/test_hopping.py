@@ -13,7 +13,7 @@ from openmm_reparam.clashes import relieve_clashes
 from openmm_reparam.reparametrizations import Start, build
 from openmm_reparam.replicas import compared_atoms, rmsd_matrix
 from openmm_reparam.run import Run
-from openmm_reparam.search import Hops, SearchSettings, hop, hopping
+from openmm_reparam.search import Hops, SearchSettings, exchanged_points, hop, hopping
 from openmm_reparam.search.kicks import Kicks
 from openmm_reparam.search.latent_explorer import perturb
 from openmm_reparam.structure import Stereochemistry
@@ -159,6 +159,9 @@ def test_guards_are_counted():
         ({"amplitude": 0.0}, "amplitude"),
         ({"temperature": np.nan}, "temperature"),
         ({"acceptance": 1.0}, "acceptance"),
+        ({"patience": 0.0}, "patience"),
+        ({"patience": np.nan}, "patience"),
+        ({"candidates": 0}, "candidates"),
         ({"explorer_optimizer": "sgd"}, "explorer_optimizer"),
     ],
 )
@@ -335,14 +338,14 @@ def test_a_ring_turned_over_is_no_other_minimum():
 
 
 def kick_starts(monkeypatch, **settings):
-    """Search with every hop taken; return of each kick the evaluations before, and its start's."""
+    """Search with every hop taken; return of each kick its start's energy, and whether it refines."""
     simulation = peptide("AGS", "random-coil", seed=3).simulation("Reference")
     judge, starts = Potential(simulation.context), []
     displaced = Kicks.displaced
 
-    def followed(kicks, positions, *arguments):
-        starts.append((kicks._potential.counter.total, judge.evaluate(positions)[0]))
-        return displaced(kicks, positions, *arguments)
+    def followed(kicks, positions, amplitude, refining):
+        starts.append((judge.evaluate(positions)[0], refining))
+        return displaced(kicks, positions, amplitude, refining)
 
     monkeypatch.setattr(Kicks, "displaced", followed)
     minimize_reparam(
@@ -356,14 +359,102 @@ def kick_starts(monkeypatch, **settings):
 
 
 def test_the_last_share_starts_from_the_lowest(monkeypatch):
-    monkeypatch.setattr(hopping, "COLD", 1e-12)
-    used, starts = kick_starts(monkeypatch, refinement=0.5)
-    before, after = starts[used < 1400], starts[used > 1700]
-    # Hot enough to take anything, then too cold to rise.
+    starts, refining = kick_starts(monkeypatch, refinement=0.5, patience=np.inf)
+    before, after = starts[refining == 0], starts[refining == 1]
+    # Hot enough to take anything.
     assert (np.diff(before) > 1).any()
-    assert (np.diff(after) < 1e-6).all()
+    assert len(before) > 3
     assert len(after) > 3
     assert after[0] <= before.min()
+
+
+def test_a_fruitless_round_is_followed_by_another_from_the_start(monkeypatch):
+    begun, rounds = [], {}
+    afresh = Kicks.afresh
+
+    def followed(kicks, positions):
+        begun.append(positions)
+        return afresh(kicks, positions)
+
+    monkeypatch.setattr(Kicks, "afresh", followed)
+    for patience in (0.5, np.inf):
+        begun.clear()
+        simulation = peptide("AGS", "random-coil", seed=2).simulation("Reference")
+        settings = SearchSettings(patience=patience)
+        result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=3000)
+        message = result.stages[1].message
+        rounds[patience] = int(message.split(" rounds")[0].split()[-1])
+        assert rounds[patience] <= 1 + len(begun), "those that a guard refuses begin again"
+        assert all(np.array_equal(positions, begun[0]) for positions in begun)
+    assert rounds[0.5] > 3
+    assert rounds[np.inf] == 1
+
+
+def test_patience_is_for_lone_walkers_with_torsions():
+    cluster = lennard_jones_cluster(13, seed=0).simulation("Reference")
+    chain = peptide("AGS", "random-coil", seed=2).simulation("Reference")
+    for simulation, walkers in ((cluster, 1), (chain, 2)):
+        settings = SearchSettings(patience=0.01, walkers=walkers)
+        result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=1000)
+        assert "in 1 rounds" in result.stages[1].message
+
+
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_a_turn_is_the_lowest_of_its_candidates(monkeypatch, candidates):
+    simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
+    judge = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
+    turns, counts = [], []
+    displaced, turned, quench = Kicks.displaced, Kicks.turned, hopping._quench
+
+    def kick(kicks, *arguments):
+        turns.clear()
+        return displaced(kicks, *arguments)
+
+    def turn(kicks, positions):
+        turns.append(turned(kicks, positions))
+        return turns[-1]
+
+    def go_down(evaluate, point, *arguments):
+        if turns:
+            energies = [judge.evaluate(positions)[0] for positions in turns]
+            assert point.energy == pytest.approx(min(energies), abs=1e-6)
+            counts.append(len(turns))
+            turns.clear()
+        return quench(evaluate, point, *arguments)
+
+    monkeypatch.setattr(Kicks, "displaced", kick)
+    monkeypatch.setattr(Kicks, "turned", turn)
+    monkeypatch.setattr(hopping, "_quench", go_down)
+    settings = SearchSettings(candidates=candidates, turns=1, refinement=0)
+    minimize_reparam(simulation, 1, search=settings, max_force_evaluations=2500, seed=1)
+    assert len(counts) > 10
+    assert max(counts) == candidates
+    assert counts[0] == 1, "the longer nothing lower is met, the more"
+
+
+def test_like_atoms_change_places_where_that_is_lower():
+    """Amber's two oxygens of a carboxylate are not alike to 0.2 kJ/mol."""
+    molecule = peptide("AGS", "random-coil", seed=2)
+    simulation = molecule.simulation("Reference")
+    minimize_reparam(simulation, 1)
+    run = Run(ReparamMinimizer(simulation, "spectral"), 1.0, 0, None, None)
+    x = run.potential.positions()
+    place = {atom.name: atom.index for atom in molecule.topology.atoms()}
+    oxygens = [place["O"], place["OXT"]]
+    swapped = np.array(x)
+    swapped[oxygens] = x[oxygens[::-1]]
+    ends = []
+    for positions in (x, swapped):
+        start = run.evaluate(positions)
+        before = run.potential.counter.total
+        points = list(exchanged_points(run.potential, run.evaluate, start))
+        energies = [point.energy for point in (start, *points)]
+        assert (np.diff(energies) < 0).all()
+        # Two ways for NH3+, two for CH3, one for COO-.
+        assert run.potential.counter.total - before == 5
+        ends.append(energies[-1])
+    assert abs(run.evaluate(swapped).energy - run.evaluate(x).energy) > 0.01
+    assert ends[0] == pytest.approx(ends[1], abs=1e-3)
 
 
 def test_a_search_stopped_within_the_tolerance_has_converged():

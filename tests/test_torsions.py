@@ -110,6 +110,32 @@ def test_branches_are_side_chains_and_ends_whose_turn_makes_a_difference(chain):
         assert symmetric not in branches
 
 
+def test_exchanges_are_turns_that_show_nothing(chain):
+    molecule, potential = chain
+    graph = bond_graph(potential)
+    torsions, x = Torsions(potential, graph), potential.positions()
+    atoms = list(molecule.topology.atoms())
+    alike = interchangeable_atoms(graph, potential.masses)
+    exchanged = {}
+    for torsion in torsions.symmetric:
+        near, far = torsions.axes[torsion]
+        orders = torsions.exchanges(x, torsion)
+        assert len(orders) == graph.degree[far] - 2
+        for order in orders:
+            assert sorted(order) == list(range(len(x)))
+            assert np.array_equal(alike[order], alike)
+            moved = x[order]
+            # Every bond is as long as it was, for it joins atoms that are alike.
+            bonds = np.array(graph.edges)
+            assert distances(moved, bonds) == pytest.approx(distances(x, bonds), abs=2e-3)
+            assert Stereochemistry(molecule.topology).changes(x, moved) == []
+        names = {atoms[i].name for i in np.flatnonzero(orders[0] != np.arange(len(x)))}
+        exchanged[atoms[near].residue.name, atoms[far].name] = names
+    ring = {name + side for name in ("CD", "HD", "CE", "HE") for side in "12"}
+    assert exchanged["PHE", "CG"] == ring
+    assert exchanged["ALA", "CB"] == {"HB1", "HB2", "HB3"}
+
+
 def test_turns_of_a_branch_leave_the_rest_where_it_is(chain):
     molecule, potential = chain
     graph = bond_graph(potential)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,68 +21,19 @@ from .guards import Guards
 from .kicks import Kicks
 from .latent_explorer import LatentExplorer
 from .minima import Hops
-from .settings import LARGEST, SLOW_MODES, SMALLEST, SearchSettings
+from .settings import SLOW_MODES, SearchSettings
+from .walkers import Metropolis, Walker
 
 __all__ = ["LOOSE", "hop"]
 
-BOLTZMANN = 0.00831446261815324  # kJ/mol/K
 # Quenches end at this RMS force (kJ/mol/nm) at the latest.
 LOOSE = 10.0
 # Quenched structures no higher than this above the lowest (kJ/mol) may be lower once at rest.
 NEAR = 1.0
-# Hops that the temperature is taken from.
-REMEMBERED = 20
-# Minima that a walker may come back to so many times.
-TABU = 3
-# How fast amplitude and temperature follow the acceptance.
-RATE = 0.1
-# Of the temperature when the search refines what it has found.
-COLD = 0.3
-# Bounds of what it is multiplied with before.
-COLDEST, HOTTEST = 0.01, 100.0
-
-
-@dataclass
-class _Walker:
-    current: Point
-    minimum: int
-    amplitude: float
-    heat: float = 1.0
-    # Whether the amplitude had a say in its last kick.
-    scaled: bool = True
-
-
-class _Metropolis:
-    """Metropolis' rule, which walkers' amplitudes and heats follow to the acceptance wanted."""
-
-    def __init__(self, settings: SearchSettings, rng: np.random.Generator) -> None:
-        self._settings, self._rng = settings, rng
-        self._rises: deque[float] = deque(maxlen=REMEMBERED)
-
-    def takes(self, walker: _Walker, energy: float, visits: int) -> bool:
-        """Whether a walker goes on from a minimum that has been met so many times."""
-        rise = energy - walker.current.energy
-        self._rises.append(abs(rise))
-        kt = float(np.median(self._rises)) / 4
-        if self._settings.temperature is not None:
-            kt = BOLTZMANN * self._settings.temperature
-        taken = rise <= 0 or self._rng.random() < math.exp(-rise / (walker.heat * kt))
-        return taken and (rise < 0 or visits <= TABU)
-
-    def adapt(self, walker: _Walker, taken: bool, refining: bool) -> None:
-        """Robbins and Monro: at the wanted rate, steps up and down balance."""
-        step = math.exp(RATE * (taken - self._settings.acceptance))
-        self.scale(walker, step)
-        # A walker that is stuck is heated until it leaves.
-        if not refining:
-            walker.heat = min(max(walker.heat / step, COLDEST), HOTTEST)
-
-    def scale(self, walker: _Walker, factor: float) -> None:
-        """Make kicks larger or smaller, within bounds, where the last tells of their size."""
-        first = self._settings.amplitude
-        if walker.scaled:
-            factor *= walker.amplitude
-            walker.amplitude = min(max(factor, SMALLEST * first), LARGEST * first)
+# Of the hops that patience lasts, after so few a turn is the lowest of as many as are asked for.
+EAGER = 2
+# There is more of both, patience and candidates, when the search refines.
+THOROUGH = 3
 
 
 def hop(
@@ -102,7 +51,9 @@ def hop(
 ) -> Iterator[Point]:
     """Hop from minimum to minimum until whoever consumes the points has had enough.
 
-    Of what ``potential.counter.limit`` leaves, ``settings.refinement`` is spent near the lowest.
+    A walker that has met nothing lower for as many hops as there are torsions begins a new round.
+    Of what ``potential.counter.limit`` leaves, ``settings.refinement`` is spent near the lowest, or
+    if that has no lower neighbour either, on further rounds.
 
     Parameters
     ----------
@@ -138,31 +89,52 @@ def hop(
         explorer = LatentExplorer(potential, evaluate, settings, rng)
     counter = potential.counter
     first = hops.add(start.energy, start.positions, counter.total)
-    walkers = [_Walker(start, first, settings.amplitude) for _ in range(settings.walkers)]
-    refining, last = False, math.inf
-    if counter.limit is not None:
-        last = counter.limit - settings.refinement * (counter.limit - counter.total)
-    best, lowest = start, first
+    walkers = [Walker(start, first, settings.amplitude) for _ in range(settings.walkers)]
+    # Several walkers leave what holds them as the highest goes on from the lowest.
+    patience = settings.patience * explorer.torsions if settings.walkers == 1 else math.inf
+    best, lowest, turn = start, first, 0
+
+    def last_share() -> float:
+        """Force evaluations after which the search refines."""
+        if counter.limit is None:
+            return math.inf
+        return counter.limit - settings.refinement * (counter.limit - counter.total)
+
+    refining, last = False, last_share()
+
+    def kicked(walker: Walker) -> Point:
+        positions = walker.current.positions
+        found, walker.scaled = explorer.displaced(positions, walker.amplitude, refining)
+        found = evaluate(found)
+        if walker.scaled:
+            return found
+        most = settings.candidates * (THOROUGH if refining else 1)
+        count = 1 + int(EAGER * settings.candidates * walker.fruitless / explorer.torsions)
+        others = [evaluate(explorer.turned(positions)) for _ in range(min(count, most) - 1)]
+        return min([found, *others], key=lambda point: point.energy)
 
     def quench(point: Point, force: float) -> Point:
         return _quench(evaluate, point, whitening, project, rms, force, settings.quench_evaluations)
 
-    rule = _Metropolis(settings, rng)
+    rule = Metropolis(settings, rng)
     while True:
-        if hops.tried % (settings.generation * len(walkers)) == 0:
+        if not refining and counter.total >= last:
+            refining, turn = True, 0
+            walkers = [Walker(best, lowest, settings.amplitude) for _ in walkers]
+        if turn == settings.generation * len(walkers):
+            turn = 0
             low, high = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
             high.current, high.minimum = low.current, low.minimum
-        if not refining and counter.total >= last:
-            refining = True
-            walkers = [_Walker(best, lowest, settings.amplitude, COLD) for _ in walkers]
-        walker = walkers[hops.tried % len(walkers)]
+        walker = walkers[turn % len(walkers)]
+        turn += 1
         hops.tried += 1
+        afresh = walker.fruitless > (THOROUGH * patience if refining else patience)
+        if afresh and refining:
+            refining, last = False, last_share()
         try:
-            found, walker.scaled = explorer.displaced(
-                walker.current.positions, walker.amplitude, refining
-            )
+            found = evaluate(explorer.afresh(start.positions)) if afresh else kicked(walker)
             loose = settings.quench_tolerance or LOOSE
-            found = quench(evaluate(found), loose)
+            found = quench(found, loose)
             why = guards.refusal(found.positions)
             if not why and found.energy < best.energy + NEAR:
                 with contextlib.suppress(BudgetExhausted):
@@ -179,7 +151,13 @@ def hop(
         minimum = hops.add(found.energy, found.positions, counter.total)
         if found.energy < best.energy:
             best, lowest = found, minimum
+        walker.meets(found.energy)
         yield found
+        if afresh:
+            hops.rounds += 1
+            walkers, turn = [Walker(found, minimum, settings.amplitude)], 0
+            rule.forget()
+            continue
         if minimum == walker.minimum:
             # Kicked too gently to get away; it tells nothing of the temperature.
             rule.scale(walker, 1.05)

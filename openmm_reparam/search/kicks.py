@@ -23,6 +23,8 @@ DENSE = 3000
 FEW = 0.5
 # Share of the kicks that turn branches, when the search refines what it has found.
 TURNS_REFINING = 0.9
+# RMS displacement of a kick that begins anew (nm), to first order: most torsions turn.
+AFRESH = 1.0
 # Of LOBPCG: residuals relative to the whitening's shift, and iterations at most.
 ROUGH = 1e-2, 20
 
@@ -42,6 +44,11 @@ class Kicks:
         Of its bonds, see `bond_graph`.
     settings : SearchSettings
     rng : numpy Generator
+
+    Attributes
+    ----------
+    torsions : float
+        How many there are whose turns lead to other structures; infinity where there are none.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Kicks:
         self._settings, self._rng = settings, rng
         self._torsions = Torsions(potential, graph)
         self._positions = None
+        self.torsions = len(self._torsions.axes) - len(self._torsions.symmetric) or math.inf
 
     def displaced(
         self, positions: np.ndarray, amplitude: float, refining: bool = False
@@ -66,7 +74,18 @@ class Kicks:
         """
         share = TURNS_REFINING if refining else self._settings.turns
         if len(self._torsions.branches) and self._rng.random() < share:
-            return self._torsions.turned_branch(positions, self._rng), False
+            return self.turned(positions), False
+        return self._kicked(positions, amplitude), True
+
+    def turned(self, positions: np.ndarray) -> np.ndarray:
+        """Return (N, 3) positions with a side chain or an end turned."""
+        return self._torsions.turned_branch(positions, self._rng)
+
+    def afresh(self, positions: np.ndarray) -> np.ndarray:
+        """Return (N, 3) positions folded anew."""
+        return self._kicked(positions, AFRESH)
+
+    def _kicked(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
         if self._positions is None or not np.array_equal(positions, self._positions):
             self._refresh(positions)
         # Small kicks along the softest of all, large ones along more.
@@ -74,11 +93,11 @@ class Kicks:
         amounts = self._amounts(count)
         if len(self._torsions.axes):
             amounts *= amplitude / np.linalg.norm(amounts)
-            return self._torsions.displaced(positions, self._modes, amounts), True
+            return self._torsions.displaced(positions, self._modes, amounts)
         kick = (self._modes @ amounts).reshape(-1, 3)
         moves = self._potential.moves
         size = np.sqrt((kick[moves] ** 2).sum(axis=1).mean())
-        return positions + kick * amplitude / size, True
+        return positions + kick * amplitude / size
 
     def _amounts(self, count: int) -> np.ndarray:
         """Of each mode, (k,): of the softest ``count`` of them all or a random few, at random."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -37,6 +38,9 @@ class LatentExplorer:
     settings : SearchSettings
     rng : numpy Generator
     """
+
+    # It turns nothing: see `Kicks`.
+    torsions = math.inf
 
     def __init__(
         self,

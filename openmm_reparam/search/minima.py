@@ -55,6 +55,8 @@ class Hops:
         One label for atoms that may be exchanged, see `interchangeable_atoms`: structures are
         compared by the mean of such atoms, so that a ring turned over is no other minimum.
     tried, accepted : int
+    rounds : int
+        How often the search has begun anew.
     rejected : dict
         Hops that a guard refused, by its name: "stereochemistry", "collapsed atoms", "pierced
         rings", "overflow".
@@ -66,6 +68,7 @@ class Hops:
     alike: np.ndarray | None = None
     tried: int = 0
     accepted: int = 0
+    rounds: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     minima: list[Minimum] = field(default_factory=list)
 
@@ -102,8 +105,8 @@ class Hops:
     def __str__(self) -> str:
         refused = ", ".join(f"{count} for {why}" for why, count in self.rejected.items())
         return (
-            f"{self.tried} hops, {self.accepted} accepted, refused {refused or 'none'}, "
-            f"{len(self.minima)} minima"
+            f"{self.tried} hops in {self.rounds + 1} rounds, {self.accepted} accepted, "
+            f"refused {refused or 'none'}, {len(self.minima)} minima"
         )
 
     def _same(self, known: Minimum, positions: np.ndarray) -> bool:

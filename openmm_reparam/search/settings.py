@@ -42,6 +42,13 @@ class SearchSettings:
     turns : float
         Share of the kicks that turn a side chain or an end of a molecule to another rotamer, and
         leave the rest where it is; of those that refine, nine of ten do.
+    candidates : int
+        Turns at most that the one tried is the lowest of, at one force evaluation each. The longer
+        nothing lower has been met, the more: clashing turns open up what is poorly folded, those
+        that fit settle the rest.
+    patience : float
+        A lone walker that has met nothing lower begins anew from another fold, after so many hops
+        in units of the torsions that can turn: 14 for a peptide of five residues, 59 for 2JOF.
     acceptance : float
         Share of accepted hops that the amplitude and the temperature are adapted to.
     temperature : float, optional
@@ -49,7 +56,7 @@ class SearchSettings:
         median change of energy of the last hops, which suits argon and proteins alike.
     refinement : float
         Share of the force evaluations, the last, that are spent near the lowest minimum: the search
-        goes on from there, at a third of the temperature.
+        goes on from there, at a temperature that no longer adapts.
     quench_evaluations : int
         Force evaluations of one quench at most.
     quench_tolerance : float, optional
@@ -69,6 +76,8 @@ class SearchSettings:
     modes: int = 60
     amplitude: float = 0.2
     turns: float = 0.5
+    candidates: int = 4
+    patience: float = 1.0
     acceptance: float = 0.3
     temperature: float | None = None
     refinement: float = 0.25
@@ -79,9 +88,11 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         counts = ("explorer_evaluations", "modes", "quench_evaluations", "walkers")
-        for name in (*counts, "generation"):
+        for name in (*counts, "generation", "candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 1 or more")
+        if not self.patience > 0:
+            raise ValueError(f"patience is {self.patience!r}; it must be positive, or math.inf")
         for name in ("amplitude", "learning_rate", "quench_tolerance", "temperature"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be positive")

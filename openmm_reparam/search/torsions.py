@@ -12,6 +12,8 @@ import networkx as nx
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from ..bond_graph import interchangeable_atoms, planar_bonds
@@ -67,6 +69,8 @@ class Torsions:
     branches : (B,) int array
         Of those, the ones that swing a side chain or an end: few atoms, and not such that a turn
         would only exchange like ones (methyl groups, phenyl rings, carboxylates).
+    symmetric : (S,) int array
+        Those that are none for that reason.
     atoms : (n,) int array
         All that can move: where there are many molecules, those with rotatable bonds.
     """
@@ -105,15 +109,12 @@ class Torsions:
         self._order = np.array(order, dtype=np.int64)
         self.axes = np.array(axes, dtype=np.int64).reshape(-1, 2)
         self._ends = [ends[axis] for axis in axes]
-        alike = interchangeable_atoms(graph, potential.masses)
-        self.branches = np.array(
-            [
-                torsion
-                for torsion, (first, last) in enumerate(self._ends)
-                if last - first <= BRANCH and not self._symmetric(graph, alike, torsion)
-            ],
-            dtype=np.int64,
-        )
+        self._alike = interchangeable_atoms(graph, potential.masses)
+        self._folds = np.array([self._fold(graph, axis) for axis in axes], dtype=np.int64)
+        symmetric = self._folds > 1
+        small = np.array([last - first <= BRANCH for first, last in self._ends], dtype=bool)
+        self.branches = np.flatnonzero(small & ~symmetric)
+        self.symmetric = np.flatnonzero(symmetric)
         # One molecule's own motions are those of the whole, and change nothing.
         self._bodies = free if 1 < len(free) <= MOST_MOLECULES else []
         turning = set(self.axes[:, 1].tolist())
@@ -192,6 +193,26 @@ class Torsions:
         angles = rng.choice([-TURN, TURN], len(chosen)) + rng.normal(0.0, SPREAD, len(chosen))
         return self._turned(positions, chosen, angles)
 
+    def exchanges(self, positions: np.ndarray, symmetric: int) -> list[np.ndarray]:
+        """Return the ways in which turns of a symmetric torsion exchange like atoms, (N,) each.
+
+        With ``positions[order]`` every atom is where it, or one like it, was.
+        """
+        swung = self._swung(symmetric)
+        unlike = self._alike[swung][:, None] != self._alike[swung]
+        fold = self._folds[symmetric]
+        orders = []
+        for angle in 2 * np.pi / fold * np.arange(1, fold):
+            turned = self._turned(positions, np.array([symmetric]), np.array([angle]))
+            far = cdist(turned[swung], positions[swung], "sqeuclidean")
+            # No atom is as far as one that is not alike.
+            far += unlike * (1.0 + len(swung) * far.max())
+            atoms, places = linear_sum_assignment(far)
+            order = np.arange(len(positions))
+            order[swung[atoms]] = swung[places]
+            orders.append(order)
+        return orders
+
     def _turned(self, positions: np.ndarray, chosen: np.ndarray, angles: np.ndarray) -> np.ndarray:
         """Turn torsions, in ascending order, by angles in radians."""
         turned = np.array(positions)
@@ -205,11 +226,11 @@ class Torsions:
             turned[swung] = positions[end] + (turned[swung] - positions[end]) @ matrix.T
         return turned
 
-    def _symmetric(self, graph: nx.Graph, alike: np.ndarray, torsion: int) -> bool:
-        """Whether what is bonded to its far end are two or three atoms, all alike."""
-        near, far = self.axes[torsion].tolist()
+    def _fold(self, graph: nx.Graph, axis: tuple[int, int]) -> int:
+        """Return how many like atoms, and nothing else, are bonded to its far end; else 1."""
+        near, far = axis
         following = [i for i in graph[far] if i != near]
-        return len(following) > 1 and len(set(alike[following])) == 1
+        return len(following) if len(set(self._alike[following])) == 1 else 1
 
     def _swung(self, torsion: int) -> np.ndarray:
         first, last = self._ends[torsion]
