@@ -30,9 +30,9 @@ __all__ = ["LOOSE", "hop"]
 LOOSE = 10.0
 # Quenched structures no higher than this above the lowest (kJ/mol) may be lower once at rest.
 NEAR = 1.0
-# Of the hops that patience lasts, after so few a turn is the lowest of as many as are asked for.
-EAGER = 2
-# There is more of both, patience and candidates, when the search refines.
+# Of the temperature when the search refines what it has found, until that has no lower neighbour.
+COLD = 0.3
+# Patience is longer by this when the search refines.
 THOROUGH = 3
 
 
@@ -108,9 +108,8 @@ def hop(
         found = evaluate(found)
         if walker.scaled:
             return found
-        most = settings.candidates * (THOROUGH if refining else 1)
-        count = 1 + int(EAGER * settings.candidates * walker.fruitless / explorer.torsions)
-        others = [evaluate(explorer.turned(positions)) for _ in range(min(count, most) - 1)]
+        more = int(settings.candidates * walker.fruitless / explorer.torsions)
+        others = [evaluate(explorer.turned(positions)) for _ in range(more)]
         return min([found, *others], key=lambda point: point.energy)
 
     def quench(point: Point, force: float) -> Point:
@@ -126,6 +125,8 @@ def hop(
             low, high = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
             high.current, high.minimum = low.current, low.minimum
         walker = walkers[turn % len(walkers)]
+        if refining:
+            walker.heat = min(max(walker.fruitless / explorer.torsions, COLD), 1.0)
         turn += 1
         hops.tried += 1
         afresh = walker.fruitless > (THOROUGH * patience if refining else patience)

@@ -43,9 +43,9 @@ class SearchSettings:
         Share of the kicks that turn a side chain or an end of a molecule to another rotamer, and
         leave the rest where it is; of those that refine, nine of ten do.
     candidates : int
-        Turns at most that the one tried is the lowest of, at one force evaluation each. The longer
-        nothing lower has been met, the more: clashing turns open up what is poorly folded, those
-        that fit settle the rest.
+        Further turns that the one tried is the lowest of, at a force evaluation each, after as many
+        fruitless hops as there are torsions; fewer before. Turns that clash open up what is poorly
+        folded, those that fit settle the rest.
     patience : float
         A lone walker that has met nothing lower begins anew from another fold, after so many hops
         in units of the torsions that can turn: 14 for a peptide of five residues, 59 for 2JOF.
@@ -56,7 +56,7 @@ class SearchSettings:
         median change of energy of the last hops, which suits argon and proteins alike.
     refinement : float
         Share of the force evaluations, the last, that are spent near the lowest minimum: the search
-        goes on from there, at a temperature that no longer adapts.
+        goes on from there, at a third of the temperature until it meets nothing lower.
     quench_evaluations : int
         Force evaluations of one quench at most.
     quench_tolerance : float, optional
@@ -88,7 +88,9 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         counts = ("explorer_evaluations", "modes", "quench_evaluations", "walkers")
-        for name in (*counts, "generation", "candidates"):
+        if self.candidates < 0:
+            raise ValueError(f"candidates is {self.candidates!r}; it must be 0 or more")
+        for name in (*counts, "generation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 1 or more")
         if not self.patience > 0:
