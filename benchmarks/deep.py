@@ -365,7 +365,7 @@ def _sign_test(ours: dict[int, dict], theirs: dict[int, dict]) -> str:
     return f"{lower}/{len(pairs)} ({binomtest(lower, len(pairs)).pvalue:.2g})"
 
 
-def plot(rows: list[dict], case: str, budget: int) -> None:
+def plot(rows: list[dict], case: str, budget: int, folder: Path) -> None:
     """Best energy against force evaluations, median over starts."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
@@ -393,8 +393,8 @@ def plot(rows: list[dict], case: str, budget: int) -> None:
         ylim=(low - 0.05 * (high - low), high + 0.05 * (high - low)),
     )
     axis.legend(fontsize="small")
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    figure.savefig(IMAGES / f"deep-{case.replace(' ', '-')}-{budget}.png", dpi=100)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"deep-{case.replace(' ', '-')}-{budget}.png", dpi=100)
 
 
 def main() -> None:
@@ -430,8 +430,10 @@ def main() -> None:
             score(new)
             rows = [row for row in rows if key(row) != key(new)] + [new]
             write_json(arguments.output, {"rows": sorted(rows, key=key)}, announce=False)
+    # Trials of one's own leave the pictures of the documentation alone.
+    folder = IMAGES if arguments.output == RESULTS / "deep.json" else arguments.output.parent
     for case, budget in product(arguments.cases, arguments.budgets):
-        plot(rows, case, budget)
+        plot(rows, case, budget, folder)
     print(tables(rows))
 
 
