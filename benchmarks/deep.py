@@ -431,7 +431,8 @@ def main() -> None:
             rows = [row for row in rows if key(row) != key(new)] + [new]
             write_json(arguments.output, {"rows": sorted(rows, key=key)}, announce=False)
     # Trials of one's own leave the pictures of the documentation alone.
-    folder = IMAGES if arguments.output == RESULTS / "deep.json" else arguments.output.parent
+    own = arguments.output.resolve() != (RESULTS / "deep.json").resolve()
+    folder = arguments.output.parent if own else IMAGES
     for case, budget in product(arguments.cases, arguments.budgets):
         plot(rows, case, budget, folder)
     print(tables(rows))
