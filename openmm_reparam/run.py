@@ -229,7 +229,10 @@ class Run:
         metric.update(self.best.positions)
         project = self.manifold.project if self.manifold is not None else None
         lowest, smallest, since = self.best.energy, np.inf, 0
-        for point in lbfgs(self.evaluate, self.best, metric=metric, project=project):
+        noise = self.potential.energy_noise
+        for point in lbfgs(
+            self.evaluate, self.best, metric=metric, project=project, energy_noise=noise
+        ):
             yield point
             force = self.rms(point)
             if point.energy < lowest or force < smallest:
@@ -292,7 +295,7 @@ class Run:
                 stage = f"{name}, {self.hops.accepted}/{self.hops.tried} hops accepted, best"
                 shown = self.best.energy
             self.progress.update(self.iterations, shown, force, self.potential.counter.total, stage)
-            close = self.best.energy + 1e-6 * abs(self.best.energy)
+            close = self.best.energy + 10 * self.potential.energy_noise * abs(self.best.energy)
             if not searching and force <= self.tolerance and point.energy <= close:
                 self.converged_at = point
             if self._report(point):

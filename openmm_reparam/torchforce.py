@@ -31,7 +31,12 @@ def load_torchforce() -> list[str]:
     _preload_nvrtc()
     import openmm as mm
 
-    failed = [f for f in mm.Platform.getPluginLoadFailures() if "OpenMMTorchReference" in f]
+    # A library for each platform. That for CUDA fails for good where there is no GPU; that for
+    # OpenCL, once loaded, crashes (openmmtorch 1.5), so that an error in its place is better.
+    platforms = [mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())]
+    wanted = [f"OpenMMTorch{name}" for name in ("Reference", "CUDA") if name in platforms]
+    failures = mm.Platform.getPluginLoadFailures()
+    failed = [f for f in failures if any(library in f for library in wanted)]
     problems = []
     for message in failed:
         library = message.removeprefix("Error loading library ").split(":")[0]

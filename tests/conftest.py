@@ -26,12 +26,12 @@ def _platforms() -> list[str]:
     there = {
         openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())
     }
-    return ["Reference", "CPU", *sorted(there & {"CUDA"})]
+    return ["Reference", "CPU", *sorted(there & {"CUDA", "OpenCL"})]
 
 
 @pytest.fixture(params=_platforms())
 def platform(request) -> str:
-    """Return each platform's name: those that every OpenMM has, and CUDA where there is a GPU."""
+    """Return each platform's name: those that every OpenMM has, and a GPU's where there is one."""
     return request.param
 
 

@@ -36,6 +36,8 @@ def lived_in(request, platform, tripeptide):
     restraint.addGlobalParameter("strength", 0.5)
     restraint.addParticle(0, [])
     system.addForce(restraint)
+    # GPU platforms keep the kind of the box that a Context was made with.
+    system.setDefaultPeriodicBoxVectors([6, 0, 0], [1, 7, 0], [-1, 2, 8])
     integrator = mm.LangevinMiddleIntegrator(300, 1.0, 0.0005)
     integrator.setRandomNumberSeed(3)
     chosen = mm.Platform.getPlatformByName(platform)
@@ -200,13 +202,14 @@ def test_a_start_that_is_not_finite_names_its_atoms(tripeptide, platform, nanome
     x = tripeptide.positions._value.copy()
     x[14] = bad
     simulation.context.setPositions(x)
+    before = nanometers(simulation.context)
     name = list(simulation.topology.atoms())[14].name
     reporter = Recording()
     with pytest.raises(NonFiniteError, match=f"{name} of ALA 2") as caught:
         minimize_reparam(simulation, reporter=reporter)
     assert caught.value.atoms == (14,)
     assert not reporter.calls
-    assert np.array_equal(nanometers(simulation.context), x, equal_nan=True)
+    assert np.array_equal(nanometers(simulation.context), before, equal_nan=True)
 
 
 @pytest.mark.parametrize("pair", [(2, 30), (4, 5), (0, 4), (8, 9)])

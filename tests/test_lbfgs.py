@@ -225,6 +225,23 @@ def test_forces_that_contradict_the_energy_end_in_an_error(metric):
         descend(lbfgs(wrong, start, metric=metric, energy_noise=0.0), 50)
 
 
+@pytest.mark.parametrize("noise", [1e-7, 1e-6, 1e-5])
+def test_it_gets_through_energies_that_are_wrong_by_rounding(noise):
+    """As on a GPU in single precision: an energy too low by luck would stop it otherwise."""
+    _, minimum, evaluate = quadratic(np.geomspace(1e4, 1e5, 30))
+    rng = np.random.default_rng(1)
+
+    def rounded(x):
+        point = evaluate(x)
+        return point._replace(energy=(point.energy - 400.0) * (1 + noise * rng.normal()))
+
+    for seed in range(20):
+        start = rounded(minimum + np.random.default_rng(seed).normal(0, 0.1, minimum.shape))
+        points = lbfgs(rounded, start, metric=ExactMetric(3e4 * np.eye(30)), energy_noise=noise)
+        taken = descend(points, 300, lambda point: np.abs(point.forces).max() < 0.1)
+        assert np.abs(taken[-1].forces).max() < 0.1
+
+
 def test_zero_forces_end_in_an_error():
     _, minimum, evaluate = quadratic(np.ones(6))
     with pytest.raises(LineSearchError):

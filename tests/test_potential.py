@@ -27,6 +27,29 @@ def test_energy_and_forces_are_those_of_the_context(tripeptide, platform, energy
     assert np.allclose(got_forces, forces, rtol=1e-5, atol=1e-3)
 
 
+def test_forces_that_a_gpu_cannot_hold_come_from_the_cpu(monkeypatch):
+    """They are cut at 2^31 there; here the Reference platform plays the GPU."""
+    cluster = lennard_jones_cluster(13, seed=0)
+    monkeypatch.setattr("openmm_reparam.potential.UNBOUNDED", ("CPU",))
+    potential = Potential(cluster.simulation("Reference").context)
+    judge = Potential(cluster.simulation("CPU").context)
+    x = potential.positions()
+    small = potential.evaluate(x)
+    assert np.abs(small[1]).max() < 2e9
+    assert potential.counter.context == potential.counter.total == 1
+    x[1] = x[0] + [0.05, 0, 0]
+    energy, forces = potential.evaluate(x)
+    assert np.abs(forces).max() > 2e9
+    assert potential.counter.context == 2
+    assert potential.counter.side == 1
+    expected = judge.evaluate(x)
+    assert energy == pytest.approx(expected[0], rel=1e-6)
+    assert np.allclose(forces, expected[1], rtol=1e-5, atol=1e-3)
+    x[1] = x[0]
+    with pytest.raises(NonFiniteError, match="atom 0.*atom 1"):
+        potential.evaluate(x)
+
+
 def test_gradient_of_the_torch_energy_is_that_of_finite_differences(tripeptide):
     potential = Potential(tripeptide.simulation("Reference").context)
     start = torch.from_numpy(potential.positions()).requires_grad_()
