@@ -3,22 +3,13 @@
 import numpy as np
 import openmm as mm
 import pytest
-import scipy.sparse.linalg
-import torch
-from openmm import app, unit
 
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
-from openmm_reparam.bond_graph import bond_graph, interchangeable_atoms
 from openmm_reparam.clashes import relieve_clashes
-from openmm_reparam.reparametrizations import Start, build
-from openmm_reparam.replicas import compared_atoms, rmsd_matrix
 from openmm_reparam.run import Run
-from openmm_reparam.search import Hops, SearchSettings, exchanged_points, hop, hopping
-from openmm_reparam.search.kicks import Kicks
-from openmm_reparam.search.latent_explorer import perturb
+from openmm_reparam.search import Hops, SearchSettings, hop, hopping
 from openmm_reparam.structure import Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
-from openmm_reparam.whitening import Whitening
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 
@@ -275,189 +266,6 @@ def test_whatever_is_the_lowest_has_been_taken_to_the_tolerance():
     assert hops[~near, 1].max() > 1.0, "the others are left as they are"
 
 
-def test_kicks_of_many_atoms_without_torsions():
-    field = app.ForceField("amber14/tip3p.xml")
-    water = app.Modeller(app.Topology(), [] * unit.nanometer)
-    water.addSolvent(field, boxSize=mm.Vec3(2.4, 2.4, 2.4) * unit.nanometer)
-    system = field.createSystem(water.topology, nonbondedMethod=app.PME, rigidWater=False)
-    platform = mm.Platform.getPlatform("CPU")
-    context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
-    context.setPositions(water.positions)
-    potential = Potential(context, water.topology)
-    x, rng = potential.positions(), np.random.default_rng(0)
-    assert x.size > 3000
-    settings = SearchSettings(modes=8, amplitude=0.02)
-    kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
-    kicked, scaled = kicks.displaced(x, 0.02)
-    assert scaled
-    step = kicked - x
-    assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(0.02, rel=1e-6)
-    assert potential.counter.total == 0
-    assert np.abs(step.mean(axis=0)).max() < 1e-6, "no translation of everything"
-    # With the three translations left out, the eighth softest is below the eleventh of all.
-    stiffness = Whitening(potential).stiffness(x)
-    eigenvalues = np.sort(scipy.sparse.linalg.eigsh(stiffness, 11, sigma=-100)[0])
-    step = step.ravel() / np.linalg.norm(step)
-    assert step @ (stiffness @ step) < 1.01 * eigenvalues[-1]
-
-
-def test_minima_are_distinct_and_clustered():
-    rng = np.random.default_rng(0)
-    x = rng.normal(0, 0.3, (12, 3))
-    hops = Hops(np.arange(12))
-    assert hops.add(1.0, x, 10) == 0
-    turned = x @ np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1.0]]) + 1.0
-    assert hops.add(0.5, turned, 20) == 0, "the same, turned and moved"
-    assert hops.add(0.5, x + rng.normal(0, 0.03, x.shape), 30) == 1
-    assert hops.add(-9.0, rng.normal(0, 0.3, (12, 3)), 40) == 2
-    assert [m.visits for m in hops.minima] == [2, 1, 1]
-    assert hops.minima[0].force_evaluations == 10
-    found = hops.sorted_minima()
-    assert [m.energy for m in found] == [-9.0, 0.5, 0.5]
-    assert [m.cluster for m in found] == [0, 1, 1]
-    assert Hops(np.arange(12)).sorted_minima() == ()
-
-
-def test_a_ring_turned_over_is_no_other_minimum():
-    molecule = peptide("AFA")
-    context = molecule.simulation("Reference").context
-    potential = Potential(context, molecule.topology)
-    x, compared = potential.positions(), compared_atoms(molecule.topology, len(molecule.positions))
-    place = {(a.residue.index, a.name): a.index for a in molecule.topology.atoms()}
-    turned = np.array(x)
-    for one, other in (("CD1", "CD2"), ("CE1", "CE2"), ("HD1", "HD2"), ("HE1", "HE2")):
-        i, j = place[1, one], place[1, other]
-        turned[[i, j]] = x[[j, i]]
-    assert potential.evaluate(turned)[0] == pytest.approx(potential.evaluate(x)[0], abs=1e-3)
-    assert rmsd_matrix(np.array([x, turned])[:, compared])[0, 1] > 0.05
-    hops = Hops(compared, interchangeable_atoms(bond_graph(potential), potential.masses))
-    assert hops.add(0.0, x, 1) == hops.add(0.0, turned, 2) == 0
-    elsewhere = np.array(x)
-    elsewhere[place[1, "CZ"]] += 0.1
-    assert hops.add(0.0, elsewhere, 3) == 1
-
-
-def kick_starts(monkeypatch, **settings):
-    """Search with every hop taken; return the energy each kick starts at, and if it refines."""
-    simulation = peptide("AGS", "random-coil", seed=3).simulation("Reference")
-    judge, starts = Potential(simulation.context), []
-    displaced = Kicks.displaced
-
-    def followed(kicks, positions, amplitude, refining):
-        starts.append((judge.evaluate(positions)[0], refining))
-        return displaced(kicks, positions, amplitude, refining)
-
-    monkeypatch.setattr(Kicks, "displaced", followed)
-    minimize_reparam(
-        simulation,
-        1,
-        search=SearchSettings(temperature=1e9, **settings),
-        max_force_evaluations=3000,
-        seed=1,
-    )
-    return np.array(starts).T
-
-
-def test_the_last_share_starts_from_the_lowest(monkeypatch):
-    starts, refining = kick_starts(monkeypatch, refinement=0.5, patience=np.inf)
-    before, after = starts[refining == 0], starts[refining == 1]
-    # Hot enough to take anything.
-    assert (np.diff(before) > 1).any()
-    assert len(before) > 3
-    assert len(after) > 3
-    assert after[0] <= before.min()
-
-
-def test_a_fruitless_round_is_followed_by_another_from_the_start(monkeypatch):
-    begun, rounds = [], {}
-    afresh = Kicks.afresh
-
-    def followed(kicks, positions):
-        begun.append(positions)
-        return afresh(kicks, positions)
-
-    monkeypatch.setattr(Kicks, "afresh", followed)
-    for patience in (0.5, np.inf):
-        begun.clear()
-        simulation = peptide("AGS", "random-coil", seed=2).simulation("Reference")
-        settings = SearchSettings(patience=patience)
-        result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=3000)
-        message = result.stages[1].message
-        rounds[patience] = int(message.split(" rounds")[0].split()[-1])
-        assert rounds[patience] <= 1 + len(begun), "those that a guard refuses begin again"
-        assert all(np.array_equal(positions, begun[0]) for positions in begun)
-    assert rounds[0.5] > 3
-    assert rounds[np.inf] == 1
-
-
-def test_patience_is_for_lone_walkers_with_torsions():
-    cluster = lennard_jones_cluster(13, seed=0).simulation("Reference")
-    chain = peptide("AGS", "random-coil", seed=2).simulation("Reference")
-    for simulation, walkers in ((cluster, 1), (chain, 2)):
-        settings = SearchSettings(patience=0.01, walkers=walkers)
-        result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=1000)
-        assert "in 1 rounds" in result.stages[1].message
-
-
-@pytest.mark.parametrize("candidates", [0, 4])
-def test_a_turn_is_the_lowest_of_its_candidates(monkeypatch, candidates):
-    simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
-    judge = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
-    turns, counts = [], []
-    displaced, turned, quench = Kicks.displaced, Kicks.turned, hopping._quench
-
-    def kick(kicks, *arguments):
-        turns.clear()
-        return displaced(kicks, *arguments)
-
-    def turn(kicks, positions):
-        turns.append(turned(kicks, positions))
-        return turns[-1]
-
-    def go_down(evaluate, point, *arguments):
-        if turns:
-            energies = [judge.evaluate(positions)[0] for positions in turns]
-            assert point.energy == pytest.approx(min(energies), abs=1e-6)
-            counts.append(len(turns))
-            turns.clear()
-        return quench(evaluate, point, *arguments)
-
-    monkeypatch.setattr(Kicks, "displaced", kick)
-    monkeypatch.setattr(Kicks, "turned", turn)
-    monkeypatch.setattr(hopping, "_quench", go_down)
-    settings = SearchSettings(candidates=candidates, turns=1, refinement=0)
-    minimize_reparam(simulation, 1, search=settings, max_force_evaluations=2500, seed=1)
-    assert len(counts) > 10
-    assert (max(counts) == 1) == (candidates == 0)
-    assert max(counts) <= 2 + candidates
-    assert counts[0] == 1, "the longer nothing lower is met, the more"
-
-
-def test_like_atoms_change_places_where_that_is_lower():
-    """Amber's two oxygens of a carboxylate are not alike to 0.2 kJ/mol."""
-    molecule = peptide("AGS", "random-coil", seed=2)
-    simulation = molecule.simulation("Reference")
-    minimize_reparam(simulation, 1)
-    run = Run(ReparamMinimizer(simulation, "spectral"), 1.0, 0, None, None)
-    x = run.potential.positions()
-    place = {atom.name: atom.index for atom in molecule.topology.atoms()}
-    oxygens = [place["O"], place["OXT"]]
-    swapped = np.array(x)
-    swapped[oxygens] = x[oxygens[::-1]]
-    ends = []
-    for positions in (x, swapped):
-        start = run.evaluate(positions)
-        before = run.potential.counter.total
-        points = list(exchanged_points(run.potential, run.evaluate, start))
-        energies = [point.energy for point in (start, *points)]
-        assert (np.diff(energies) < 0).all()
-        # Two ways for NH3+, two for CH3, one for COO-.
-        assert run.potential.counter.total - before == 5
-        ends.append(energies[-1])
-    assert abs(run.evaluate(swapped).energy - run.evaluate(x).energy) > 0.01
-    assert ends[0] == pytest.approx(ends[1], abs=1e-3)
-
-
 def test_a_search_stopped_within_the_tolerance_has_converged():
     class Stop(mm.MinimizationReporter):
         def report(self, iteration, x, gradient, info):
@@ -486,40 +294,6 @@ def test_every_search_keeps_its_budget_and_ends_no_higher(search):
     assert sum(minimum.visits for minimum in result.minima) > 3
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_module_of_ones_own_explores(optimizer):
-    class Shifts(torch.nn.Module):
-        """All atoms free, in units of 0.1 nm."""
-
-        def __init__(self, start):
-            super().__init__()
-            self.register_buffer("positions", torch.from_numpy(start.positions.copy()))
-            self.shifts = torch.nn.Parameter(torch.zeros_like(self.positions))
-
-        def forward(self):
-            return self.positions + 0.1 * self.shifts
-
-    simulation = peptide("AGS", "random-coil", seed=2).simulation("Reference")
-    search = SearchSettings(
-        explorer=Shifts, explorer_evaluations=50, explorer_optimizer=optimizer, amplitude=0.1
-    )
-    result = minimize_reparam(simulation, 1, search=search, max_force_evaluations=1000)
-    assert result.stages[1].name == "Shifts"
-    assert sum(minimum.visits for minimum in result.minima) > 3
-
-
-@pytest.mark.parametrize("amplitude", [1e-3, 0.2])
-def test_a_perturbation_has_the_size_asked_for(amplitude):
-    potential = Potential(peptide("AG").simulation("Reference").context)
-    x = potential.positions()
-    start = Start(potential, x, np.random.default_rng(0))
-    for name in ("gcn", "spectral"):
-        module = build(name, start)
-        perturb(module, amplitude, potential.moves, np.random.default_rng(1))
-        both = np.stack([x, module().detach().numpy()])
-        assert rmsd_matrix(both)[0, 1] == pytest.approx(amplitude, rel=0.02)
-
-
 @pytest.mark.parametrize("search", ["slow-modes", "annealed", "neural"])
 def test_fixed_atoms_stay_bit_for_bit_in_every_minimum(search):
     molecule = peptide("AGS", "random-coil", seed=2)
@@ -535,35 +309,3 @@ def test_fixed_atoms_stay_bit_for_bit_in_every_minimum(search):
     after = Potential(simulation.context)
     assert np.array_equal(after.positions()[held], x[held])
     assert after.evaluate(after.positions())[0] == pytest.approx(result.energy, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("turns", "refining", "share"), [(0, False, 0), (1, False, 1), (0, True, 0.9)]
-)
-def test_turns_are_as_many_as_asked_for_and_nine_of_ten_when_refining(turns, refining, share):
-    potential = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
-    settings, rng = SearchSettings(turns=turns), np.random.default_rng(0)
-    kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
-    x = potential.positions()
-    kicked = [kicks.displaced(x, 0.1, refining) for _ in range(200)]
-    assert np.mean([not scaled for _, scaled in kicked]) == pytest.approx(share, abs=0.06)
-    assert all(np.abs(moved - x).max() > 1e-3 for moved, _ in kicked)
-    assert potential.counter.total == 0
-
-
-def test_turns_leave_the_size_of_kicks_alone(monkeypatch):
-    sizes = []
-    displaced = Kicks.displaced
-
-    def followed(kicks, positions, amplitude, refining):
-        sizes.append(amplitude)
-        return displaced(kicks, positions, amplitude, refining)
-
-    monkeypatch.setattr(Kicks, "displaced", followed)
-    for turns in (1, 0):
-        sizes.clear()
-        simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
-        settings = SearchSettings(turns=turns, refinement=0.0)
-        minimize_reparam(simulation, 1, search=settings, max_force_evaluations=1500, seed=1)
-        assert len(sizes) > 5
-        assert (len(set(sizes)) == 1) == (turns == 1)

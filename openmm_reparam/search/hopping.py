@@ -32,6 +32,8 @@ LOOSE = 10.0
 NEAR = 1.0
 # Of the temperature when the search refines what it has found, until that has no lower neighbour.
 COLD = 0.3
+# Up to so many torsions, a walker's patience is as many hops; beyond, it grows with their square.
+SMALL = 14
 # Patience is longer by this when the search refines.
 THOROUGH = 3
 
@@ -51,9 +53,9 @@ def hop(
 ) -> Iterator[Point]:
     """Hop from minimum to minimum until whoever consumes the points has had enough.
 
-    A walker that has met nothing lower for as many hops as there are torsions begins a new round.
-    Of what ``potential.counter.limit`` leaves, ``settings.refinement`` is spent near the lowest, or
-    if that has no lower neighbour either, on further rounds.
+    A walker that has met nothing lower for long begins a new round. Of what
+    ``potential.counter.limit`` leaves, ``settings.refinement`` is spent near the lowest, or if that
+    has no lower neighbour either, on further rounds.
 
     Parameters
     ----------
@@ -91,7 +93,8 @@ def hop(
     first = hops.add(start.energy, start.positions, counter.total)
     walkers = [Walker(start, first, settings.amplitude) for _ in range(settings.walkers)]
     # Several walkers leave what holds them as the highest goes on from the lowest.
-    patience = settings.patience * explorer.torsions if settings.walkers == 1 else math.inf
+    enough = explorer.torsions * max(1.0, explorer.torsions / SMALL)
+    patience = settings.patience * enough if settings.walkers == 1 else math.inf
     best, lowest, turn = start, first, 0
 
     def last_share() -> float:
@@ -108,12 +111,14 @@ def hop(
         found = evaluate(found)
         if walker.scaled:
             return found
-        more = int(settings.candidates * walker.fruitless / explorer.torsions)
+        more = int(settings.candidates * walker.fruitless / enough)
         others = [evaluate(explorer.turned(positions)) for _ in range(more)]
         return min([found, *others], key=lambda point: point.energy)
 
     def quench(point: Point, force: float) -> Point:
-        return _quench(evaluate, point, whitening, project, rms, force, settings.quench_evaluations)
+        descent = {"project": project, "energy_noise": potential.energy_noise}
+        most = settings.quench_evaluations
+        return _quench(evaluate, point, whitening, rms, force, most, **descent)
 
     rule = Metropolis(settings, rng)
     while True:
@@ -170,12 +175,12 @@ def hop(
             walker.current, walker.minimum = found, minimum
 
 
-def _quench(evaluate, best, whitening, project, rms, force, evaluations) -> Point:
+def _quench(evaluate, best, whitening, rms, force, evaluations, **settings) -> Point:
     """Go down from a displaced point to an RMS force, or as far as some evaluations lead."""
     if rms(best) <= force:
         return best
     whitening.update(best.positions)
-    points = lbfgs(evaluate, best, metric=whitening, project=project)
+    points = lbfgs(evaluate, best, metric=whitening, **settings)
     with contextlib.suppress(LineSearchError):
         for best in itertools.islice(points, evaluations):
             if rms(best) <= force:

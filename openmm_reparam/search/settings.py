@@ -43,12 +43,13 @@ class SearchSettings:
         Share of the kicks that turn a side chain or an end of a molecule to another rotamer, and
         leave the rest where it is; of those that refine, nine of ten do.
     candidates : int
-        Further turns that the one tried is the lowest of, at a force evaluation each, after as many
-        fruitless hops as there are torsions; fewer before. Turns that clash open up what is poorly
-        folded, those that fit settle the rest.
+        Further turns that the one tried is the lowest of, at a force evaluation each, once as many
+        hops have met nothing lower as a patience of 1 stands for; fewer before, more after. Turns
+        that clash open up what is poorly folded, those that fit settle the rest.
     patience : float
-        A lone walker that has met nothing lower begins anew from another fold, after so many hops
-        in units of the torsions that can turn: 14 for a peptide of five residues, 59 for 2JOF.
+        A lone walker that has met nothing lower begins anew from another fold. Of 1, after as many
+        hops as there are torsions that can turn, or where they are more than 14, a fourteenth of
+        their square: 14 for a peptide of five residues, 249 for 2JOF.
     acceptance : float
         Share of accepted hops that the amplitude and the temperature are adapted to.
     temperature : float, optional
