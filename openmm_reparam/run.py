@@ -292,8 +292,9 @@ class Run:
                 self.best = point
             stage, shown = name, point.energy
             if searching:
-                stage = f"{name}, {self.hops.accepted}/{self.hops.tried} hops accepted, best"
-                shown = self.best.energy
+                hopping = name == self.minimizer.search.name
+                tried = f", {self.hops.accepted}/{self.hops.tried} hops accepted"
+                stage, shown = f"{name}{tried if hopping else ''}, best", self.best.energy
             self.progress.update(self.iterations, shown, force, self.potential.counter.total, stage)
             close = self.best.energy + 10 * self.potential.energy_noise * abs(self.best.energy)
             if not searching and force <= self.tolerance and point.energy <= close:
