@@ -32,7 +32,7 @@ def load_torchforce() -> list[str]:
     import openmm as mm
 
     # A library for each platform. That for CUDA fails for good where there is no GPU; that for
-    # OpenCL, once loaded, crashes (openmmtorch 1.5), so that an error in its place is better.
+    # OpenCL, once loaded, crashed (openmmtorch 1.5, PoCL): an error in its place is better.
     platforms = [mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())]
     wanted = [f"OpenMMTorch{name}" for name in ("Reference", "CUDA") if name in platforms]
     failures = mm.Platform.getPluginLoadFailures()

@@ -89,13 +89,13 @@ def test_a_turn_is_the_lowest_of_its_candidates(monkeypatch, candidates):
         turns.append(turned(kicks, positions))
         return turns[-1]
 
-    def go_down(evaluate, point, *arguments, **settings):
+    def go_down(descend, point, *arguments):
         if turns:
             energies = [judge.evaluate(positions)[0] for positions in turns]
             assert point.energy == pytest.approx(min(energies), abs=1e-6)
             counts.append(len(turns))
             turns.clear()
-        return quench(evaluate, point, *arguments, **settings)
+        return quench(descend, point, *arguments)
 
     monkeypatch.setattr(Kicks, "displaced", kick)
     monkeypatch.setattr(Kicks, "turned", turn)

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -115,10 +116,11 @@ def hop(
         others = [evaluate(explorer.turned(positions)) for _ in range(more)]
         return min([found, *others], key=lambda point: point.energy)
 
+    noise = potential.energy_noise
+    descend = partial(lbfgs, evaluate, metric=whitening, project=project, energy_noise=noise)
+
     def quench(point: Point, force: float) -> Point:
-        descent = {"project": project, "energy_noise": potential.energy_noise}
-        most = settings.quench_evaluations
-        return _quench(evaluate, point, whitening, rms, force, most, **descent)
+        return _quench(descend, point, whitening, rms, force, settings.quench_evaluations)
 
     rule = Metropolis(settings, rng)
     while True:
@@ -175,12 +177,12 @@ def hop(
             walker.current, walker.minimum = found, minimum
 
 
-def _quench(evaluate, best, whitening, rms, force, evaluations, **settings) -> Point:
+def _quench(descend, best, whitening, rms, force, evaluations) -> Point:
     """Go down from a displaced point to an RMS force, or as far as some evaluations lead."""
     if rms(best) <= force:
         return best
     whitening.update(best.positions)
-    points = lbfgs(evaluate, best, metric=whitening, **settings)
+    points = descend(best)
     with contextlib.suppress(LineSearchError):
         for best in itertools.islice(points, evaluations):
             if rms(best) <= force:
