@@ -10,6 +10,8 @@ from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.bond_graph import bond_graph
 from openmm_reparam.search import SearchSettings, hopping
 from openmm_reparam.search.kicks import Kicks
+from openmm_reparam.search.torsions import Torsions
+from openmm_reparam.search.walkers import Walker
 from openmm_reparam.testsystems import peptide
 from openmm_reparam.whitening import Whitening
 
@@ -29,9 +31,8 @@ def test_kicks_of_many_atoms_without_torsions():
     assert x.size > 3000
     settings = SearchSettings(modes=8, amplitude=0.02)
     kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
-    kicked, scaled = kicks.displaced(x, 0.02)
-    assert scaled
-    step = kicked - x
+    assert not any(kicks.turns_next(refining) for refining in (False, True))
+    step = kicks.displaced(x, 0.02) - x
     assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(0.02, rel=1e-6)
     assert potential.counter.total == 0
     assert np.abs(step.mean(axis=0)).max() < 1e-6, "no translation of everything"
@@ -50,21 +51,67 @@ def test_turns_are_as_many_as_asked_for_and_nine_of_ten_when_refining(turns, ref
     settings, rng = SearchSettings(turns=turns), np.random.default_rng(0)
     kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
     x = potential.positions()
-    kicked = [kicks.displaced(x, 0.1, refining) for _ in range(200)]
-    assert np.mean([not scaled for _, scaled in kicked]) == pytest.approx(share, abs=0.06)
-    assert all(np.abs(moved - x).max() > 1e-3 for moved, _ in kicked)
+    assert np.mean([kicks.turns_next(refining) for _ in range(200)]) == pytest.approx(
+        share, abs=0.06
+    )
+    moved = [kicks.displaced(x, 0.1), *(turned for _, turned in kicks.turned([x], 20))]
+    assert all(np.abs(positions - x).max() > 1e-3 for positions in moved)
     assert potential.counter.total == 0
+
+
+def test_kicks_go_where_the_minima_learnt_promise_low_energies():
+    potential = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
+    graph, x = bond_graph(potential), potential.positions()
+    torsions = Torsions(potential, graph)
+    # A landscape that falls in one direction of every torsion.
+    energy = {name: [] for name in ("turned", "turned, learnt", "kicked", "kicked, learnt")}
+
+    def height(positions):
+        return np.sin(torsions.angles(positions) - torsions.angles(x)).sum()
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        kicks = Kicks(potential, Whitening(potential), graph, SearchSettings(), rng)
+        for learnt in ("", ", learnt"):
+            place, turned = kicks.turned([x], 1)[0]
+            assert place == 0
+            energy["turned" + learnt].append(height(turned))
+            energy["kicked" + learnt].append(height(kicks.displaced(x, 0.2)))
+            for _ in range(200):
+                start = kicks.afresh(x)
+                kicks.learn(start, height(start))
+            assert kicks.learnt
+    for kind in ("turned", "kicked"):
+        learnt, not_learnt = np.array(energy[kind + ", learnt"]), np.array(energy[kind])
+        assert learnt.mean() < not_learnt.mean() - 0.5
+
+
+def test_turns_of_several_minima_name_the_one_they_are_of():
+    potential = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
+    rng = np.random.default_rng(0)
+    kicks = Kicks(potential, Whitening(potential), bond_graph(potential), SearchSettings(), rng)
+    minima = [kicks.afresh(potential.positions()) for _ in range(30)]
+    for minimum in minima:
+        kicks.learn(minimum, rng.normal())
+    turns = kicks.turned(minima, 12)
+    assert len(turns) == 12
+    assert len({place for place, _ in turns}) > 3
+    for place, turned in turns:
+        # Most atoms are where they were in that minimum, and in no other.
+        still = [(np.abs(turned - other).max(axis=1) < 1e-9).sum() for other in minima]
+        assert still[place] >= len(turned) - 20
+        assert np.argmax(still) == place
 
 
 def test_turns_leave_the_size_of_kicks_alone(monkeypatch):
     sizes = []
-    displaced = Kicks.displaced
+    meets = Walker.meets
 
-    def followed(kicks, positions, amplitude, refining):
-        sizes.append(amplitude)
-        return displaced(kicks, positions, amplitude, refining)
+    def followed(walker, *arguments):
+        sizes.append(walker.amplitude)
+        return meets(walker, *arguments)
 
-    monkeypatch.setattr(Kicks, "displaced", followed)
+    monkeypatch.setattr(Walker, "meets", followed)
     for turns in (1, 0):
         sizes.clear()
         simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
@@ -79,25 +126,21 @@ def test_a_turn_is_the_lowest_of_its_candidates(monkeypatch, candidates):
     simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
     judge = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
     turns, counts = [], []
-    displaced, turned, quench = Kicks.displaced, Kicks.turned, hopping._quench
+    turned, quench = Kicks.turned, hopping._quench
 
-    def kick(kicks, *arguments):
-        turns.clear()
-        return displaced(kicks, *arguments)
-
-    def turn(kicks, positions):
-        turns.append(turned(kicks, positions))
-        return turns[-1]
+    def turn(kicks, minima, count):
+        turns[:] = turned(kicks, minima, count)
+        assert len(turns) == count
+        return list(turns)
 
     def go_down(descend, point, *arguments):
         if turns:
-            energies = [judge.evaluate(positions)[0] for positions in turns]
+            energies = [judge.evaluate(positions)[0] for _, positions in turns]
             assert point.energy == pytest.approx(min(energies), abs=1e-6)
             counts.append(len(turns))
             turns.clear()
         return quench(descend, point, *arguments)
 
-    monkeypatch.setattr(Kicks, "displaced", kick)
     monkeypatch.setattr(Kicks, "turned", turn)
     monkeypatch.setattr(hopping, "_quench", go_down)
     settings = SearchSettings(candidates=candidates, turns=1, refinement=0)
@@ -106,3 +149,24 @@ def test_a_turn_is_the_lowest_of_its_candidates(monkeypatch, candidates):
     assert (max(counts) == 1) == (candidates == 0)
     assert max(counts) <= 2 + candidates
     assert counts[0] == 1, "the longer nothing lower is met, the more"
+
+
+def test_the_lowest_minima_have_their_side_chains_turned_when_refining(monkeypatch):
+    simulation = peptide("AGSF", "random-coil", seed=1).simulation("CPU")
+    judge, bases = Potential(simulation.context), []
+    turned = Kicks.turned
+
+    def turn(kicks, minima, count):
+        bases.append([judge.evaluate(positions)[0] for positions in minima])
+        return turned(kicks, minima, count)
+
+    monkeypatch.setattr(Kicks, "turned", turn)
+    settings = SearchSettings(refinement=0.5, patience=np.inf)
+    result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=6000, seed=1)
+    pooled = [energies for energies in bases if len(energies) > 1]
+    assert all(len(energies) == hopping.REFINED for energies in pooled)
+    assert all(energies == sorted(energies) for energies in pooled)
+    assert len(pooled) > 10
+    found = sorted(minimum.energy for minimum in result.minima)
+    # Whatever was turned last is among the lowest of all, or was found after it.
+    assert max(pooled[-1]) < np.median(found)

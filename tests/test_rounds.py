@@ -16,13 +16,24 @@ def kick_starts(monkeypatch, **settings):
     """Search with every hop taken; return the energy each kick starts at, and if it refines."""
     simulation = peptide("AGS", "random-coil", seed=3).simulation("Reference")
     judge, starts = Potential(simulation.context), []
-    displaced = Kicks.displaced
+    displaced, turned, turns_next = Kicks.displaced, Kicks.turned, Kicks.turns_next
+    refines = []
 
-    def followed(kicks, positions, amplitude, refining):
-        starts.append((judge.evaluate(positions)[0], refining))
-        return displaced(kicks, positions, amplitude, refining)
+    def next_kick(kicks, refining):
+        refines.append(refining)
+        return turns_next(kicks, refining)
 
-    monkeypatch.setattr(Kicks, "displaced", followed)
+    def kick(kicks, positions, amplitude):
+        starts.append((judge.evaluate(positions)[0], refines[-1]))
+        return displaced(kicks, positions, amplitude)
+
+    def turn(kicks, minima, count):
+        starts.append((judge.evaluate(minima[0])[0], refines[-1]))
+        return turned(kicks, minima, count)
+
+    monkeypatch.setattr(Kicks, "turns_next", next_kick)
+    monkeypatch.setattr(Kicks, "displaced", kick)
+    monkeypatch.setattr(Kicks, "turned", turn)
     minimize_reparam(
         simulation,
         1,

@@ -145,7 +145,7 @@ def test_turns_of_a_branch_leave_the_rest_where_it_is(chain):
     ends = np.array([(i, k) for j in graph for i in graph[j] for k in graph[j] if i < k])
     moved = set()
     for _ in range(60):
-        turned = torsions.turned_branch(x, rng)
+        turned = torsions.turned(x, torsions.branch_turn(rng))
         changed = np.flatnonzero(np.abs(turned - x).max(axis=1) > 1e-9)
         assert 0 < len(changed) <= 20
         moved |= set(changed.tolist())
@@ -165,7 +165,7 @@ def test_a_turn_is_to_another_rotamer():
     chi = [places["VAL", name] for name in ("N", "CA", "CB", "CG1")]
     rng, turns = np.random.default_rng(0), []
     for _ in range(100):
-        turned = torsions.turned_branch(x, rng)
+        turned = torsions.turned(x, torsions.branch_turn(rng))
         angle = np.degrees(dihedral(turned[chi]) - dihedral(x[chi])) % 360
         turns.append(min(angle, 360 - angle))
     turns = np.array(turns)
@@ -305,3 +305,50 @@ def test_in_a_box_of_water_the_solute_moves():
     assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(1e-3, rel=0.05)
     others = np.setdiff1d(np.arange(len(x)), solute)
     assert np.array_equal(moved[others], x[others])
+
+
+def test_angles_after_a_turn_are_those_of_the_turned_structure(chain):
+    _, potential = chain
+    torsions, rng = Torsions(potential, bond_graph(potential)), np.random.default_rng(2)
+    x = potential.positions()
+    before = torsions.angles(x)
+    modes = torsions.modes(x, Whitening(potential).stiffness(x), 10, rng)
+    amounts = rng.normal(0.0, 0.1, 10)
+    structures = [(torsions.mode_turn(modes, amounts), torsions.displaced(x, modes, amounts))]
+    for _ in range(20):
+        turn = torsions.branch_turn(rng)
+        structures.append((turn, torsions.turned(x, turn)))
+    for turn, turned in structures:
+        after = torsions.angles(turned)
+        assert np.allclose(np.exp(1j * torsions.angles_after(before, turn)), np.exp(1j * after))
+        assert np.abs(np.exp(1j * after) - np.exp(1j * before)).max() > 0.1
+
+
+def test_angles_do_not_tell_what_like_atoms_have_changed_places(chain):
+    _, potential = chain
+    torsions = Torsions(potential, bond_graph(potential))
+    x = potential.positions()
+    orders = [order for k in torsions.symmetric for order in torsions.exchanges(x, k)]
+    assert len(orders) > 5
+    for order in orders:
+        exchanged = np.exp(1j * torsions.angles(x[order]))
+        # The oxygens of a carboxylate are not quite half a turn apart.
+        assert np.allclose(exchanged, np.exp(1j * torsions.angles(x)), atol=0.3)
+
+
+def test_a_molecule_with_no_torsion_but_of_methyl_groups_has_no_angles():
+    system = mm.System()
+    for mass in (12.0, 12.0, *[1.0] * 6):
+        system.addParticle(mass)
+    bonds = mm.HarmonicBondForce()
+    for i, j in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 5), (1, 6), (1, 7)):
+        bonds.addBond(i, j, 0.11, 1e5)
+    system.addForce(bonds)
+    platform = mm.Platform.getPlatform("Reference")
+    context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
+    x = np.random.default_rng(0).normal(0.0, 0.1, (8, 3))
+    context.setPositions(x)
+    potential = Potential(context)
+    torsions = Torsions(potential, bond_graph(potential))
+    assert len(torsions.axes) == 1
+    assert torsions.angles(x).shape == (0,)

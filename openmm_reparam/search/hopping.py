@@ -7,6 +7,7 @@ Kolossvary and Guida (J. Am. Chem. Soc. 1996, 118, 5011) as its first explorer.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ LOOSE = 10.0
 NEAR = 1.0
 # Of the temperature when the search refines what it has found, until that has no lower neighbour.
 COLD = 0.3
+# Lowest minima whose side chains the search turns when it refines.
+REFINED = 20
 # Up to so many torsions, a walker's patience is as many hops; beyond, it grows with their square.
 SMALL = 14
 # Patience is longer by this when the search refines.
@@ -92,6 +95,7 @@ def hop(
         explorer = LatentExplorer(potential, evaluate, settings, rng)
     counter = potential.counter
     first = hops.add(start.energy, start.positions, counter.total)
+    explorer.learn(start.positions, start.energy)
     walkers = [Walker(start, first, settings.amplitude) for _ in range(settings.walkers)]
     # Several walkers leave what holds them as the highest goes on from the lowest.
     enough = explorer.torsions * max(1.0, explorer.torsions / SMALL)
@@ -107,14 +111,23 @@ def hop(
     refining, last = False, last_share()
 
     def kicked(walker: Walker) -> Point:
-        positions = walker.current.positions
-        found, walker.scaled = explorer.displaced(positions, walker.amplitude, refining)
-        found = evaluate(found)
+        walker.scaled = not explorer.turns_next(refining)
         if walker.scaled:
-            return found
-        more = int(settings.candidates * walker.fruitless / enough)
-        others = [evaluate(explorer.turned(positions)) for _ in range(more)]
-        return min([found, *others], key=lambda point: point.energy)
+            return evaluate(explorer.displaced(walker.current.positions, walker.amplitude))
+        if refining and explorer.learnt:
+            # Which of the lowest backbones is the best, its side chains must tell.
+            known = heapq.nsmallest(REFINED, enumerate(hops.minima), key=lambda m: m[1].energy)
+            turns = explorer.turned([m.positions for _, m in known], max(1, settings.candidates))
+        else:
+            known = []
+            more = int(settings.candidates * walker.fruitless / enough)
+            turns = explorer.turned([walker.current.positions], 1 + more)
+        points = [(place, evaluate(positions)) for place, positions in turns]
+        place, found = min(points, key=lambda turn: turn[1].energy)
+        if known:
+            walker.minimum, minimum = known[place]
+            walker.current = Point(minimum.positions, minimum.energy, np.zeros_like(found.forces))
+        return found
 
     noise = potential.energy_noise
     descend = partial(lbfgs, evaluate, metric=whitening, project=project, energy_noise=noise)
@@ -159,6 +172,7 @@ def hop(
         minimum = hops.add(found.energy, found.positions, counter.total)
         if found.energy < best.energy:
             best, lowest = found, minimum
+        explorer.learn(found.positions, found.energy)
         walker.meets(found.energy)
         yield found
         if afresh:

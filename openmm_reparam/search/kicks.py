@@ -1,9 +1,13 @@
-"""Kicks: random combinations of the softest modes, and side chains turned."""
+"""Kicks: random combinations of the softest modes, and side chains turned.
+
+Of many that are drawn, the one that what has been learnt of the minima promises most of.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import networkx as nx
 import numpy as np
@@ -12,6 +16,7 @@ import scipy.linalg
 from ..nonrigid_modes import lowest_modes, rigid_motions
 from ..potential import Potential
 from ..whitening import Whitening
+from .energy_model import EnergyModel
 from .settings import LARGEST, SearchSettings
 from .torsions import Torsions
 
@@ -23,6 +28,8 @@ DENSE = 3000
 FEW = 0.5
 # Share of the kicks that turn branches, when the search refines what it has found.
 TURNS_REFINING = 0.9
+# Kicks that are drawn for one that is tried, and turns for each of several minima.
+DRAWN, DRAWN_EACH = 64, 16
 # RMS displacement of a kick that begins anew (nm), to first order: most torsions turn.
 AFRESH = 1.0
 # Of LOBPCG: residuals relative to the whitening's shift, and iterations at most.
@@ -62,42 +69,77 @@ class Kicks:
         self._potential, self._whitening = potential, whitening
         self._settings, self._rng = settings, rng
         self._torsions = Torsions(potential, graph)
+        self._energies = EnergyModel(rng)
         self._positions = None
         self.torsions = len(self._torsions.axes) - len(self._torsions.symmetric) or math.inf
 
-    def displaced(
-        self, positions: np.ndarray, amplitude: float, refining: bool = False
-    ) -> tuple[np.ndarray, bool]:
-        """Return (N, 3) positions kicked away, and whether ``amplitude`` had a say.
+    def learn(self, positions: np.ndarray, energy: float) -> None:
+        """Take in a minimum: (N, 3) positions in nm, kJ/mol."""
+        angles = self._torsions.angles(positions)
+        if len(angles):
+            self._energies.add(angles, energy)
 
-        If so, they moved by an RMS of ``amplitude`` (nm), to first order.
-        """
+    @property
+    def learnt(self) -> bool:
+        """Whether what has been learnt tells good kicks from others."""
+        return self._energies.ready
+
+    def turns_next(self, refining: bool = False) -> bool:
+        """Draw whether the next kick turns a side chain or an end, not along modes."""
         share = TURNS_REFINING if refining else self._settings.turns
-        if len(self._torsions.branches) and self._rng.random() < share:
-            return self.turned(positions), False
-        return self._kicked(positions, amplitude), True
+        return bool(len(self._torsions.branches)) and self._rng.random() < share
 
-    def turned(self, positions: np.ndarray) -> np.ndarray:
-        """Return (N, 3) positions with a side chain or an end turned."""
-        return self._torsions.turned_branch(positions, self._rng)
+    def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
+        """Return (N, 3) positions moved along modes.
+
+        By an RMS of ``amplitude`` (nm), to first order.
+        """
+        if not self.learnt:
+            return self._kicked(positions, self._drawn(positions, amplitude))
+        drawn = [self._drawn(positions, amplitude) for _ in range(DRAWN)]
+        here = self._torsions.angles(positions)
+        turns = [self._torsions.mode_turn(self._modes, amounts) for amounts in drawn]
+        angles = np.array([self._torsions.angles_after(here, turn) for turn in turns])
+        return self._kicked(positions, drawn[int(np.argmin(self._energies.draw(angles)))])
+
+    def turned(self, minima: Sequence[np.ndarray], count: int) -> list[tuple[int, np.ndarray]]:
+        """Return (N, 3) positions with a side chain or an end of one of some minima turned.
+
+        And before each of the ``count`` of them, which of the minima it is a turn of.
+        """
+        each = max(count, DRAWN // len(minima), DRAWN_EACH) if self.learnt else count
+        drawn = [
+            (place, self._torsions.branch_turn(self._rng))
+            for place in range(len(minima))
+            for _ in range(each)
+        ]
+        if self.learnt:
+            here = [self._torsions.angles(positions) for positions in minima]
+            after = [self._torsions.angles_after(here[place], turn) for place, turn in drawn]
+            order = np.argsort(self._energies.draw(np.array(after)))
+            drawn = [drawn[k] for k in order[:count]]
+        return [(place, self._torsions.turned(minima[place], turn)) for place, turn in drawn]
 
     def afresh(self, positions: np.ndarray) -> np.ndarray:
         """Return (N, 3) positions folded anew."""
-        return self._kicked(positions, AFRESH)
+        return self._kicked(positions, self._drawn(positions, AFRESH))
 
-    def _kicked(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
+    def _drawn(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
+        """Draw a combination of the modes at (N, 3) positions, (k,) in nm."""
         if self._positions is None or not np.array_equal(positions, self._positions):
             self._refresh(positions)
         # Small kicks along the softest of all, large ones along more.
         count = max(1, round(self._settings.modes * amplitude / self._settings.amplitude))
         amounts = self._amounts(count)
         if len(self._torsions.axes):
-            amounts *= amplitude / np.linalg.norm(amounts)
+            return amounts * amplitude / np.linalg.norm(amounts)
+        kick = (self._modes @ amounts).reshape(-1, 3)[self._potential.moves]
+        return amounts * amplitude / np.sqrt((kick**2).sum(axis=1).mean())
+
+    def _kicked(self, positions: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+        if len(self._torsions.axes):
             return self._torsions.displaced(positions, self._modes, amounts)
-        kick = (self._modes @ amounts).reshape(-1, 3)
-        moves = self._potential.moves
-        size = np.sqrt((kick[moves] ** 2).sum(axis=1).mean())
-        return positions + kick * amplitude / size
+        return positions + (self._modes @ amounts).reshape(-1, 3)
 
     def _amounts(self, count: int) -> np.ndarray:
         """Of each mode, (k,): of the softest ``count`` of them all or a random few, at random."""

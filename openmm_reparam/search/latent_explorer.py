@@ -39,7 +39,7 @@ class LatentExplorer:
     rng : numpy Generator
     """
 
-    # It turns nothing: see `Kicks`.
+    # Of `Kicks`.
     torsions = math.inf
 
     def __init__(
@@ -59,13 +59,15 @@ class LatentExplorer:
             patience=settings.explorer_evaluations + 1,
         )
 
-    def displaced(
-        self, positions: np.ndarray, amplitude: float, refining: bool = False
-    ) -> tuple[np.ndarray, bool]:
-        """Return (N, 3) positions at the end of an annealing that began ``amplitude`` nm away.
+    def learn(self, positions: np.ndarray, energy: float) -> None:
+        """Learn nothing of minima, as `Kicks` does."""
 
-        And that the amplitude had a say, as of `Kicks.displaced`.
-        """
+    def turns_next(self, refining: bool = False) -> bool:
+        """Turn nothing, as `Kicks` does."""
+        return False
+
+    def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
+        """Return (N, 3) positions at the end of an annealing that began ``amplitude`` nm away."""
         start = Start(self._potential, positions, self._rng)
         module = build(self._settings.explorer, start, **self._module_settings(start))
         perturb(module, amplitude, self._potential.moves, self._rng)
@@ -76,7 +78,7 @@ class LatentExplorer:
         with contextlib.suppress(StageEnd):
             for following in descend_latents(module, gradients, begin, self._annealing):
                 last = following
-        return last.positions, True
+        return last.positions
 
     def _module_settings(self, start: Start) -> dict:
         """Return the user's settings; slow modes are robust, so those of the start serve always."""

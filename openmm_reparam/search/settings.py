@@ -23,7 +23,8 @@ class SearchSettings:
     Attributes
     ----------
     explorer : str, torch.nn.Module class or callable
-        What leads away from a minimum: "slow-modes" kicks along soft modes, or whatever
+        What leads away from a minimum: "slow-modes" kicks along soft modes, drawn 64 times and
+        chosen by what the minima met so far tell of torsion angles, or whatever
         `openmm_reparam.reparametrizations.build` takes ("spectral", "gcn", a callable that
         makes your module), whose latents and weights are perturbed and then annealed by Adam.
     explorer_settings : dict
@@ -56,8 +57,9 @@ class SearchSettings:
         Of the Metropolis rule, in K, to begin with; by default such that kT is a quarter of the
         median change of energy of the last hops, which suits argon and proteins alike.
     refinement : float
-        Share of the force evaluations, the last, that are spent near the lowest minimum: the search
-        goes on from there, at a third of the temperature until it meets nothing lower.
+        Share of the force evaluations, the last, that are spent near the lowest minima: the search
+        goes on from the lowest, at a third of the temperature until it meets nothing lower, and
+        turns of side chains are of any of the twenty lowest.
     quench_evaluations : int
         Force evaluations of one quench at most.
     quench_tolerance : float, optional
@@ -81,7 +83,7 @@ class SearchSettings:
     patience: float = 1.0
     acceptance: float = 0.3
     temperature: float | None = None
-    refinement: float = 0.25
+    refinement: float = 0.125
     quench_evaluations: int = 250
     quench_tolerance: float | None = None
     walkers: int = 1

@@ -17,10 +17,11 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from ..bond_graph import interchangeable_atoms, planar_bonds
+from ..internal_coordinates import dihedrals
 from ..nonrigid_modes import rigid_basis, rigid_motions
 from ..potential import Potential
 
-__all__ = ["TorsionModes", "Torsions"]
+__all__ = ["TorsionModes", "Torsions", "Turn"]
 
 # Up to so many torsions are turned at once; of larger molecules a stretch of the chain.
 MOST_TORSIONS = 400
@@ -51,6 +52,14 @@ class TorsionModes:
 
     chosen: np.ndarray
     coefficients: np.ndarray
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Torsions in ascending order, (t,), and the angles in radians by which they turn, (t,)."""
+
+    torsions: np.ndarray
+    angles: np.ndarray
 
 
 class Torsions:
@@ -112,6 +121,9 @@ class Torsions:
         self._alike = interchangeable_atoms(graph, potential.masses)
         self._folds = np.array([self._fold(graph, axis) for axis in axes], dtype=np.int64)
         symmetric = self._folds > 1
+        self._shapely = np.flatnonzero(self._folds <= 2)
+        quadruples = [self._quadruple(graph, *axes[k]) for k in self._shapely]
+        self._quadruples = np.array(quadruples, dtype=np.int64).reshape(-1, 4)
         small = np.array([last - first <= BRANCH for first, last in self._ends], dtype=bool)
         self.branches = np.flatnonzero(small & ~symmetric)
         self.symmetric = np.flatnonzero(symmetric)
@@ -166,13 +178,17 @@ class Torsions:
             )[1]
         return TorsionModes(chosen, coefficients)
 
+    def mode_turn(self, modes: TorsionModes, amounts: np.ndarray) -> Turn:
+        """Return the turn that a combination of modes, (k,), makes."""
+        angles = modes.coefficients[: len(modes.chosen)] @ amounts
+        return Turn(modes.chosen, np.clip(angles, -np.pi, np.pi))
+
     def displaced(
         self, positions: np.ndarray, modes: TorsionModes, amounts: np.ndarray
     ) -> np.ndarray:
         """Turn bonds and move molecules by a combination of modes, (k,), with finite rotations."""
+        turned = self.turned(positions, self.mode_turn(modes, amounts))
         amounts = modes.coefficients @ amounts
-        angles = np.clip(amounts[: len(modes.chosen)], -np.pi, np.pi)
-        turned = self._turned(positions, modes.chosen, angles)
         # Each molecule stays where it was, as far as its new shape allows.
         for members in self._flexible:
             turned[members] = _superposed(turned[members], positions[members])
@@ -183,15 +199,30 @@ class Torsions:
             turned[members] = _superposed(turned[members], positions[members] + step)
         return turned
 
-    def turned_branch(self, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Turn a branch drawn at random, and some torsions further out, to other rotamers."""
+    def branch_turn(self, rng: np.random.Generator) -> Turn:
+        """Draw a turn of a branch, and of some torsions further out, to other rotamers."""
         torsion = rng.choice(self.branches)
         first, last = self._ends[torsion]
         starts, ends = np.array(self._ends)[self.branches].T
         outer = self.branches[(first <= starts) & (ends <= last) & (self.branches != torsion)]
         chosen = np.sort([torsion, *outer[rng.random(len(outer)) < FURTHER]])
         angles = rng.choice([-TURN, TURN], len(chosen)) + rng.normal(0.0, SPREAD, len(chosen))
-        return self._turned(positions, chosen, angles)
+        return Turn(chosen, angles)
+
+    def angles(self, positions: np.ndarray) -> np.ndarray:
+        """Return what tells one shape from another, (n,) in radians, with a period of 2 pi.
+
+        These are torsion angles; where two like atoms follow, as in a phenyl ring, twice as much.
+        Methyl groups and others that look alike after a third of a turn are left out.
+        """
+        i, j, k, m = positions[self._quadruples].transpose(1, 0, 2)
+        return self._folds[self._shapely] * dihedrals(i - j, k - j, k - m)[0]
+
+    def angles_after(self, angles: np.ndarray, turn: Turn) -> np.ndarray:
+        """Return what a turn makes of `angles`."""
+        turned = np.zeros(len(self.axes))
+        turned[turn.torsions] = turn.angles
+        return angles + (self._folds * turned)[self._shapely]
 
     def exchanges(self, positions: np.ndarray, symmetric: int) -> list[np.ndarray]:
         """Return the ways in which turns of a symmetric torsion exchange like atoms, (N,) each.
@@ -203,7 +234,7 @@ class Torsions:
         fold = self._folds[symmetric]
         orders = []
         for angle in 2 * np.pi / fold * np.arange(1, fold):
-            turned = self._turned(positions, np.array([symmetric]), np.array([angle]))
+            turned = self.turned(positions, Turn(np.array([symmetric]), np.array([angle])))
             far = cdist(turned[swung], positions[swung], "sqeuclidean")
             # No atom is as far as one that is not alike.
             far += unlike * (1.0 + len(swung) * far.max())
@@ -213,9 +244,10 @@ class Torsions:
             orders.append(order)
         return orders
 
-    def _turned(self, positions: np.ndarray, chosen: np.ndarray, angles: np.ndarray) -> np.ndarray:
-        """Turn torsions, in ascending order, by angles in radians."""
+    def turned(self, positions: np.ndarray, turn: Turn) -> np.ndarray:
+        """Return (N, 3) positions after a turn."""
         turned = np.array(positions)
+        chosen, angles = turn.torsions, turn.angles
         i, j = self.axes[chosen].T
         axes = positions[j] - positions[i]
         axes /= np.linalg.norm(axes, axis=1, keepdims=True)
@@ -231,6 +263,15 @@ class Torsions:
         near, far = axis
         following = [i for i in graph[far] if i != near]
         return len(following) if len(set(self._alike[following])) == 1 else 1
+
+    def _quadruple(self, graph: nx.Graph, near: int, far: int) -> tuple[int, int, int, int]:
+        """Return four atoms whose dihedral a torsion is: the heaviest on either side."""
+
+        def beside(atom: int, other: int) -> int:
+            masses = self._potential.masses
+            return max((i for i in graph[atom] if i != other), key=lambda i: (masses[i], -i))
+
+        return beside(near, far), near, far, beside(far, near)
 
     def _swung(self, torsion: int) -> np.ndarray:
         first, last = self._ends[torsion]

@@ -1,0 +1,106 @@
+"""What the minima met so far tell of others: a Gaussian process over their torsion angles.
+
+Rasmussen, Williams, Gaussian Processes for Machine Learning, MIT Press 2006. That proposals are
+told apart by a draw from it, not by its mean, is Thompson's sampling (Biometrika 1933, 25, 285): a
+structure unlike those met has its chance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
+
+__all__ = ["EnergyModel"]
+
+# Minima that it takes to learn from them, and that it learns from at most.
+FEWEST, MOST = 20, 600
+# Variance of what torsion angles do not tell, of that of the energies.
+NOISE = 0.05
+# Structures whose torsion angles all differ by less (degrees) are one.
+SAME = 45.0
+
+
+class EnergyModel:
+    """Learns the energies of minima from their torsion angles, and draws those of others.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(1)
+    >>> model = EnergyModel(rng)
+    >>> for angle in rng.uniform(-np.pi, np.pi, 60):
+    ...     model.add(np.array([angle]), -10.0 * np.cos(angle))
+    >>> low, high = model.mean(np.array([[0.0], [np.pi]]))
+    >>> bool(low < -5.0 < 5.0 < high)
+    True
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._angles: list[np.ndarray] = []
+        self._energies: list[float] = []
+        self._learnt = 0
+
+    def add(self, angles: np.ndarray, energy: float) -> None:
+        """Take in a minimum: (T,) angles in radians, of torsions with a period of 2 pi; kJ/mol."""
+        self._angles.append(np.asarray(angles))
+        self._energies.append(energy)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has seen enough to tell anything."""
+        return len(self._energies) >= FEWEST
+
+    def mean(self, angles: np.ndarray) -> np.ndarray:
+        """Return the energies to be expected, (m,) in kJ/mol, of minima near (m, T) angles."""
+        return self._regression().predict(_features(angles))
+
+    def draw(self, angles: np.ndarray) -> np.ndarray:
+        """Return energies of minima near (m, T) angles, drawn together, (m,) in kJ/mol.
+
+        Infinity where a minimum so alike has been met that there is nothing new to find.
+        """
+        mean, covariance = self._regression().predict(_features(angles), return_cov=True)
+        # What the noise is for is no chance of a new structure's.
+        covariance[np.diag_indices(len(mean))] += 1e-6 * np.diag(covariance).max()
+        lower = np.linalg.cholesky(covariance)
+        drawn = mean + lower @ self._rng.standard_normal(len(mean))
+        met = np.array(self._angles)
+        largest = np.zeros((len(mean), len(met)))
+        for column in range(met.shape[1]):
+            apart = 1.0 - np.cos(angles[:, None, column] - met[None, :, column])
+            np.maximum(largest, apart, out=largest)
+        known = largest.min(axis=1) < 1.0 - np.cos(np.radians(SAME))
+        return np.where(known, np.inf, drawn)
+
+    def _regression(self) -> GaussianProcessRegressor:
+        if self._learnt < len(self._energies):
+            self._learnt = len(self._energies)
+            chosen = self._chosen()
+            energies = np.array(self._energies)[chosen]
+            # How high a poor minimum is does not matter.
+            energies = np.minimum(energies, 2 * np.median(energies) - energies.min())
+            features = _features(np.array(self._angles)[chosen])
+            # Of T angles, structures are alike whose squared distances over all are below T.
+            kernel = RBF(np.sqrt(len(self._angles[0]) / 2))
+            fitted = GaussianProcessRegressor(kernel, alpha=NOISE, optimizer=None, normalize_y=True)
+            self._fitted = fitted.fit(features, energies)
+        return self._fitted
+
+    def _chosen(self) -> np.ndarray:
+        """Return which to learn from: the lowest and the latest, where there are too many."""
+        count = len(self._energies)
+        if count <= MOST:
+            return np.arange(count)
+        lowest = np.argpartition(self._energies, MOST // 2)[: MOST // 2]
+        return np.union1d(lowest, np.arange(count - MOST // 2, count))
+
+
+def _features(angles: np.ndarray) -> np.ndarray:
+    """Points on circles, (m, 2 T): angles that differ by 2 pi are the same."""
+    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
