@@ -121,9 +121,9 @@ class Torsions:
         self._alike = interchangeable_atoms(graph, potential.masses)
         self._folds = np.array([self._fold(graph, axis) for axis in axes], dtype=np.int64)
         symmetric = self._folds > 1
-        self._shapely = np.flatnonzero(self._folds <= 2)
-        quadruples = [self._quadruple(graph, *axes[k]) for k in self._shapely]
+        quadruples = [self._quadruple(graph, *axis) for axis in axes]
         self._quadruples = np.array(quadruples, dtype=np.int64).reshape(-1, 4)
+        self._combined = self._combinations(graph)
         small = np.array([last - first <= BRANCH for first, last in self._ends], dtype=bool)
         self.branches = np.flatnonzero(small & ~symmetric)
         self.symmetric = np.flatnonzero(symmetric)
@@ -212,17 +212,19 @@ class Torsions:
     def angles(self, positions: np.ndarray) -> np.ndarray:
         """Return what tells one shape from another, (n,) in radians, with a period of 2 pi.
 
-        These are torsion angles; where two like atoms follow, as in a phenyl ring, twice as much.
-        Methyl groups and others that look alike after a third of a turn are left out.
+        These are torsion angles; where two like atoms follow, as in a phenyl ring, twice as much,
+        and what is measured from those, as tyrosine's hydroxyl group is, has the ring's added, for
+        which of the two it is measured from is chance. Methyl groups and others that look alike
+        after a third of a turn are left out.
         """
         i, j, k, m = positions[self._quadruples].transpose(1, 0, 2)
-        return self._folds[self._shapely] * dihedrals(i - j, k - j, k - m)[0]
+        return self._combined @ dihedrals(i - j, k - j, k - m)[0]
 
     def angles_after(self, angles: np.ndarray, turn: Turn) -> np.ndarray:
         """Return what a turn makes of `angles`."""
         turned = np.zeros(len(self.axes))
         turned[turn.torsions] = turn.angles
-        return angles + (self._folds * turned)[self._shapely]
+        return angles + self._combined @ turned
 
     def exchanges(self, positions: np.ndarray, symmetric: int) -> list[np.ndarray]:
         """Return the ways in which turns of a symmetric torsion exchange like atoms, (N,) each.
@@ -263,6 +265,16 @@ class Torsions:
         near, far = axis
         following = [i for i in graph[far] if i != near]
         return len(following) if len(set(self._alike[following])) == 1 else 1
+
+    def _combinations(self, graph: nx.Graph) -> np.ndarray:
+        """Return combinations of torsion angles that do not tell like atoms apart, (n, T)."""
+        rows = np.diag(self._folds.astype(float))
+        for torsion, (near, far) in enumerate(self.axes):
+            first, others = self._quadruples[torsion, 0], [i for i in graph[near] if i != far]
+            if (self._alike[others] == self._alike[first]).sum() > 1:
+                swing = [k for k in np.flatnonzero(self._folds == 2) if near in self._swung(k)]
+                rows[torsion, swing[-1:]] += self._folds[torsion]
+        return rows[self._folds <= 2]
 
     def _quadruple(self, graph: nx.Graph, near: int, far: int) -> tuple[int, int, int, int]:
         """Return four atoms whose dihedral a torsion is: the heaviest on either side."""
