@@ -128,8 +128,8 @@ def test_a_turn_is_the_lowest_of_its_candidates(monkeypatch, candidates):
     turns, counts = [], []
     turned, quench = Kicks.turned, hopping._quench
 
-    def turn(kicks, minima, count):
-        turns[:] = turned(kicks, minima, count)
+    def turn(kicks, minima, count, trust):
+        turns[:] = turned(kicks, minima, count, trust)
         assert len(turns) == count
         return list(turns)
 
@@ -156,9 +156,9 @@ def test_the_lowest_minima_have_their_side_chains_turned_when_refining(monkeypat
     judge, bases = Potential(simulation.context), []
     turned = Kicks.turned
 
-    def turn(kicks, minima, count):
+    def turn(kicks, minima, *arguments):
         bases.append([judge.evaluate(positions)[0] for positions in minima])
-        return turned(kicks, minima, count)
+        return turned(kicks, minima, *arguments)
 
     monkeypatch.setattr(Kicks, "turned", turn)
     settings = SearchSettings(refinement=0.5, patience=np.inf)

@@ -23,13 +23,13 @@ def kick_starts(monkeypatch, **settings):
         refines.append(refining)
         return turns_next(kicks, refining)
 
-    def kick(kicks, positions, amplitude):
+    def kick(kicks, positions, *arguments):
         starts.append((judge.evaluate(positions)[0], refines[-1]))
-        return displaced(kicks, positions, amplitude)
+        return displaced(kicks, positions, *arguments)
 
-    def turn(kicks, minima, count):
+    def turn(kicks, minima, *arguments):
         starts.append((judge.evaluate(minima[0])[0], refines[-1]))
-        return turned(kicks, minima, count)
+        return turned(kicks, minima, *arguments)
 
     monkeypatch.setattr(Kicks, "turns_next", next_kick)
     monkeypatch.setattr(Kicks, "displaced", kick)

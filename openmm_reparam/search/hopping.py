@@ -112,16 +112,18 @@ def hop(
 
     def kicked(walker: Walker) -> Point:
         walker.scaled = not explorer.turns_next(refining)
+        positions, stuck = walker.current.positions, walker.fruitless / enough
+        # What is poorly folded is opened up by kicks that promise nothing.
+        trust = min(stuck, 1.0)
         if walker.scaled:
-            return evaluate(explorer.displaced(walker.current.positions, walker.amplitude))
+            return evaluate(explorer.displaced(positions, walker.amplitude, trust))
         if refining and explorer.learnt:
             # Which of the lowest backbones is the best, its side chains must tell.
             known = heapq.nsmallest(REFINED, enumerate(hops.minima), key=lambda m: m[1].energy)
             turns = explorer.turned([m.positions for _, m in known], max(1, settings.candidates))
         else:
             known = []
-            more = int(settings.candidates * walker.fruitless / enough)
-            turns = explorer.turned([walker.current.positions], 1 + more)
+            turns = explorer.turned([positions], 1 + int(settings.candidates * stuck), trust)
         points = [(place, evaluate(positions)) for place, positions in turns]
         place, found = min(points, key=lambda turn: turn[1].energy)
         if known:

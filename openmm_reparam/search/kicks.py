@@ -89,25 +89,30 @@ class Kicks:
         share = TURNS_REFINING if refining else self._settings.turns
         return bool(len(self._torsions.branches)) and self._rng.random() < share
 
-    def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
+    def displaced(self, positions: np.ndarray, amplitude: float, trust: float = 1.0) -> np.ndarray:
         """Return (N, 3) positions moved along modes.
 
-        By an RMS of ``amplitude`` (nm), to first order.
+        By an RMS of ``amplitude`` (nm), to first order. The kick is chosen among the more, the more
+        ``trust``, 0 to 1, is put in what was learnt.
         """
         if not self.learnt:
             return self._kicked(positions, self._drawn(positions, amplitude))
-        drawn = [self._drawn(positions, amplitude) for _ in range(DRAWN)]
+        drawn = [self._drawn(positions, amplitude) for _ in range(max(1, int(trust * DRAWN)))]
         here = self._torsions.angles(positions)
         turns = [self._torsions.mode_turn(self._modes, amounts) for amounts in drawn]
         angles = np.array([self._torsions.angles_after(here, turn) for turn in turns])
         return self._kicked(positions, drawn[int(np.argmin(self._energies.draw(angles)))])
 
-    def turned(self, minima: Sequence[np.ndarray], count: int) -> list[tuple[int, np.ndarray]]:
+    def turned(
+        self, minima: Sequence[np.ndarray], count: int, trust: float = 1.0
+    ) -> list[tuple[int, np.ndarray]]:
         """Return (N, 3) positions with a side chain or an end of one of some minima turned.
 
-        And before each of the ``count`` of them, which of the minima it is a turn of.
+        And before each of the ``count`` of them, which of the minima it is a turn of. They are
+        chosen among the more, the more ``trust``, 0 to 1, is put in what was learnt.
         """
-        each = max(count, DRAWN // len(minima), DRAWN_EACH) if self.learnt else count
+        most = max(DRAWN // len(minima), DRAWN_EACH)
+        each = max(count, int(trust * most)) if self.learnt else count
         drawn = [
             (place, self._torsions.branch_turn(self._rng))
             for place in range(len(minima))

@@ -66,7 +66,7 @@ class LatentExplorer:
         """Turn nothing, as `Kicks` does."""
         return False
 
-    def displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
+    def displaced(self, positions: np.ndarray, amplitude: float, trust: float = 1.0) -> np.ndarray:
         """Return (N, 3) positions at the end of an annealing that began ``amplitude`` nm away."""
         start = Start(self._potential, positions, self._rng)
         module = build(self._settings.explorer, start, **self._module_settings(start))

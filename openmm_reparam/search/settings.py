@@ -23,8 +23,8 @@ class SearchSettings:
     Attributes
     ----------
     explorer : str, torch.nn.Module class or callable
-        What leads away from a minimum: "slow-modes" kicks along soft modes, drawn 64 times and
-        chosen by what the minima met so far tell of torsion angles, or whatever
+        What leads away from a minimum: "slow-modes" kicks along soft modes, chosen among up
+        to 64 by what the minima met so far tell of torsion angles, or whatever
         `openmm_reparam.reparametrizations.build` takes ("spectral", "gcn", a callable that
         makes your module), whose latents and weights are perturbed and then annealed by Adam.
     explorer_settings : dict
