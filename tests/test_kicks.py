@@ -152,7 +152,7 @@ def test_a_turn_is_the_lowest_of_its_candidates(monkeypatch, candidates):
 
 
 def test_the_lowest_minima_have_their_side_chains_turned_when_refining(monkeypatch):
-    simulation = peptide("AGSF", "random-coil", seed=1).simulation("CPU")
+    simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
     judge, bases = Potential(simulation.context), []
     turned = Kicks.turned
 
@@ -165,7 +165,7 @@ def test_the_lowest_minima_have_their_side_chains_turned_when_refining(monkeypat
     result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=6000, seed=1)
     pooled = [energies for energies in bases if len(energies) > 1]
     assert all(len(energies) == hopping.REFINED for energies in pooled)
-    assert all(energies == sorted(energies) for energies in pooled)
+    assert all((np.diff(energies) > -1e-6).all() for energies in pooled)
     assert len(pooled) > 10
     found = sorted(minimum.energy for minimum in result.minima)
     # Whatever was turned last is among the lowest of all, or was found after it.

@@ -70,13 +70,12 @@ class EnergyModel:
         covariance[np.diag_indices(len(mean))] += 1e-6 * np.diag(covariance).max()
         lower = np.linalg.cholesky(covariance)
         drawn = mean + lower @ self._rng.standard_normal(len(mean))
-        met = np.array(self._angles)
-        largest = np.zeros((len(mean), len(met)))
-        for column in range(met.shape[1]):
-            apart = 1.0 - np.cos(angles[:, None, column] - met[None, :, column])
-            np.maximum(largest, apart, out=largest)
-        known = largest.min(axis=1) < 1.0 - np.cos(np.radians(SAME))
-        return np.where(known, np.inf, drawn)
+        new, met = np.exp(1j * angles), np.exp(1j * np.array(self._angles))
+        least = np.ones((len(new), len(met)))  # of the cosines of differences, over torsions
+        for here, there in zip(new.T, met.T, strict=True):
+            cosines = np.outer(here.real, there.real) + np.outer(here.imag, there.imag)
+            np.minimum(least, cosines, out=least)
+        return np.where(least.max(axis=1) > np.cos(np.radians(SAME)), np.inf, drawn)
 
     def _regression(self) -> GaussianProcessRegressor:
         if self._learnt < len(self._energies):

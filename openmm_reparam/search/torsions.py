@@ -266,15 +266,17 @@ class Torsions:
         following = [i for i in graph[far] if i != near]
         return len(following) if len(set(self._alike[following])) == 1 else 1
 
-    def _combinations(self, graph: nx.Graph) -> np.ndarray:
+    def _combinations(self, graph: nx.Graph) -> sp.csr_array:
         """Return combinations of torsion angles that do not tell like atoms apart, (n, T)."""
-        rows = np.diag(self._folds.astype(float))
+        rows = sp.lil_array((len(self.axes), len(self.axes)))
+        rows.setdiag(self._folds)
         for torsion, (near, far) in enumerate(self.axes):
             first, others = self._quadruples[torsion, 0], [i for i in graph[near] if i != far]
             if (self._alike[others] == self._alike[first]).sum() > 1:
                 swing = [k for k in np.flatnonzero(self._folds == 2) if near in self._swung(k)]
-                rows[torsion, swing[-1:]] += self._folds[torsion]
-        return rows[self._folds <= 2]
+                if swing:
+                    rows[torsion, swing[-1]] = self._folds[torsion]
+        return rows.tocsr()[np.flatnonzero(self._folds <= 2)]
 
     def _quadruple(self, graph: nx.Graph, near: int, far: int) -> tuple[int, int, int, int]:
         """Return four atoms whose dihedral a torsion is: the heaviest on either side."""
