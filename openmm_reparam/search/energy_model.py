@@ -35,7 +35,7 @@ class EnergyModel:
     >>> model = EnergyModel(rng)
     >>> for angle in rng.uniform(-np.pi, np.pi, 60):
     ...     model.add(np.array([angle]), -10.0 * np.cos(angle))
-    >>> low, high = model.mean(np.array([[0.0], [np.pi]]))
+    >>> low, high = model.expected(np.array([[0.0], [np.pi]]))[0]
     >>> bool(low < -5.0 < 5.0 < high)
     True
     """
@@ -56,16 +56,19 @@ class EnergyModel:
         """Whether it has seen enough to tell anything."""
         return len(self._energies) >= FEWEST
 
-    def mean(self, angles: np.ndarray) -> np.ndarray:
-        """Return the energies to be expected, (m,) in kJ/mol, of minima near (m, T) angles."""
-        return self._regression().predict(_features(angles))
+    def expected(self, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is known of the energies of minima near (m, T) angles.
+
+        Their mean, (m,) in kJ/mol, and covariance, (m, m).
+        """
+        return self._regression().predict(_features(angles), return_cov=True)
 
     def draw(self, angles: np.ndarray) -> np.ndarray:
         """Return energies of minima near (m, T) angles, drawn together, (m,) in kJ/mol.
 
         Infinity where a minimum so alike has been met that there is nothing new to find.
         """
-        mean, covariance = self._regression().predict(_features(angles), return_cov=True)
+        mean, covariance = self.expected(angles)
         # What the noise is for is no chance of a new structure's.
         covariance[np.diag_indices(len(mean))] += 1e-6 * np.diag(covariance).max()
         lower = np.linalg.cholesky(covariance)
