@@ -210,18 +210,18 @@ class Torsions:
         return Turn(chosen, angles)
 
     def angles(self, positions: np.ndarray) -> np.ndarray:
-        """Return what tells one shape from another, (n,) in radians, with a period of 2 pi.
+        """Return what tells one shape from another, (n,) in radians, of (N, 3) positions in nm.
 
-        These are torsion angles; where two like atoms follow, as in a phenyl ring, twice as much,
-        and what is measured from those, as tyrosine's hydroxyl group is, has the ring's added, for
-        which of the two it is measured from is chance. Methyl groups and others that look alike
-        after a third of a turn are left out.
+        With a period of 2 pi. These are torsion angles; where two like atoms follow, as in a phenyl
+        ring, twice as much, and what is measured from those, as tyrosine's hydroxyl group is, has
+        the ring's added, for which of the two it is measured from is chance. Methyl groups and
+        others that look alike after a third of a turn are left out.
         """
         i, j, k, m = positions[self._quadruples].transpose(1, 0, 2)
         return self._combined @ dihedrals(i - j, k - j, k - m)[0]
 
     def angles_after(self, angles: np.ndarray, turn: Turn) -> np.ndarray:
-        """Return what a turn makes of `angles`."""
+        """Return what a turn makes of `angles`, (n,) in radians."""
         turned = np.zeros(len(self.axes))
         turned[turn.torsions] = turn.angles
         return angles + self._combined @ turned
@@ -247,7 +247,7 @@ class Torsions:
         return orders
 
     def turned(self, positions: np.ndarray, turn: Turn) -> np.ndarray:
-        """Return (N, 3) positions after a turn."""
+        """Return (N, 3) positions in nm after a turn."""
         turned = np.array(positions)
         chosen, angles = turn.torsions, turn.angles
         i, j = self.axes[chosen].T
