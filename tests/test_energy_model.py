@@ -1,5 +1,7 @@
 """What is learnt of minima: closed forms, periods, draws, and minima of a real search."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -114,3 +116,16 @@ def test_minima_of_a_peptide_tell_of_those_met_later():
     model = taught(angles[:half], energies[:half])
     assert spearmanr(model.expected(angles[half:])[0], energies[half:]).pvalue < 0.01
     assert spearmanr(model.expected(angles[half:])[0], energies[half:]).statistic > 0.2
+
+
+def test_many_minima_are_learnt_when_they_have_grown_by_a_fiftieth(minima, monkeypatch):
+    monkeypatch.setattr(energy_model, "SOON", 70)
+    angles, energies = minima
+    new = np.random.default_rng(7).uniform(-np.pi, np.pi, (10, 4))
+    model, told = taught(angles[:60], energies[:60]), []
+    for number in range(60, 80):
+        told.append(model.expected(new)[0])
+        model.add(angles[number], energies[number])
+    changed = [not np.array_equal(a, b) for a, b in pairwise(told)]
+    assert changed == [True] * 10 + [False, True] * 4 + [False]
+    assert np.allclose(told[12], taught(angles[:72], energies[:72]).expected(new)[0])

@@ -318,10 +318,13 @@ def test_angles_after_a_turn_are_those_of_the_turned_structure(chain):
     for _ in range(20):
         turn = torsions.branch_turn(rng)
         structures.append((turn, torsions.turned(x, turn)))
-    for turn, turned in structures:
-        after = torsions.angles(turned)
-        assert np.allclose(np.exp(1j * torsions.angles_after(before, turn)), np.exp(1j * after))
+    turns, turned = zip(*structures, strict=True)
+    told = torsions.angles_after(before, turns)
+    for row, after in zip(told, map(torsions.angles, turned), strict=True):
+        assert np.allclose(np.exp(1j * row), np.exp(1j * after))
         assert np.abs(np.exp(1j * after) - np.exp(1j * before)).max() > 0.1
+    each = np.array([before] * len(turns))
+    assert np.array_equal(torsions.angles_after(each, turns), told)
 
 
 def test_angles_do_not_tell_what_like_atoms_have_changed_places():

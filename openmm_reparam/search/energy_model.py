@@ -15,6 +15,8 @@ __all__ = ["EnergyModel"]
 
 # Minima that it takes to learn from them, and that it learns from at most.
 FEWEST, MOST = 20, 600
+# Up to so many minima it learns each at once; beyond, when they have grown by a fiftieth.
+SOON, GROWN = 200, 1.02
 # Variance of what torsion angles do not tell, of that of the energies.
 NOISE = 0.05
 # Structures whose torsion angles all differ by less (degrees) are one.
@@ -81,8 +83,9 @@ class EnergyModel:
         return np.where(least.max(axis=1) > np.cos(np.radians(SAME)), np.inf, drawn)
 
     def _regression(self) -> GaussianProcessRegressor:
-        if self._learnt < len(self._energies):
-            self._learnt = len(self._energies)
+        count = len(self._energies)
+        if self._learnt < count <= SOON or count > GROWN * self._learnt:
+            self._learnt = count
             chosen = self._chosen()
             energies = np.array(self._energies)[chosen]
             # How high a poor minimum is does not matter.

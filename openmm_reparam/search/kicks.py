@@ -100,7 +100,7 @@ class Kicks:
         drawn = [self._drawn(positions, amplitude) for _ in range(max(1, int(trust * DRAWN)))]
         here = self._torsions.angles(positions)
         turns = [self._torsions.mode_turn(self._modes, amounts) for amounts in drawn]
-        angles = np.array([self._torsions.angles_after(here, turn) for turn in turns])
+        angles = self._torsions.angles_after(here, turns)
         return self._kicked(positions, drawn[int(np.argmin(self._energies.draw(angles)))])
 
     def turned(
@@ -119,9 +119,10 @@ class Kicks:
             for _ in range(each)
         ]
         if self.learnt:
-            here = [self._torsions.angles(positions) for positions in minima]
-            after = [self._torsions.angles_after(here[place], turn) for place, turn in drawn]
-            order = np.argsort(self._energies.draw(np.array(after)))
+            here = np.array([self._torsions.angles(positions) for positions in minima])
+            places, turns = zip(*drawn, strict=True)
+            after = self._torsions.angles_after(here[list(places)], turns)
+            order = np.argsort(self._energies.draw(after))
             drawn = [drawn[k] for k in order[:count]]
         return [(place, self._torsions.turned(minima[place], turn)) for place, turn in drawn]
 

@@ -6,6 +6,7 @@ Normal modes in torsion angle space: Go, Noguti, Nishikawa, Proc. Natl. Acad. Sc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import networkx as nx
@@ -127,6 +128,7 @@ class Torsions:
         small = np.array([last - first <= BRANCH for first, last in self._ends], dtype=bool)
         self.branches = np.flatnonzero(small & ~symmetric)
         self.symmetric = np.flatnonzero(symmetric)
+        self._outer = {torsion: self._branches_on(torsion) for torsion in self.branches}
         # One molecule's own motions are those of the whole, and change nothing.
         self._bodies = free if 1 < len(free) <= MOST_MOLECULES else []
         turning = set(self.axes[:, 1].tolist())
@@ -202,9 +204,7 @@ class Torsions:
     def branch_turn(self, rng: np.random.Generator) -> Turn:
         """Draw a turn of a branch, and of some torsions further out, to other rotamers."""
         torsion = rng.choice(self.branches)
-        first, last = self._ends[torsion]
-        starts, ends = np.array(self._ends)[self.branches].T
-        outer = self.branches[(first <= starts) & (ends <= last) & (self.branches != torsion)]
+        outer = self._outer[torsion]
         chosen = np.sort([torsion, *outer[rng.random(len(outer)) < FURTHER]])
         angles = rng.choice([-TURN, TURN], len(chosen)) + rng.normal(0.0, SPREAD, len(chosen))
         return Turn(chosen, angles)
@@ -220,11 +220,12 @@ class Torsions:
         i, j, k, m = positions[self._quadruples].transpose(1, 0, 2)
         return self._combined @ dihedrals(i - j, k - j, k - m)[0]
 
-    def angles_after(self, angles: np.ndarray, turn: Turn) -> np.ndarray:
-        """Return what a turn makes of `angles`, (n,) in radians."""
-        turned = np.zeros(len(self.axes))
-        turned[turn.torsions] = turn.angles
-        return angles + self._combined @ turned
+    def angles_after(self, angles: np.ndarray, turns: Sequence[Turn]) -> np.ndarray:
+        """Return what each of m turns makes of `angles`, (n,) or (m, n), as (m, n) in radians."""
+        turned = np.zeros((len(self.axes), len(turns)))
+        for column, turn in enumerate(turns):
+            turned[turn.torsions, column] = turn.angles
+        return angles + (self._combined @ turned).T
 
     def exchanges(self, positions: np.ndarray, symmetric: int) -> list[np.ndarray]:
         """Return the ways in which turns of a symmetric torsion exchange like atoms, (N,) each.
@@ -265,6 +266,12 @@ class Torsions:
         near, far = axis
         following = [i for i in graph[far] if i != near]
         return len(following) if len(set(self._alike[following])) == 1 else 1
+
+    def _branches_on(self, torsion: int) -> np.ndarray:
+        """Return the branches that a torsion swings."""
+        first, last = self._ends[torsion]
+        starts, ends = np.array(self._ends)[self.branches].T
+        return self.branches[(first <= starts) & (ends <= last) & (self.branches != torsion)]
 
     def _combinations(self, graph: nx.Graph) -> sp.csr_array:
         """Return combinations of torsion angles that do not tell like atoms apart, (n, T)."""
