@@ -219,6 +219,7 @@ def test_inverses_of_three_constraints_are_lapacks():
     grams = rows @ rows.transpose(0, 2, 1)
     got = _inverses(grams)
     assert np.allclose(got[:7], np.linalg.inv(grams[:7]), rtol=1e-6)
-    # What lies in its range comes back exactly; that is all a projection asks of it.
+    # What lies in its range comes back; that is all a projection asks of it. Entries of 1e7 cost
+    # seven of the sixteen digits, and which way they round depends on the processor.
     inside = grams[7] @ rng.normal(size=3)
-    assert np.allclose(grams[7] @ (got[7] @ inside), inside, rtol=1e-8)
+    assert np.allclose(grams[7] @ (got[7] @ inside), inside, rtol=1e-6)

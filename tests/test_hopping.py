@@ -14,7 +14,7 @@ from openmm_reparam.testsystems import lennard_jones_cluster, peptide
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 
 # Wales, Doye, J. Phys. Chem. A 1997, 101, 5111, in units of epsilon, and budgets enough for each.
-GLOBAL_MINIMA = {13: (-44.326801, 6000), 19: (-72.659782, 15_000), 26: (-108.315616, 50_000)}
+GLOBAL_MINIMA = {13: (-44.326801, 6000), 19: (-72.659782, 15_000), 26: (-108.315616, 100_000)}
 
 
 @pytest.mark.parametrize("seed", range(10))
