@@ -118,17 +118,16 @@ class Torsions:
                     ends[parent, atom] = (place[atom] + 1, last[atom] + 1)
         self._order = np.array(order, dtype=np.int64)
         self.axes = np.array(axes, dtype=np.int64).reshape(-1, 2)
-        self._ends = [ends[axis] for axis in axes]
+        self._ends = np.array([ends[axis] for axis in axes], dtype=np.int64).reshape(-1, 2)
         self._alike = interchangeable_atoms(graph, potential.masses)
         self._folds = np.array([self._fold(graph, axis) for axis in axes], dtype=np.int64)
         symmetric = self._folds > 1
         quadruples = [self._quadruple(graph, *axis) for axis in axes]
         self._quadruples = np.array(quadruples, dtype=np.int64).reshape(-1, 4)
         self._combined = self._combinations(graph)
-        small = np.array([last - first <= BRANCH for first, last in self._ends], dtype=bool)
+        small = np.diff(self._ends, axis=1).ravel() <= BRANCH
         self.branches = np.flatnonzero(small & ~symmetric)
         self.symmetric = np.flatnonzero(symmetric)
-        self._outer = {torsion: self._branches_on(torsion) for torsion in self.branches}
         # One molecule's own motions are those of the whole, and change nothing.
         self._bodies = free if 1 < len(free) <= MOST_MOLECULES else []
         turning = set(self.axes[:, 1].tolist())
@@ -204,7 +203,9 @@ class Torsions:
     def branch_turn(self, rng: np.random.Generator) -> Turn:
         """Draw a turn of a branch, and of some torsions further out, to other rotamers."""
         torsion = rng.choice(self.branches)
-        outer = self._outer[torsion]
+        first, last = self._ends[torsion]
+        starts, ends = self._ends[self.branches].T
+        outer = self.branches[(first <= starts) & (ends <= last) & (self.branches != torsion)]
         chosen = np.sort([torsion, *outer[rng.random(len(outer)) < FURTHER]])
         angles = rng.choice([-TURN, TURN], len(chosen)) + rng.normal(0.0, SPREAD, len(chosen))
         return Turn(chosen, angles)
@@ -266,12 +267,6 @@ class Torsions:
         near, far = axis
         following = [i for i in graph[far] if i != near]
         return len(following) if len(set(self._alike[following])) == 1 else 1
-
-    def _branches_on(self, torsion: int) -> np.ndarray:
-        """Return the branches that a torsion swings."""
-        first, last = self._ends[torsion]
-        starts, ends = np.array(self._ends)[self.branches].T
-        return self.branches[(first <= starts) & (ends <= last) & (self.branches != torsion)]
 
     def _combinations(self, graph: nx.Graph) -> sp.csr_array:
         """Return combinations of torsion angles that do not tell like atoms apart, (n, T)."""
