@@ -81,13 +81,14 @@ class Evaluator:
 
     molecule: MolecularSystem
     limit: int
+    platform: str
     count: int = 0
     best: float = np.inf
     positions: np.ndarray | None = None
     trace: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.potential = Potential(self.molecule.simulation("CPU").context)
+        self.potential = Potential(self.molecule.simulation(self.platform).context)
         self.start = self.potential.positions()
 
     def keep(self, positions: np.ndarray, energy: float) -> None:
@@ -128,7 +129,7 @@ class Evaluator:
                 return evaluator.count >= evaluator.limit
 
         system = counted(self.molecule.system, tick)
-        platform = mm.Platform.getPlatform("CPU")
+        platform = mm.Platform.getPlatform(self.platform)
         context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
         context.setPositions(positions)
         mm.LocalEnergyMinimizer.minimize(context, TOLERANCE, 0, Stop())
@@ -136,14 +137,14 @@ class Evaluator:
         self.keep(state.getPositions(asNumpy=True)._value, state.getPotentialEnergy()._value)
 
 
-def once(molecule: MolecularSystem, budget: int, seed: int) -> Evaluator:
-    evaluator = Evaluator(molecule, budget)
+def once(molecule: MolecularSystem, budget: int, seed: int, platform: str) -> Evaluator:
+    evaluator = Evaluator(molecule, budget, platform)
     evaluator.quench(evaluator.start)
     return evaluator
 
 
-def restarts(molecule: MolecularSystem, budget: int, seed: int) -> Evaluator:
-    evaluator = once(molecule, budget, seed)
+def restarts(molecule: MolecularSystem, budget: int, seed: int, platform: str) -> Evaluator:
+    evaluator = once(molecule, budget, seed, platform)
     rng = np.random.default_rng(seed)
     while evaluator.count < budget:
         noise = rng.normal(0.0, PERTURBATION, evaluator.start.shape)
@@ -152,8 +153,8 @@ def restarts(molecule: MolecularSystem, budget: int, seed: int) -> Evaluator:
 
 
 def annealing(temperature: float) -> Callable:
-    def run(molecule: MolecularSystem, budget: int, seed: int) -> Evaluator:
-        evaluator = Evaluator(molecule, budget)
+    def run(molecule: MolecularSystem, budget: int, seed: int, platform: str) -> Evaluator:
+        evaluator = Evaluator(molecule, budget, platform)
         # A coil's own clashes would blow the dynamics up.
         evaluator.limit = int(0.5 * LAST_SHARE * budget)
         evaluator.quench(evaluator.start)
@@ -161,8 +162,7 @@ def annealing(temperature: float) -> Callable:
         steps = max(COOLINGS, int((1 - LAST_SHARE) * budget) - evaluator.count)
         integrator = mm.LangevinMiddleIntegrator(temperature, FRICTION, STEP)
         integrator.setRandomNumberSeed(seed)
-        platform = mm.Platform.getPlatform("CPU")
-        context = mm.Context(molecule.system, integrator, platform)
+        context = mm.Context(molecule.system, integrator, mm.Platform.getPlatform(platform))
         context.setPositions(evaluator.positions)
         context.setVelocitiesToTemperature(temperature, seed)
         for stage in range(COOLINGS):
@@ -175,8 +175,8 @@ def annealing(temperature: float) -> Callable:
     return run
 
 
-def basin_hopping(molecule: MolecularSystem, budget: int, seed: int) -> Evaluator:
-    evaluator = Evaluator(molecule, int((1 - LAST_SHARE) * budget))
+def basin_hopping(molecule: MolecularSystem, budget: int, seed: int, platform: str) -> Evaluator:
+    evaluator = Evaluator(molecule, int((1 - LAST_SHARE) * budget), platform)
     quench = {"method": "L-BFGS-B", "jac": True, "options": {"maxcor": 20, "gtol": QUENCHED}}
     with contextlib.suppress(_Used):
         basinhopping(
@@ -195,8 +195,8 @@ def basin_hopping(molecule: MolecularSystem, budget: int, seed: int) -> Evaluato
 
 
 def ours(**settings) -> Callable:
-    def run(molecule: MolecularSystem, budget: int, seed: int) -> Evaluator:
-        simulation = molecule.simulation("CPU")
+    def run(molecule: MolecularSystem, budget: int, seed: int, platform: str) -> Evaluator:
+        simulation = molecule.simulation(platform)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             result = minimize_reparam(
@@ -207,7 +207,7 @@ def ours(**settings) -> Callable:
                 progress=False,
                 **settings,
             )
-        evaluator = Evaluator(molecule, budget, result.force_evaluations)
+        evaluator = Evaluator(molecule, budget, platform, result.force_evaluations)
         evaluator.keep(Potential(simulation.context).positions(), result.energy)
         best = np.minimum.accumulate(result.history["energy"])
         falls = np.flatnonzero(np.diff(best, prepend=np.inf) < 0)
@@ -273,11 +273,11 @@ def thinned(trace: list) -> list:
     return [(int(trace[k][0]), round(float(trace[k][1]), 1)) for k in chosen]
 
 
-def work(case: str, budget: int, method: str, seed: int) -> dict:
+def work(case: str, budget: int, method: str, seed: int, platform: str) -> dict:
     """One run; the structure goes along, for scoring."""
     molecule = start_of(case, seed)
     began = time.perf_counter()
-    done = METHODS[method](molecule, budget, seed)
+    done = METHODS[method](molecule, budget, seed, platform)
     seconds = time.perf_counter() - began
     energy, forces = done.potential.evaluate(done.positions)
     states = Stereochemistry(molecule.topology)
@@ -286,6 +286,7 @@ def work(case: str, budget: int, method: str, seed: int) -> dict:
         "budget": budget,
         "method": method,
         "seed": seed,
+        "platform": platform,
         "energy": energy,
         "rms_force": float(np.sqrt((forces**2).sum() / len(forces))),
         "force_evaluations": done.count,
@@ -336,8 +337,10 @@ def tables(rows: list[dict]) -> str:
         }
         of = {method: found for method, found in of.items() if found}
         mine = [method for method in of if method in SEARCHES]
+        platforms = {r["platform"] for found in of.values() for r in found.values()} - {"CPU"}
+        where = f" on {', '.join(platforms)}" if platforms else ""
         lines += [
-            f"\n### {case}, {budget} force evaluations\n",
+            f"\n### {case}, {budget} force evaluations{where}\n",
             "| method | energy, kJ/mol | lowest | evaluations | seconds | lower than it: "
             f"{', '.join(mine)} (p) | CA RMSD, nm | above the native's minimum | stereo changes |",
             "|---|---|---|---|---|---|---|---|---|",
@@ -406,6 +409,7 @@ def main() -> None:
     )
     parser.add_argument("--starts", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--platform", default="CPU")
     parser.add_argument("--output", type=Path, default=RESULTS / "deep.json")
     parser.add_argument("--again", action="store_true", help="rerun what the output has already")
     parser.add_argument("--tables", action="store_true", help="print those of the output and stop")
@@ -418,13 +422,15 @@ def main() -> None:
         parser.error(f"{PDB} is not a folder; OPENMM_REPARAM_DATA names that of the native entries")
     os.environ["OPENMM_CPU_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     seeds = range(1, arguments.starts + 1)
-    wanted = list(product(arguments.cases, arguments.budgets, arguments.methods, seeds))
+    # All methods from one start, then from the next: what is cut off still compares.
+    starts = product(arguments.cases, arguments.budgets, seeds, arguments.methods)
+    wanted = [(case, budget, method, seed) for case, budget, seed, method in starts]
     if not arguments.again:
         done = {key(row) for row in rows}
         wanted = [run for run in wanted if run not in done]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
-        runs = [pool.submit(work, *run) for run in wanted]
+        runs = [pool.submit(work, *run, arguments.platform) for run in wanted]
         for run in tqdm(as_completed(runs), total=len(runs), desc="runs"):
             new = run.result()
             score(new)
