@@ -13,8 +13,11 @@ from openmm_reparam.testsystems import lennard_jones_cluster, peptide
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 
-# Wales, Doye, J. Phys. Chem. A 1997, 101, 5111, in units of epsilon, and budgets enough for each.
-GLOBAL_MINIMA = {13: (-44.326801, 6000), 19: (-72.659782, 15_000), 26: (-108.315616, 100_000)}
+# Wales, Doye, J. Phys. Chem. A 1997, 101, 5111, in units of epsilon, and budgets. The way there
+# takes 1000, 4100 and 27 000 force evaluations on average (65 to 100 seeds) and hangs on rounding,
+# so on the processor; its length is spread exponentially, so that one in a million takes 14 times
+# the average.
+GLOBAL_MINIMA = {13: (-44.326801, 15_000), 19: (-72.659782, 60_000), 26: (-108.315616, 400_000)}
 
 
 @pytest.mark.parametrize("seed", range(10))
