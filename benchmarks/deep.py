@@ -337,10 +337,8 @@ def tables(rows: list[dict]) -> str:
         }
         of = {method: found for method, found in of.items() if found}
         mine = [method for method in of if method in SEARCHES]
-        platforms = {r["platform"] for found in of.values() for r in found.values()} - {"CPU"}
-        where = f" on {', '.join(platforms)}" if platforms else ""
         lines += [
-            f"\n### {case}, {budget} force evaluations{where}\n",
+            f"\n### {case}, {budget} force evaluations\n",
             "| method | energy, kJ/mol | lowest | evaluations | seconds | lower than it: "
             f"{', '.join(mine)} (p) | CA RMSD, nm | above the native's minimum | stereo changes |",
             "|---|---|---|---|---|---|---|---|---|",
@@ -349,8 +347,9 @@ def tables(rows: list[dict]) -> str:
             every = list(found.values())
             energies = [r["energy"] for r in every]
             above = [r["above_native"] for r in every if r["above_native"] is not None]
+            elsewhere = sorted({r["platform"] for r in every} - {"CPU"})
             lines.append(
-                f"| {method} | {spread(energies)} | {min(energies):.0f} "
+                f"| {', '.join([method, *elsewhere])} | {spread(energies)} | {min(energies):.0f} "
                 f"| {spread([r['force_evaluations'] for r in every])} "
                 f"| {spread([r['seconds'] for r in every])} "
                 f"| {', '.join(_sign_test(of[m], found) for m in mine if m != method)} "

@@ -68,7 +68,8 @@ class ReplicaPool::Replica {
             if (!std::isfinite(from[i]))
                 throw std::invalid_argument(
                     "position of particle " + std::to_string(i / 3) + " is NaN or infinite");
-        std::memcpy(positions.data(), from, size * sizeof(Vec3));
+        for (size_t i = 0; i < size; i++)
+            positions[i] = Vec3(from[3 * i], from[3 * i + 1], from[3 * i + 2]);
         context->setPositions(positions);
         if (hasVirtualSites)
             context->computeVirtualSites();
