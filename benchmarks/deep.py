@@ -9,7 +9,8 @@ Langevin dynamics with a temperature falling from 600 K or 1200 K to nothing, th
 scipy's basin hopping with Cartesian kicks. Each run ends with a minimization to RMS force 1, within
 its budget. Two runs at a time, on one thread each.
 
-A run that the output has already is not repeated, unless ``--again`` is given.
+A run that the output has already, from whichever platform, is not repeated, unless ``--again`` is
+given. On a GPU, ``--workers 1``: several processes wait for each other.
 
 Native structures (2JOF, ... of ../shared/pdb, or of the folder named by OPENMM_REPARAM_DATA) are
 read by the parent process alone, to score runs that have ended.
@@ -408,7 +409,7 @@ def main() -> None:
     )
     parser.add_argument("--starts", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--platform", default="CPU")
+    parser.add_argument("--platform", default="CPU", help="OpenMM's, of all Contexts of the runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "deep.json")
     parser.add_argument("--again", action="store_true", help="rerun what the output has already")
     parser.add_argument("--tables", action="store_true", help="print those of the output and stop")
