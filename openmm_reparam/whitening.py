@@ -115,11 +115,15 @@ class Whitening:
     def matrix(self) -> sp.csr_array:
         """P as factorized last: sparse (3N, 3N), kJ/mol/nm^2."""
         size = 3 * self._potential.num_particles
-        return self._assembled(self._stiffness) + self.shift * sp.eye_array(size, format="csr")
+        return self.stiffness() + self.shift * sp.eye_array(size, format="csr")
 
-    def stiffness(self, positions: np.ndarray) -> sp.csr_array:
-        """H at (N, 3) positions in nm: sparse (3N, 3N), kJ/mol/nm^2; fixed atoms have none."""
-        return self._assembled(self._evaluate(positions))
+    def stiffness(self, positions: np.ndarray | None = None) -> sp.csr_array:
+        """H at (N, 3) positions in nm: sparse (3N, 3N), kJ/mol/nm^2; fixed atoms have none.
+
+        By default where P was factorized last.
+        """
+        evaluated = self._stiffness if positions is None else self._evaluate(positions)
+        return self._assembled(evaluated)
 
     def _assembled(self, stiffness: list) -> sp.csr_array:
         size = 3 * self._potential.num_particles

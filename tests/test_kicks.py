@@ -10,6 +10,7 @@ from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.bond_graph import bond_graph
 from openmm_reparam.search import SearchSettings, hopping
 from openmm_reparam.search.kicks import Kicks
+from openmm_reparam.search.quench import Quench
 from openmm_reparam.search.torsions import Torsions
 from openmm_reparam.search.walkers import Walker
 from openmm_reparam.testsystems import peptide
@@ -30,7 +31,9 @@ def test_kicks_of_many_atoms_without_torsions():
     x, rng = potential.positions(), np.random.default_rng(0)
     assert x.size > 3000
     settings = SearchSettings(modes=8, amplitude=0.02)
-    kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
+    kicks = Kicks(
+        potential, Whitening(potential), Torsions(potential, bond_graph(potential)), settings, rng
+    )
     assert not any(kicks.turns_next(refining) for refining in (False, True))
     step = kicks.displaced(x, 0.02) - x
     assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(0.02, rel=1e-6)
@@ -49,7 +52,9 @@ def test_kicks_of_many_atoms_without_torsions():
 def test_turns_are_as_many_as_asked_for_and_nine_of_ten_when_refining(turns, refining, share):
     potential = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
     settings, rng = SearchSettings(turns=turns), np.random.default_rng(0)
-    kicks = Kicks(potential, Whitening(potential), bond_graph(potential), settings, rng)
+    kicks = Kicks(
+        potential, Whitening(potential), Torsions(potential, bond_graph(potential)), settings, rng
+    )
     x = potential.positions()
     assert np.mean([kicks.turns_next(refining) for _ in range(200)]) == pytest.approx(
         share, abs=0.06
@@ -71,7 +76,7 @@ def test_kicks_go_where_the_minima_learnt_promise_low_energies():
 
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        kicks = Kicks(potential, Whitening(potential), graph, SearchSettings(), rng)
+        kicks = Kicks(potential, Whitening(potential), torsions, SearchSettings(), rng)
         for learnt in ("", ", learnt"):
             place, turned = kicks.turned([x], 1)[0]
             assert place == 0
@@ -89,7 +94,13 @@ def test_kicks_go_where_the_minima_learnt_promise_low_energies():
 def test_turns_of_several_minima_name_the_one_they_are_of():
     potential = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
     rng = np.random.default_rng(0)
-    kicks = Kicks(potential, Whitening(potential), bond_graph(potential), SearchSettings(), rng)
+    kicks = Kicks(
+        potential,
+        Whitening(potential),
+        Torsions(potential, bond_graph(potential)),
+        SearchSettings(),
+        rng,
+    )
     minima = [kicks.afresh(potential.positions()) for _ in range(30)]
     for minimum in minima:
         kicks.learn(minimum, rng.normal())
@@ -126,23 +137,23 @@ def test_a_turn_is_the_lowest_of_its_candidates(monkeypatch, candidates):
     simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
     judge = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
     turns, counts = [], []
-    turned, quench = Kicks.turned, hopping._quench
+    turned, quench = Kicks.turned, Quench.__call__
 
     def turn(kicks, minima, count, trust):
         turns[:] = turned(kicks, minima, count, trust)
         assert len(turns) == count
         return list(turns)
 
-    def go_down(descend, point, *arguments):
+    def go_down(self, point, force):
         if turns:
             energies = [judge.evaluate(positions)[0] for _, positions in turns]
             assert point.energy == pytest.approx(min(energies), abs=1e-6)
             counts.append(len(turns))
             turns.clear()
-        return quench(descend, point, *arguments)
+        return quench(self, point, force)
 
     monkeypatch.setattr(Kicks, "turned", turn)
-    monkeypatch.setattr(hopping, "_quench", go_down)
+    monkeypatch.setattr(Quench, "__call__", go_down)
     settings = SearchSettings(candidates=candidates, turns=1, refinement=0)
     minimize_reparam(simulation, 1, search=settings, max_force_evaluations=2500, seed=1)
     assert len(counts) > 10

@@ -53,6 +53,42 @@ class Metric(Protocol):
         """Make P stiffer along soft directions, until the next update."""
 
 
+class Coordinates(Protocol):
+    """What the vectors of a descent are: `Cartesian`, unless steps are to follow curves."""
+
+    def forces(self, point: Point) -> np.ndarray:
+        """Return the forces along the coordinates at the start, or where the last step led."""
+
+    def longest(self, positions: np.ndarray, step: np.ndarray) -> float:
+        """Return how far a step moves any atom, to first order, in nm."""
+
+    def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Try a step: return (N, 3) positions in nm after it."""
+
+    def accepted(self, before: Point, after: Point) -> np.ndarray:
+        """Note that the last step tried is taken, and return it."""
+
+
+class Cartesian:
+    """Displacements of the atoms, (N, 3) in nm, along straight lines."""
+
+    def forces(self, point: Point) -> np.ndarray:
+        """Return the point's."""
+        return point.forces
+
+    def longest(self, positions: np.ndarray, step: np.ndarray) -> float:
+        """Return the largest displacement in nm."""
+        return float(np.sqrt(np.einsum("ij,ij->i", step, step).max()))
+
+    def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Return the sum."""
+        return positions + step
+
+    def accepted(self, before: Point, after: Point) -> np.ndarray:
+        """Return the displacement, what a retraction has made of it included."""
+        return after.positions - before.positions
+
+
 class LineSearchError(RuntimeError):
     """No step along any direction tried lowers the energy: rounding has been reached."""
 
@@ -63,6 +99,7 @@ def lbfgs(
     *,
     metric: Metric | None = None,
     project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    coordinates: Coordinates | None = None,
     memory: int = 12,
     max_step: float = 0.05,
     refresh: tuple[int, int] = (20, 50),
@@ -80,6 +117,9 @@ def lbfgs(
         The initial inverse Hessian, already updated at the start; the identity by default.
     project : callable, optional
         (positions, vectors) -> vectors on the constraint manifold's tangent space at positions.
+    coordinates : Coordinates, optional
+        What steps are, and with them what ``metric`` solves for and ``project`` projects;
+        displacements of the atoms by default.
     memory : int
         Pairs kept.
     max_step : float
@@ -103,27 +143,29 @@ def lbfgs(
         No direction lowers the energy any more.
     """
     pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=memory)
+    coordinates = coordinates or Cartesian()
     point, ratio, age, failures = start, 1.0, 0, 0
+    forces = coordinates.forces(start)
     noise = energy_noise
     while True:
-        direction = _inverse_hessian_times(point.forces, pairs, metric, ratio)
+        direction = _inverse_hessian_times(forces, pairs, metric, ratio)
         if project is not None:
             direction = project(point.positions, direction)
-        slope = -dot(point.forces, direction)
+        slope = -dot(forces, direction)
         if not slope < 0 or failures > 2:
             # Not a descent direction (indefinite pairs, stale metric), or a failed restart:
             # the plain gradient always is one.
             pairs.clear()
-            direction = np.array(point.forces)
-            slope = -dot(point.forces, direction)
+            direction = np.array(forces)
+            slope = -dot(forces, direction)
             if slope == 0:
                 raise LineSearchError("the forces are exactly zero")
-        longest = float(np.sqrt(np.einsum("ij,ij->i", direction, direction).max()))
+        longest = coordinates.longest(point.positions, direction)
         first = min(1.0, max_step / longest)
         if metric is None and not pairs or failures > 2:
             first = min(first, 1e-3 / longest)
         following = _line_search(
-            evaluate, point, direction, slope, first, noise * abs(point.energy)
+            evaluate, coordinates, point, direction, slope, first, noise * abs(point.energy)
         )
         if following is None:
             failures += 1
@@ -141,8 +183,9 @@ def lbfgs(
                 metric.stiffen()
             continue
         failures = 0
-        step = following.positions - point.positions
-        change = point.forces - following.forces
+        step = coordinates.accepted(point, following)
+        here = coordinates.forces(following)
+        change = forces - here
         curvature = dot(step, change)
         if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
             newest = _ratio(change, curvature, metric)
@@ -151,7 +194,7 @@ def lbfgs(
             if metric is None or newest > CLASH:
                 pairs.append((step, change, curvature))
                 ratio = newest
-        point = following
+        point, forces = following, here
         age += 1
         stale = age >= refresh[0] and not 1 / STALE < ratio < STALE
         if metric is not None and (stale or age >= refresh[1]):
@@ -162,8 +205,8 @@ def lbfgs(
 
 
 def dot(a: np.ndarray, b: np.ndarray) -> float:
-    """Inner product of (N, 3) arrays, on one thread: for long ones BLAS would wake its own."""
-    return float(np.vdot(a, b) if a.size < 10_000 else np.einsum("ij,ij->", a, b))
+    """Inner product of two arrays, on one thread: for long ones BLAS would wake its own."""
+    return float(np.vdot(a, b) if a.size < 10_000 else np.einsum("i,i->", a.ravel(), b.ravel()))
 
 
 def _update(metric: Metric, point: Point) -> int:
@@ -203,13 +246,13 @@ def _inverse_hessian_times(
 
 
 def _line_search(
-    evaluate, point: Point, direction, slope: float, first: float, noise: float
+    evaluate, coordinates, point: Point, direction, slope: float, first: float, noise: float
 ) -> Point | None:
     """Backtrack along a direction until the energy has fallen enough; None if it never does."""
     length = first
     for _ in range(MAX_BACKTRACKS):
         try:
-            trial = evaluate(point.positions + length * direction)
+            trial = evaluate(coordinates.moved(point.positions, length * direction))
         except NonFiniteError:
             length *= 0.2
             continue
@@ -217,7 +260,7 @@ def _line_search(
         if rise <= ARMIJO * length * slope:
             return trial
         # Near the minimum the fall drowns in rounding; the slope there is still exact enough.
-        slope_there = -dot(trial.forces, direction)
+        slope_there = -dot(coordinates.forces(trial), direction)
         if rise <= noise and slope_there <= (2 * ARMIJO - 1) * slope:
             return trial
         # The minimum of the parabola through both energies and the slope, kept in bounds.

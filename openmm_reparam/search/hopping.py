@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import itertools
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import numpy as np
 
 from ..errors import BudgetExhausted, NonFiniteError
-from ..optimizers.lbfgs import LineSearchError, Point, lbfgs
+from ..optimizers.lbfgs import Point
 from ..potential import Potential
 from ..whitening import Whitening
 from .guards import Guards
 from .kicks import Kicks
 from .latent_explorer import LatentExplorer
 from .minima import Hops
+from .quench import Quench
 from .settings import SLOW_MODES, SearchSettings
+from .torsions import Torsions
 from .walkers import Metropolis, Walker
 
 __all__ = ["LOOSE", "hop"]
@@ -87,10 +87,10 @@ def hop(
     Point
         Every sound minimum, accepted or not.
     """
-    whitening = Whitening(potential)
     guards = Guards(potential, start.positions if reference is None else reference)
+    torsions = Torsions(potential, guards.graph)
     if settings.explorer == SLOW_MODES:
-        explorer = Kicks(potential, whitening, guards.graph, settings, rng)
+        explorer = Kicks(potential, Whitening(potential), torsions, settings, rng)
     else:
         explorer = LatentExplorer(potential, evaluate, settings, rng)
     counter = potential.counter
@@ -131,12 +131,7 @@ def hop(
             walker.current = Point(minimum.positions, minimum.energy, np.zeros_like(found.forces))
         return found
 
-    noise = potential.energy_noise
-    descend = partial(lbfgs, evaluate, metric=whitening, project=project, energy_noise=noise)
-
-    def quench(point: Point, force: float) -> Point:
-        return _quench(descend, point, whitening, rms, force, settings.quench_evaluations)
-
+    quench = Quench(potential, evaluate, torsions, rms, settings.quench_evaluations, project)
     rule = Metropolis(settings, rng)
     while True:
         if not refining and counter.total >= last:
@@ -191,16 +186,3 @@ def hop(
         if taken:
             hops.accepted += 1
             walker.current, walker.minimum = found, minimum
-
-
-def _quench(descend, best, whitening, rms, force, evaluations) -> Point:
-    """Go down from a displaced point to an RMS force, or as far as some evaluations lead."""
-    if rms(best) <= force:
-        return best
-    whitening.update(best.positions)
-    points = descend(best)
-    with contextlib.suppress(LineSearchError):
-        for best in itertools.islice(points, evaluations):
-            if rms(best) <= force:
-                break
-    return best

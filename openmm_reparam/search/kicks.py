@@ -9,7 +9,6 @@ import math
 import warnings
 from collections.abc import Sequence
 
-import networkx as nx
 import numpy as np
 import scipy.linalg
 
@@ -47,8 +46,7 @@ class Kicks:
     ----------
     potential : Potential
     whitening : Whitening
-    graph : networkx.Graph
-        Of its bonds, see `bond_graph`.
+    torsions : Torsions
     settings : SearchSettings
     rng : numpy Generator
 
@@ -62,13 +60,13 @@ class Kicks:
         self,
         potential: Potential,
         whitening: Whitening,
-        graph: nx.Graph,
+        torsions: Torsions,
         settings: SearchSettings,
         rng: np.random.Generator,
     ) -> None:
         self._potential, self._whitening = potential, whitening
         self._settings, self._rng = settings, rng
-        self._torsions = Torsions(potential, graph)
+        self._torsions = torsions
         self._energies = EnergyModel(rng)
         self._positions = None
         self.torsions = len(self._torsions.axes) - len(self._torsions.symmetric) or math.inf

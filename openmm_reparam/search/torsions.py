@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from ..bond_graph import interchangeable_atoms, planar_bonds
-from ..internal_coordinates import dihedrals
+from ..internal_coordinates import cross, dihedrals
 from ..nonrigid_modes import rigid_basis, rigid_motions
 from ..potential import Potential
 
@@ -119,6 +119,11 @@ class Torsions:
         self._order = np.array(order, dtype=np.int64)
         self.axes = np.array(axes, dtype=np.int64).reshape(-1, 2)
         self._ends = np.array([ends[axis] for axis in axes], dtype=np.int64).reshape(-1, 2)
+        # The torsion that swings each atom, and each torsion's axis, and as little else as may be.
+        self._swinging = np.full(len(potential.masses), -1)
+        for torsion, (first, last) in enumerate(self._ends):
+            self._swinging[self._order[first:last]] = torsion
+        self._inner = self._swinging[self.axes[:, 1]].tolist()
         self._alike = interchangeable_atoms(graph, potential.masses)
         self._folds = np.array([self._fold(graph, axis) for axis in axes], dtype=np.int64)
         symmetric = self._folds > 1
@@ -144,14 +149,9 @@ class Torsions:
         if len(chosen) > MOST_TORSIONS:
             first = rng.integers(len(chosen) - MOST_TORSIONS + 1)
             chosen = chosen[first : first + MOST_TORSIONS]
-        place = np.zeros(len(positions), dtype=np.int64)
-        place[self.atoms] = np.arange(len(self.atoms))
+        place = self._places(len(positions))
         motions = np.zeros((len(self.atoms), 3, len(chosen) + 6 * len(self._bodies)))
-        for column, torsion in enumerate(chosen):
-            i, j = self.axes[torsion]
-            axis = (positions[j] - positions[i]) / np.linalg.norm(positions[j] - positions[i])
-            swung = self._swung(torsion)
-            motions[place[swung], :, column] = np.cross(axis, positions[swung] - positions[j])
+        motions[:, :, : len(chosen)] = self.motions(positions, chosen)
         for members in self._flexible:
             basis, own = rigid_basis(positions[members]), motions[place[members]]
             flat = own.reshape(3 * len(members), -1)
@@ -178,6 +178,43 @@ class Torsions:
                 restoring[small], metric[small] + ridge, subset_by_index=(0, count - 1)
             )[1]
         return TorsionModes(chosen, coefficients)
+
+    def motions(self, positions: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Return what turning each of some torsions (t,) does to ``atoms``: (n, 3, t), nm/radian.
+
+        At (N, 3) positions in nm, to first order.
+        """
+        axes, origins = self._lines(positions, chosen)
+        motions = np.zeros((len(positions), 3, len(chosen)))
+        swung = [self._swung(torsion) for torsion in chosen]
+        columns = np.repeat(np.arange(len(chosen)), [len(atoms) for atoms in swung])
+        atoms = np.concatenate([*swung, np.empty(0, dtype=np.int64)])
+        arms = positions[atoms] - origins[columns]
+        motions[atoms, :, columns] = cross(axes[columns], arms)
+        return motions[self.atoms]
+
+    def motion(self, positions: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Return the displacements (N, 3) in nm that turns of all torsions, (T,), begin with."""
+        axes, origins = self._lines(positions)
+        turns = angles[:, None] * axes
+        both = np.zeros((len(self._order) + 1, 6))
+        # What a torsion swings is consecutive: a running sum adds up what swings an atom.
+        ends = np.concatenate([turns, cross(origins, turns)], axis=1)
+        np.add.at(both, self._ends[:, 0], ends)
+        np.subtract.at(both, self._ends[:, 1], ends)
+        both = both.cumsum(axis=0)[:-1]
+        motion = np.zeros_like(positions)
+        motion[self._order] = cross(both[:, :3], positions[self._order]) + both[:, 3:]
+        return motion
+
+    def torques(self, positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
+        """Return what (N, 3) forces, in kJ/mol/nm, turn each torsion with: (T,) in kJ/mol/rad."""
+        axes, origins = self._lines(positions)
+        forces = forces[self._order]
+        both = np.concatenate([cross(positions[self._order], forces), forces], axis=1)
+        sums = np.concatenate([np.zeros((1, 6)), both.cumsum(axis=0)])
+        moments, forces = np.split(sums[self._ends[:, 1]] - sums[self._ends[:, 0]], 2, axis=1)
+        return np.einsum("ti,ti->t", axes, moments - cross(origins, forces))
 
     def mode_turn(self, modes: TorsionModes, amounts: np.ndarray) -> Turn:
         """Return the turn that a combination of modes, (k,), makes."""
@@ -250,17 +287,47 @@ class Torsions:
 
     def turned(self, positions: np.ndarray, turn: Turn) -> np.ndarray:
         """Return (N, 3) positions in nm after a turn."""
-        turned = np.array(positions)
-        chosen, angles = turn.torsions, turn.angles
+        return self._turned(positions, turn.torsions, turn.angles)[0]
+
+    def turned_frames(
+        self, positions: np.ndarray, angles: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions after turns of all torsions, (T,) in radians: (N, 3) in nm.
+
+        And how that turns the surroundings of each atom, (N, 3, 3).
+        """
+        return self._turned(positions, np.arange(len(self.axes)), angles)
+
+    def _turned(self, positions, chosen, angles) -> tuple[np.ndarray, np.ndarray]:
+        axes, _ = self._lines(positions, chosen)
+        # The last are of what no torsion swings.
+        rotations = np.tile(np.eye(3), (len(self.axes) + 1, 1, 1))
+        rotations[chosen] = Rotation.from_rotvec(angles[:, None] * axes).as_matrix()
+        ends = positions[self.axes[:, 1]]
+        shifts = np.zeros((len(rotations), 3))
+        shifts[:-1] = ends - np.einsum("tij,tj->ti", rotations[:-1], ends)
+        # Further in comes first: what turns an axis turns all that the axis swings.
+        for torsion, inner in enumerate(self._inner):
+            if inner >= 0:
+                shifts[torsion] = rotations[inner] @ shifts[torsion] + shifts[inner]
+                rotations[torsion] = rotations[inner] @ rotations[torsion]
+        frames = rotations[self._swinging]
+        turned = np.einsum("nij,nj->ni", frames, positions) + shifts[self._swinging]
+        # An axis' far end does not move, but what is bonded to it there turns.
+        frames[self.axes[:, 1]] = rotations[:-1]
+        return turned, frames
+
+    def _lines(self, positions, chosen=slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """Return unit vectors along axes, and where those end: (t, 3) each."""
         i, j = self.axes[chosen].T
         axes = positions[j] - positions[i]
-        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-        matrices = Rotation.from_rotvec(angles[:, None] * axes).as_matrix()
-        # From the ends inwards: what is nearer to the root has not moved yet.
-        for torsion, end, matrix in reversed(list(zip(chosen, j, matrices, strict=True))):
-            swung = self._swung(torsion)
-            turned[swung] = positions[end] + (turned[swung] - positions[end]) @ matrix.T
-        return turned
+        return axes / np.linalg.norm(axes, axis=1, keepdims=True), positions[j]
+
+    def _places(self, size: int) -> np.ndarray:
+        """Return where each of all atoms stands in ``atoms``, (N,)."""
+        places = np.zeros(size, dtype=np.int64)
+        places[self.atoms] = np.arange(len(self.atoms))
+        return places
 
     def _fold(self, graph: nx.Graph, axis: tuple[int, int]) -> int:
         """Return how many like atoms, and nothing else, are bonded to its far end; else 1."""

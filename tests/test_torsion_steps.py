@@ -1,0 +1,236 @@
+"""Steps in torsion angles and displacements, against finite differences and dense algebra."""
+
+import numpy as np
+import openmm as mm
+import pytest
+from openmm import app
+
+from openmm_reparam import Potential
+from openmm_reparam.bond_graph import bond_graph
+from openmm_reparam.constraints import constraint_manifold
+from openmm_reparam.optimizers.lbfgs import Point
+from openmm_reparam.run import rms
+from openmm_reparam.search.quench import Quench
+from openmm_reparam.search.torsion_steps import RIDGE, SHIFT, TorsionSteps
+from openmm_reparam.search.torsions import Torsions, Turn
+from openmm_reparam.testsystems import peptide
+from openmm_reparam.whitening import Whitening
+
+
+class Molecule:
+    """A peptide, what evaluates it, and its torsions."""
+
+    def __init__(self, sequence="AFYS", platform="Reference", **settings):
+        built = peptide(sequence, "random-coil", seed=1, **settings)
+        self.topology = built.topology
+        self.potential = Potential(built.simulation(platform).context, built.topology)
+        self.graph = bond_graph(self.potential)
+        self.torsions = Torsions(self.potential, self.graph)
+        self.start = self.potential.positions()
+        self.manifold = constraint_manifold(self.potential)
+
+    def evaluate(self, positions):
+        if self.manifold is None:
+            energy, forces = self.potential.evaluate(positions)
+            return Point(positions, energy, forces)
+        positions = self.manifold.retract(positions)
+        energy, forces = self.potential.evaluate(positions)
+        return Point(positions, energy, self.manifold.project(positions, forces))
+
+    def steps(self, shift=1e4):
+        steps = TorsionSteps(self.torsions, Whitening(self.potential, shift=shift))
+        steps.update(self.start)
+        return steps
+
+    def step(self, rng, angle, displacement):
+        """Draw a step whose angles and displacements are of these sizes."""
+        angles = angle * rng.standard_normal(len(self.torsions.axes))
+        return np.concatenate([angles, displacement * rng.standard_normal(self.start.size)])
+
+    def kicked(self, rng):
+        angles = rng.uniform(-np.pi, np.pi, len(self.torsions.axes))
+        return self.torsions.turned(self.start, Turn(np.arange(len(angles)), angles))
+
+    def rms(self, point):
+        return rms(point.forces, len(point.forces))
+
+
+@pytest.fixture(scope="module")
+def molecule():
+    return Molecule()
+
+
+def test_forces_are_the_slopes_of_the_energy_along_the_steps(molecule):
+    rng, steps = np.random.default_rng(0), molecule.steps()
+    # Two steps away from where the frames began: they have turned.
+    point = molecule.evaluate(molecule.start)
+    for _ in range(2):
+        following = molecule.evaluate(steps.moved(point.positions, molecule.step(rng, 0.3, 1e-3)))
+        steps.accepted(point, following)
+        point = following
+    forces = steps.forces(point)
+    for _ in range(10):
+        step = molecule.step(rng, 1e-5, 1e-7)
+        ahead, behind = (
+            molecule.evaluate(steps.moved(point.positions, sign * step)).energy for sign in (1, -1)
+        )
+        assert (behind - ahead) / 2 == pytest.approx(forces @ step, rel=1e-5, abs=1e-8)
+
+
+def test_turned_bonds_and_angles_stay_and_displacements_turn_with_them(molecule):
+    rng, steps, x = np.random.default_rng(1), molecule.steps(), molecule.start
+    turn, shake = molecule.step(rng, 1.0, 0.0), molecule.step(rng, 0.0, 1e-3)
+    turned = steps.moved(x, turn)
+    ends = [(i, k) for j in molecule.graph for i in molecule.graph[j] for k in molecule.graph[j]]
+    pairs = np.array([*molecule.graph.edges, *[(i, k) for i, k in ends if i < k]])
+
+    def lengths(x):
+        return np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1)
+
+    assert np.abs(turned - x).max() > 0.3
+    assert lengths(turned) == pytest.approx(lengths(x), abs=1e-9)
+    assert turned == pytest.approx(molecule.torsions.turned(x, Turn(*_all(turn, molecule))))
+    steps.accepted(Point(x, 0.0, x), Point(turned, 0.0, x))
+    # Displacements turn as the bonds around an atom do: within what turns as one they change
+    # lengths as before, and along an axis, from whose end the next part begins.
+    frames = molecule.torsions.turned_frames(x, turn[: len(molecule.torsions.axes)])[1]
+    bonds = np.array(molecule.graph.edges)
+    i, j = bonds.T
+    one = np.abs(frames[i] - frames[j]).max(axis=(1, 2)) < 1e-9
+    assert one.sum() == len(bonds) - len(molecule.torsions.axes)
+    before = molecule.steps().moved(x, shake)
+    after = steps.moved(turned, shake)
+    assert np.linalg.norm(after[i] - after[j], axis=1)[one] == pytest.approx(
+        np.linalg.norm(before[i] - before[j], axis=1)[one], abs=1e-9
+    )
+    moved = np.einsum("nij,nj->ni", frames, before - x)
+    assert after - turned == pytest.approx(moved, abs=1e-9)
+
+
+def _all(step, molecule):
+    count = len(molecule.torsions.axes)
+    return np.arange(count), step[:count]
+
+
+def test_the_longest_way_is_that_of_the_atom_that_moves_most(molecule):
+    rng, steps, x = np.random.default_rng(2), molecule.steps(), molecule.start
+    for angle, displacement in ((1e-6, 0.0), (0.0, 1e-7), (1e-6, 1e-7)):
+        step = molecule.step(rng, angle, displacement)
+        moved = np.linalg.norm(steps.moved(x, step) - x, axis=1).max()
+        assert steps.longest(x, step) == pytest.approx(moved, rel=1e-4)
+
+
+def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
+    rng, steps, x = np.random.default_rng(3), molecule.steps(), molecule.start
+    whitening = Whitening(molecule.potential, shift=1e4)
+    whitening.update(x)
+    count = len(molecule.torsions.axes)
+    columns = []
+    for torsion in range(count):  # motions by finite differences
+        turn = np.zeros(count + x.size)
+        turn[torsion] = 1e-6
+        columns.append((steps.moved(x, turn) - steps.moved(x, -turn)).ravel() / 2e-6)
+    motions = np.array(columns).T
+    of_angles = motions.T @ (whitening.stiffness() @ motions) + SHIFT * motions.T @ motions
+    of_angles += RIDGE * np.diag(of_angles).max() * np.eye(count)
+    vector = molecule.step(rng, 1.0, 1.0)
+    solved = steps.solve(vector)
+    assert of_angles @ solved[:count] == pytest.approx(vector[:count], rel=1e-5, abs=1e-5)
+    assert whitening.matrix() @ solved[count:] == pytest.approx(vector[count:], abs=1e-6)
+    # After a turn it is the same one, in frames that have turned along.
+    turned = steps.moved(x, molecule.step(rng, 1.0, 0.0))
+    steps.accepted(Point(x, 0.0, x), Point(turned, 0.0, x))
+    assert steps.solve(vector) == pytest.approx(solved)
+    steps.stiffen()
+    softer = vector @ solved
+    assert 0 < vector @ steps.solve(vector) < softer
+
+
+def test_quenches_end_at_rest_in_fewer_evaluations_than_along_straight_lines(platform):
+    molecule = Molecule(platform=platform)
+    rng, counter = np.random.default_rng(4), molecule.potential.counter
+    curved = Quench(
+        molecule.potential, molecule.evaluate, molecule.torsions, molecule.rms, evaluations=400
+    )
+    none = Torsions(molecule.potential, molecule.graph)
+    none.axes = none.axes[:0]
+    straight = Quench(molecule.potential, molecule.evaluate, none, molecule.rms, evaluations=400)
+    spent = {"curved": [], "straight": []}
+    for _ in range(8):
+        start = molecule.evaluate(molecule.kicked(rng))
+        for name, quench in (("curved", curved), ("straight", straight)):
+            before = counter.total
+            end = quench(start, 5.0)
+            spent[name].append(counter.total - before)
+            assert molecule.rms(end) <= 5.0
+            assert end.energy < start.energy
+            assert molecule.evaluate(end.positions).energy == pytest.approx(end.energy, abs=1e-3)
+    assert sum(spent["curved"]) < 0.75 * sum(spent["straight"])
+
+
+def test_a_quench_that_begins_at_rest_stays(molecule):
+    quench = Quench(
+        molecule.potential, molecule.evaluate, molecule.torsions, molecule.rms, evaluations=400
+    )
+    rest = quench(molecule.evaluate(molecule.start), 0.1)
+    again = quench(rest, 0.01)
+    assert again.energy == pytest.approx(rest.energy, abs=0.01)
+    assert again.positions == pytest.approx(rest.positions, abs=2e-3)
+    before = molecule.potential.counter.total
+    assert quench(again, 0.01) is again
+    assert molecule.potential.counter.total == before
+
+
+@pytest.mark.parametrize("constraints", [app.HBonds, app.AllBonds, app.HAngles])
+def test_constraints_hold_and_slopes_are_those_on_them(constraints):
+    molecule = Molecule("AFYS", constraints=constraints)
+    molecule.start = molecule.manifold.retract(molecule.start)
+    rng, steps = np.random.default_rng(5), molecule.steps()
+    point = molecule.evaluate(molecule.start)
+    project = steps.projection(molecule.manifold.project)
+    forces = steps.forces(point)
+    for _ in range(5):
+        step = project(point.positions, molecule.step(rng, 1e-4, 1e-6))
+        ahead, behind = (
+            molecule.evaluate(steps.moved(point.positions, sign * step)).energy for sign in (1, -1)
+        )
+        assert (behind - ahead) / 2 == pytest.approx(forces @ step, rel=1e-3, abs=1e-6)
+    quench = Quench(
+        molecule.potential,
+        molecule.evaluate,
+        molecule.torsions,
+        molecule.rms,
+        400,
+        molecule.manifold.project,
+    )
+    end = quench(molecule.evaluate(molecule.kicked(rng)), 5.0)
+    assert molecule.rms(end) <= 5.0
+    pairs, lengths = molecule.potential.constraints
+    i, j = end.positions[pairs].transpose(1, 0, 2)
+    assert np.linalg.norm(i - j, axis=1) == pytest.approx(lengths, rel=1e-5)
+
+
+def test_fixed_atoms_stay(molecule):
+    built = peptide("AFYS", "random-coil", seed=1)
+    for atom in built.topology.atoms():
+        if atom.name == "CA" and atom.residue.index == 1:
+            built.system.setParticleMass(atom.index, 0.0)
+            fixed = atom.index
+    context = mm.Context(
+        built.system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference")
+    )
+    context.setPositions(built.positions)
+    potential = Potential(context, built.topology)
+    torsions = Torsions(potential, bond_graph(potential))
+
+    def evaluate(positions):
+        return Point(positions, *potential.evaluate(positions))
+
+    def size(point):
+        return rms(point.forces, len(point.forces) - 1)
+
+    x = potential.positions()
+    end = Quench(potential, evaluate, torsions, size, 400)(evaluate(x), 5.0)
+    assert np.array_equal(end.positions[fixed], x[fixed])
+    assert np.abs(end.positions - x).max() > 0.01
+    assert size(end) <= 5.0
