@@ -68,8 +68,10 @@ class TorsionSteps:
         atoms = self._torsions.atoms
         motions = self._torsions.motions(positions, np.arange(self._count))
         motions = motions.reshape(3 * len(atoms), self._count)
-        rows = (3 * atoms[:, None] + np.arange(3)).ravel()
-        stiffness = self._whitening.stiffness()[rows][:, rows]
+        stiffness = self._whitening.stiffness()
+        if len(atoms) < len(positions):
+            rows = (3 * atoms[:, None] + np.arange(3)).ravel()
+            stiffness = stiffness[rows][:, rows]
         self._stiffness = motions.T @ (stiffness @ motions)
         self._inertia, self._shift = motions.T @ motions, SHIFT
         self._factorize()
