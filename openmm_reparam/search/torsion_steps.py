@@ -36,7 +36,7 @@ class TorsionSteps:
     ----------
     torsions : Torsions
     whitening : Whitening
-        Of the displacements, and the stiffness that torsions meet.
+        Of the displacements, and the stiffness that torsions meet; `update` first.
 
     Examples
     --------
@@ -48,16 +48,18 @@ class TorsionSteps:
     >>> potential = Potential(peptide("AAA").simulation("CPU").context)
     >>> torsions = Torsions(potential, bond_graph(potential))
     >>> steps = TorsionSteps(torsions, Whitening(potential))
-    >>> x, turn = potential.positions(), np.zeros(len(torsions.axes) + 3 * potential.num_particles)
-    >>> turn[: len(torsions.axes)] = 2 * np.pi
-    >>> bool(np.allclose(steps.moved(x, turn), x))
+    >>> x = potential.positions()
+    >>> steps.update(x)
+    >>> full_turn = np.zeros(len(torsions.axes) + x.size)
+    >>> full_turn[0] = 2 * np.pi
+    >>> bool(np.allclose(steps.moved(x, full_turn), x))
     True
     """
 
     def __init__(self, torsions: Torsions, whitening: Whitening) -> None:
         self._torsions, self._whitening = torsions, whitening
         self._count = len(torsions.axes)
-        self._frames = self._tried = self._updated = None
+        self._frames = self._tried = self._updated = None  # until the first update
 
     def update(self, positions: np.ndarray) -> None:
         """Rebuild the metric at (N, 3) positions in nm."""
