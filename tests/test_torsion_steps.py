@@ -131,8 +131,9 @@ def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
         turn[torsion] = 1e-6
         columns.append((steps.moved(x, turn) - steps.moved(x, -turn)).ravel() / 2e-6)
     motions = np.array(columns).T
-    of_angles = motions.T @ (whitening.stiffness() @ motions) + SHIFT * motions.T @ motions
-    of_angles += RIDGE * np.diag(of_angles).max() * np.eye(count)
+    stiffness = motions.T @ (whitening.stiffness() @ motions)
+    of_angles = stiffness + SHIFT * motions.T @ motions
+    of_angles += RIDGE * np.diag(stiffness).max() * np.eye(count)
     vector = molecule.step(rng, 1.0, 1.0)
     solved = steps.solve(vector)
     assert of_angles @ solved[:count] == pytest.approx(vector[:count], rel=1e-5, abs=1e-5)
@@ -234,3 +235,44 @@ def test_fixed_atoms_stay(molecule):
     assert np.array_equal(end.positions[fixed], x[fixed])
     assert np.abs(end.positions - x).max() > 0.01
     assert size(end) <= 5.0
+
+
+def test_negative_curvatures_along_torsions_leave_the_metric_positive():
+    built = peptide("AFYS", "random-coil", seed=1)
+    force = mm.CustomTorsionForce("-1e5 * theta^2")
+    torsions = Molecule().torsions
+    for i, j, k, m in torsions._quadruples.tolist():
+        force.addTorsion(i, j, k, m)
+    built.system.addForce(force)
+    potential = Potential(built.simulation("Reference").context, built.topology)
+    steps = TorsionSteps(torsions, Whitening(potential, shift=1e4))
+    steps.update(potential.positions())
+    assert np.linalg.eigvalsh(steps._stiffness).min() < -1e3
+    rng = np.random.default_rng(6)
+    for _ in range(10):
+        vector = rng.standard_normal(len(torsions.axes) + potential.positions().size)
+        assert vector @ steps.solve(vector) > 0
+
+
+def test_a_straight_molecule_has_torsions_that_move_nothing():
+    # H-C-C-H in a line: its middle bond can turn.
+    system, positions = mm.System(), np.zeros((4, 3))
+    for mass in (1.0, 12.0, 12.0, 1.0):
+        system.addParticle(mass)
+    positions[:, 0] = [0.0, 0.11, 0.23, 0.34]
+    bonds = mm.HarmonicBondForce()
+    for i, length in enumerate((0.105, 0.12, 0.105)):
+        bonds.addBond(i, i + 1, length, 2e5)
+    system.addForce(bonds)
+    context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
+    context.setPositions(positions)
+    potential = Potential(context)
+    torsions = Torsions(potential, bond_graph(potential))
+    assert len(torsions.axes)
+
+    def evaluate(positions):
+        return Point(positions, *potential.evaluate(positions))
+
+    quench = Quench(potential, evaluate, torsions, lambda point: rms(point.forces, 4), 100)
+    end = quench(evaluate(positions), 1e-3)
+    assert np.diff(end.positions[:, 0]) == pytest.approx([0.105, 0.12, 0.105], abs=1e-6)

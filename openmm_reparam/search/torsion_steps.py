@@ -8,20 +8,22 @@ is held stiff: a reparametrization with more latents than coordinates.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
 
+from ..errors import NonFiniteError
 from ..optimizers.lbfgs import Point
-from ..whitening import Whitening
+from ..whitening import MAX_SHIFT, Whitening
 from .torsions import Torsions
 
 __all__ = ["TorsionSteps"]
 
 # Stiffness that all motions by torsions have at least, kJ/mol/nm^2 of each atom's.
 SHIFT = 1e3
-# Of the largest, added to every torsion's: what moves nothing must not turn without end.
+# Of the largest stiffness, added to every torsion's: what moves nothing must not turn without end.
 RIDGE = 1e-6
 
 
@@ -131,9 +133,15 @@ class TorsionSteps:
         return projected
 
     def _factorize(self) -> None:
-        matrix = self._stiffness + self._shift * self._inertia
-        ridge = RIDGE * np.diag(matrix).max() * np.eye(self._count)
-        self._factor = scipy.linalg.cho_factor(matrix + ridge)
+        ridge = RIDGE * max(1.0, np.diag(self._stiffness).max()) * np.eye(self._count)
+        while self._shift <= MAX_SHIFT:
+            matrix = self._stiffness + self._shift * self._inertia + ridge
+            with contextlib.suppress(scipy.linalg.LinAlgError):
+                self._factor = scipy.linalg.cho_factor(matrix)
+                return
+            # Custom forces have curvatures of any sign.
+            self._shift *= 3
+        raise NonFiniteError("the bonded forces have curvatures that are not finite")
 
     def _split(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return vectors[: self._count], vectors[self._count :].reshape(-1, 3)
