@@ -8,22 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["angles", "cross", "dihedrals", "distances", "nearest_image"]
+__all__ = ["angles", "dihedrals", "distances", "nearest_image"]
 
 
 def _norm(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ti,ti->t", vectors, vectors))[:, None]
-
-
-def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross products along the last axis, several times as fast as NumPy's for small arrays."""
-    ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
-    bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
-    product = np.empty(np.broadcast_shapes(a.shape, b.shape))
-    product[..., 0] = ay * bz - az * by
-    product[..., 1] = az * bx - ax * bz
-    product[..., 2] = ax * by - ay * bx
-    return product
 
 
 def distances(ij: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

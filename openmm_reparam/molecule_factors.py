@@ -121,14 +121,10 @@ class LargeMolecules:
 
     def factorize(self, stiffness: sp.csr_array, shift: float) -> bool:
         """Factorize stiffness + shift I; False if it is not positive definite."""
-        size = stiffness.shape[0]
-        matrix = (stiffness + shift * sp.eye_array(size, format="csr")).tocsr()
+        matrix = (stiffness + shift * sp.eye_array(stiffness.shape[0], format="csr")).tocsr()
         # It is symmetric: its lower triangle by rows is its upper one by columns.
-        rows = np.repeat(np.arange(size), np.diff(matrix.indptr))
-        lower = matrix.indices <= rows
-        starts = np.concatenate([[0], np.bincount(rows[lower], minlength=size).cumsum()])
-        upper = (matrix.data[lower], matrix.indices[lower], starts)
-        factors = qdldl.Solver(sp.csc_matrix(upper, shape=matrix.shape), upper=True)
+        upper = sp.tril(matrix, format="csr").T
+        factors = qdldl.Solver(sp.csc_matrix(upper), upper=True)
         if not factors.factors()[1].min() > 0:
             return False
         self._factors = factors

@@ -19,7 +19,11 @@ class StiffTerms:
     Attributes
     ----------
     atoms : (T, n) int array
+    free : bool
+        Whether the rows cost no force evaluation.
     """
+
+    free = True
 
     def __init__(self, atoms: np.ndarray, periodic: bool, moves: np.ndarray) -> None:
         self.atoms = atoms
@@ -61,6 +65,8 @@ class _Bonds(StiffTerms):
 
 class _CustomBonds(StiffTerms):
     """Curvature along each bond by two evaluations; negative curvature is left to the shift."""
+
+    free = False
 
     def __init__(self, curves: BondCurves, periodic, moves):
         super().__init__(curves.atoms, periodic, moves)

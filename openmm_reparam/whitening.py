@@ -49,6 +49,8 @@ class Whitening:
         mu in use.
     updates : int
         Factorizations so far.
+    free : bool
+        Whether an update costs no force evaluation.
 
     Examples
     --------
@@ -75,6 +77,7 @@ class Whitening:
         self.updates = 0
         self._terms, others = stiff_terms(potential)
         self._others = _coloured_others(potential, others) if others else None
+        self.free = not others and all(term.free for term in self._terms)
         members = [term.atoms for term in self._terms]
         coloured = [bonded_terms(force) for force in others]
         labels = _molecules(potential.num_particles, members + coloured)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import NonFiniteError
 
-__all__ = ["LineSearchError", "Metric", "Point", "lbfgs"]
+__all__ = ["Coordinates", "LineSearchError", "Metric", "Point", "lbfgs"]
 
 ARMIJO = 1e-4
 # A metric whose curvature along a step is wrong by more than this factor is stale.
@@ -54,7 +54,10 @@ class Metric(Protocol):
 
 
 class Coordinates(Protocol):
-    """What the vectors of a descent are: `Cartesian`, unless steps are to follow curves."""
+    """What the vectors of a descent are, steps and forces: `Cartesian`, or ones along curves.
+
+    Arrays of one shape, whatever that is.
+    """
 
     def forces(self, point: Point) -> np.ndarray:
         """Return the forces along the coordinates at the start, or where the last step led."""

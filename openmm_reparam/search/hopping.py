@@ -16,7 +16,6 @@ import numpy as np
 from ..errors import BudgetExhausted, NonFiniteError
 from ..optimizers.lbfgs import Point
 from ..potential import Potential
-from ..whitening import Whitening
 from .guards import Guards
 from .kicks import Kicks
 from .latent_explorer import LatentExplorer
@@ -89,8 +88,9 @@ def hop(
     """
     guards = Guards(potential, start.positions if reference is None else reference)
     torsions = Torsions(potential, guards.graph)
+    quench = Quench(potential, evaluate, torsions, rms, settings.quench_evaluations, project)
     if settings.explorer == SLOW_MODES:
-        explorer = Kicks(potential, Whitening(potential), torsions, settings, rng)
+        explorer = Kicks(potential, quench.whitening, torsions, settings, rng)
     else:
         explorer = LatentExplorer(potential, evaluate, settings, rng)
     counter = potential.counter
@@ -131,7 +131,6 @@ def hop(
             walker.current = Point(minimum.positions, minimum.energy, np.zeros_like(found.forces))
         return found
 
-    quench = Quench(potential, evaluate, torsions, rms, settings.quench_evaluations, project)
     rule = Metropolis(settings, rng)
     while True:
         if not refining and counter.total >= last:

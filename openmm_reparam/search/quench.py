@@ -19,8 +19,9 @@ __all__ = ["Quench"]
 # Where torsions are coordinates of their own, the atoms' displacements are kept small by this
 # (kJ/mol/nm^2): they are for what is stiff.
 STIFFER = 1e4
-# There, few pairs tell of what lies ahead, and contacts change with every few steps.
-MEMORY, REFRESH = 6, (5, 10)
+# There, few pairs tell of what lies ahead, and contacts change with every few steps. (Not where an
+# update of the whitening costs evaluations of bonded Custom forces.)
+OFTEN = {"memory": 6, "refresh": (5, 10)}
 
 
 class Quench:
@@ -38,6 +39,10 @@ class Quench:
         Steps of one quench at most.
     project : callable, optional
         As `lbfgs` takes it.
+
+    Attributes
+    ----------
+    whitening : Whitening
     """
 
     def __init__(
@@ -50,7 +55,7 @@ class Quench:
         project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self._torsions = torsions if 0 < len(torsions.axes) <= MOST_TORSIONS else None
-        self._whitening = Whitening(potential, shift=STIFFER if self._torsions else None)
+        self.whitening = Whitening(potential, shift=STIFFER if self._torsions else None)
         self._evaluate, self._project = evaluate, project
         self._rms, self._evaluations = rms, evaluations
         self._noise = potential.energy_noise
@@ -68,11 +73,11 @@ class Quench:
 
     def _points(self, start: Point):
         if self._torsions is None:
-            metric, settings = self._whitening, {"project": self._project}
+            metric, settings = self.whitening, {"project": self._project}
         else:
-            metric = TorsionSteps(self._torsions, self._whitening)
+            metric = TorsionSteps(self._torsions, self.whitening)
             project = self._project and metric.projection(self._project)
             settings = {"coordinates": metric, "project": project}
-            settings |= {"memory": MEMORY, "refresh": REFRESH}
+            settings |= OFTEN if self.whitening.free else {}
         metric.update(start.positions)
         return lbfgs(self._evaluate, start, metric=metric, energy_noise=self._noise, **settings)

@@ -64,7 +64,7 @@ class TorsionSteps:
         self._frames = self._tried = self._updated = None  # until the first update
 
     def update(self, positions: np.ndarray) -> None:
-        """Rebuild the metric at (N, 3) positions in nm."""
+        """Rebuild the metric at (N, 3) positions in nm; `NonFiniteError` where that cannot be."""
         if self._frames is None:
             self._frames = self._tried = np.tile(np.eye(3), (len(positions), 1, 1))
         self._whitening.update(positions)
@@ -120,9 +120,9 @@ class TorsionSteps:
         return self._step
 
     def projection(self, project: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable:
-        """Return a projection onto the constraints' tangent space, of steps for displacements.
+        """Return what projects steps as ``project`` does displacements of the atoms, (N, 3).
 
-        Turned bonds keep their lengths.
+        Only the displacements need it: turned bonds keep their lengths.
         """
 
         def projected(positions: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from ..bond_graph import interchangeable_atoms, planar_bonds
-from ..internal_coordinates import cross, dihedrals
+from ..internal_coordinates import dihedrals
 from ..nonrigid_modes import rigid_basis, rigid_motions
 from ..potential import Potential
 
@@ -185,13 +185,14 @@ class Torsions:
         At (N, 3) positions in nm, to first order.
         """
         axes, origins = self._lines(positions, chosen)
-        motions = np.zeros((len(positions), 3, len(chosen)))
+        place = self._places(len(positions))
+        motions = np.zeros((len(self.atoms), 3, len(chosen)))
         swung = [self._swung(torsion) for torsion in chosen]
         columns = np.repeat(np.arange(len(chosen)), [len(atoms) for atoms in swung])
         atoms = np.concatenate([*swung, np.empty(0, dtype=np.int64)])
         arms = positions[atoms] - origins[columns]
-        motions[atoms, :, columns] = cross(axes[columns], arms)
-        return motions[self.atoms]
+        motions[place[atoms], :, columns] = np.cross(axes[columns], arms)
+        return motions
 
     def motion(self, positions: np.ndarray, angles: np.ndarray) -> np.ndarray:
         """Return the displacements (N, 3) in nm that turns of all torsions, (T,), begin with."""
@@ -199,22 +200,22 @@ class Torsions:
         turns = angles[:, None] * axes
         both = np.zeros((len(self._order) + 1, 6))
         # What a torsion swings is consecutive: a running sum adds up what swings an atom.
-        ends = np.concatenate([turns, cross(origins, turns)], axis=1)
+        ends = np.concatenate([turns, np.cross(origins, turns)], axis=1)
         np.add.at(both, self._ends[:, 0], ends)
         np.subtract.at(both, self._ends[:, 1], ends)
         both = both.cumsum(axis=0)[:-1]
         motion = np.zeros_like(positions)
-        motion[self._order] = cross(both[:, :3], positions[self._order]) + both[:, 3:]
+        motion[self._order] = np.cross(both[:, :3], positions[self._order]) + both[:, 3:]
         return motion
 
     def torques(self, positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
         """Return what (N, 3) forces, in kJ/mol/nm, turn each torsion with: (T,) in kJ/mol/rad."""
         axes, origins = self._lines(positions)
         forces = forces[self._order]
-        both = np.concatenate([cross(positions[self._order], forces), forces], axis=1)
+        both = np.concatenate([np.cross(positions[self._order], forces), forces], axis=1)
         sums = np.concatenate([np.zeros((1, 6)), both.cumsum(axis=0)])
         moments, forces = np.split(sums[self._ends[:, 1]] - sums[self._ends[:, 0]], 2, axis=1)
-        return np.einsum("ti,ti->t", axes, moments - cross(origins, forces))
+        return np.einsum("ti,ti->t", axes, moments - np.cross(origins, forces))
 
     def mode_turn(self, modes: TorsionModes, amounts: np.ndarray) -> Turn:
         """Return the turn that a combination of modes, (k,), makes."""
