@@ -276,3 +276,32 @@ def test_a_straight_molecule_has_torsions_that_move_nothing():
     quench = Quench(potential, evaluate, torsions, lambda point: rms(point.forces, 4), 100)
     end = quench(evaluate(positions), 1e-3)
     assert np.diff(end.positions[:, 0]) == pytest.approx([0.105, 0.12, 0.105], abs=1e-6)
+
+
+def test_a_metric_that_costs_evaluations_is_renewed_rarely():
+    built = peptide("AFYS", "random-coil", seed=1)
+    force = mm.CustomTorsionForce("1 + cos(3 * theta)")
+    free = Molecule()
+    for quadruple in free.torsions._quadruples.tolist():
+        force.addTorsion(*quadruple)
+    built.system.addForce(force)
+    potential = Potential(built.simulation("Reference").context, built.topology)
+    steps = 0
+
+    def evaluate(positions):
+        nonlocal steps
+        steps += 1
+        return Point(positions, *potential.evaluate(positions))
+
+    quench = Quench(potential, evaluate, free.torsions, free.rms, 400)
+    assert not quench.whitening.free
+    start = evaluate(free.kicked(np.random.default_rng(4)))
+    steps = 0
+    assert free.rms(quench(start, 5.0)) <= 5.0
+    assert quench.whitening.updates <= 1 + steps / 20
+    # Of Amber's forces alone it costs nothing, and follows the way down.
+    quench = Quench(free.potential, free.evaluate, free.torsions, free.rms, 400)
+    before = free.potential.counter.total
+    quench(free.evaluate(free.kicked(np.random.default_rng(4))), 5.0)
+    assert quench.whitening.free
+    assert quench.whitening.updates > (free.potential.counter.total - before) / 20
