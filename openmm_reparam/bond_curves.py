@@ -1,42 +1,27 @@
-"""The terms of a CustomBondForce as curves over their lengths: slopes, curvatures and wells."""
+"""The terms of a CustomBondForce as curves over their lengths: where their wells are."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 
 import numpy as np
-import openmm as mm
 from scipy.integrate import cumulative_trapezoid
 
-from .bonded import bonded_terms
 from .errors import NonFiniteError
-from .potential import Potential
+from .term_curves import SHORTEST, TermCurves
 
 __all__ = ["BondCurves"]
 
 # Wells are looked for at these lengths (nm), and then narrowed down by so many bisections.
 SCANNED = np.geomspace(0.02, 5.0, 100)
 BISECTIONS = 20
-# Step of finite differences, relative to the length.
-STEP = 1e-4
+# A bond that holds two atoms on one spot pulls at all these lengths (nm). A soft core pulls near
+# zero, but has a barrier further out. The first length tells most other bonds.
+PULLED_AT = (0.1, 0.3, 0.03, SHORTEST)
 
 
-class BondCurves:
-    """Slope and curvature of every term of a CustomBondForce, each at a length of its own.
-
-    Each term acts on two particles of its own in a side Context, so that one evaluation of this
-    force alone (counted as "bonded") gives the slopes of all.
-
-    Parameters
-    ----------
-    potential : Potential
-        Whose global parameters are followed.
-    force : openmm.CustomBondForce
-
-    Attributes
-    ----------
-    atoms : (T, 2) int array
+class BondCurves(TermCurves):
+    """Slope, curvature and well of every term of a CustomBondForce.
 
     Examples
     --------
@@ -50,30 +35,26 @@ class BondCurves:
     (0.11322, True)
     """
 
-    def __init__(self, potential: Potential, force: mm.CustomBondForce) -> None:
-        self.atoms = bonded_terms(force)
-        system, alone = mm.System(), copy.deepcopy(force)
-        alone.setUsesPeriodicBoundaryConditions(False)
-        for term in range(len(self.atoms)):
-            system.addParticle(1.0)
-            system.addParticle(1.0)
-            parameters = force.getBondParameters(term)[2]
-            alone.setBondParameters(term, 2 * term, 2 * term + 1, parameters)
-        system.addForce(alone)
-        self._potential = potential
-        self._side = potential.side_potential("bonded", system)
+    def hold_on_one_spot(self) -> np.ndarray:
+        """Whether each term, (T,) bool, pulls its atoms together wherever they are.
 
-    def slopes(self, lengths: np.ndarray) -> np.ndarray:
-        """dE/dr of every term (T,) in kJ/mol/nm at lengths (T,) in nm; one evaluation."""
-        positions = np.zeros((2 * len(self.atoms), 3))
-        positions[1::2, 0] = lengths
-        self._side.follow(self._potential)
-        return -self._side.evaluate(positions)[1][1::2, 0]
+        Terms of no force count as such, too: a flat-bottomed restraint has none near its bottom.
+        It takes up to four evaluations, one where no term does.
 
-    def curvatures(self, lengths: np.ndarray) -> np.ndarray:
-        """d2E/dr2 of every term (T,) in kJ/mol/nm^2 by central differences; two evaluations."""
-        step = STEP * lengths
-        return (self.slopes(lengths + step) - self.slopes(lengths - step)) / (2 * step)
+        Raises
+        ------
+        BudgetExhausted
+            Fewer than four evaluations are left; none was made.
+        """
+        self._potential.counter.require(len(PULLED_AT))
+        pulled = np.ones(len(self.atoms), dtype=bool)
+        for length in PULLED_AT:
+            # A FENE bond has no energy beyond its end.
+            with contextlib.suppress(NonFiniteError):
+                pulled &= self.slopes(np.full(len(pulled), length)) >= 0
+            if not pulled.any():
+                break
+        return pulled
 
     def wells(self) -> tuple[np.ndarray, np.ndarray]:
         """Deepest minimum of every term between 0.02 and 5 nm; about 120 evaluations.

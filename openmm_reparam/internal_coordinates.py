@@ -8,11 +8,34 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["angles", "dihedrals", "distances", "nearest_image"]
+__all__ = ["angles", "dihedrals", "directions", "distances", "nearest_image"]
+
+# A vector shorter than this (nm) is rounding: it has no direction.
+NO_LENGTH = 1e-12
+# Gradients of angles and dihedrals grow as 1/length. Arms and axes shorter than this (nm), which
+# atoms that have fallen onto each other have, count as this long.
+SHORTEST_ARM = 0.02
 
 
 def _norm(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ti,ti->t", vectors, vectors))[:, None]
+
+
+def directions(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths and unit vectors.
+
+    Parameters
+    ----------
+    vectors : (T, 3) array
+
+    Returns
+    -------
+    (T,) array, (T, 3) array
+        Lengths, and unit vectors: zero for a vector of length zero, which has no direction.
+    """
+    length = _norm(vectors)
+    units = np.where(length > NO_LENGTH, vectors, 0.0) / np.maximum(length, NO_LENGTH)
+    return length[:, 0], units
 
 
 def distances(ij: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -26,15 +49,18 @@ def distances(ij: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     (T,) array, (T, 2, 3) array
-        Distances, and their gradients with respect to x_i and x_j.
+        Distances, and their gradients with respect to x_i and x_j; at distance zero, where none
+        exists, those along the x axis.
     """
-    length = _norm(ij)
-    unit = ij / length
-    return length[:, 0], np.stack([unit, -unit], axis=1)
+    length, unit = directions(ij)
+    unit[length <= NO_LENGTH, 0] = 1.0
+    return length, np.stack([unit, -unit], axis=1)
 
 
 def angles(ij: np.ndarray, kj: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Angles i-j-k in radians and gradients; near 0 and pi, where none exists, kept bounded.
+    """Angles i-j-k in radians and gradients, kept bounded where none exists.
+
+    That is so near 0 and pi, and where two atoms coincide (the angle is then said to be pi/2).
 
     Parameters
     ----------
@@ -46,8 +72,8 @@ def angles(ij: np.ndarray, kj: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     (T,) array, (T, 3, 3) array
         Angles, and their gradients with respect to x_i, x_j and x_k.
     """
-    length_i, length_k = _norm(ij), _norm(kj)
-    u, v = ij / length_i, kj / length_k
+    (length_i, u), (length_k, v) = directions(ij), directions(kj)
+    length_i, length_k = (np.maximum(a, SHORTEST_ARM)[:, None] for a in (length_i, length_k))
     cosine = np.clip(np.einsum("ti,ti->t", u, v), -1.0, 1.0)[:, None]
     sine = np.sqrt(np.maximum(1.0 - cosine**2, 1e-4))
     grad_i = (cosine * u - v) / (sine * length_i)
@@ -56,7 +82,9 @@ def angles(ij: np.ndarray, kj: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dihedrals(ij: np.ndarray, kj: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dihedral angles i-j-k-l in radians (IUPAC sign) and gradients, bounded for straight chains.
+    """Dihedrals i-j-k-l in radians (IUPAC sign) and gradients, kept bounded where none exists.
+
+    That is so in straight chains, and where two atoms coincide.
 
     Parameters
     ----------
@@ -78,8 +106,9 @@ def dihedrals(ij: np.ndarray, kj: np.ndarray, kl: np.ndarray) -> tuple[np.ndarra
     # The floor is the square of the cross product of two bonds of 0.1 nm 6 degrees apart.
     grad_i = axis / np.maximum(np.einsum("ti,ti->t", m, m), 1e-6)[:, None] * m
     grad_l = -axis / np.maximum(np.einsum("ti,ti->t", n, n), 1e-6)[:, None] * n
-    along_i = np.einsum("ti,ti->t", ij, kj)[:, None] / axis**2
-    along_l = np.einsum("ti,ti->t", kl, kj)[:, None] / axis**2
+    square = np.maximum(axis, SHORTEST_ARM) ** 2
+    along_i = np.einsum("ti,ti->t", ij, kj)[:, None] / square
+    along_l = np.einsum("ti,ti->t", kl, kj)[:, None] / square
     grad_j = (along_i - 1.0) * grad_i - along_l * grad_l
     grad_k = (along_l - 1.0) * grad_l - along_i * grad_i
     return dihedral, np.stack([grad_i, grad_j, grad_k, grad_l], axis=1)
