@@ -44,11 +44,10 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from openmm_reparam import ConvergenceWarning, NonFiniteError, minimize_reparam
-from openmm_reparam.contacts import unbonded_pairs
+from openmm_reparam.collapse import CollapseCheck
 from openmm_reparam.molecular_system import MolecularSystem
 from openmm_reparam.potential import Potential
 from openmm_reparam.search import SearchSettings
-from openmm_reparam.search.guards import COLLAPSED
 from openmm_reparam.structure import Stereochemistry, rmsd
 from openmm_reparam.testsystems import peptide
 
@@ -90,6 +89,7 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         self.potential = Potential(self.molecule.simulation(self.platform).context)
+        self.collapse = CollapseCheck(self.potential)
         self.start = self.potential.positions()
 
     def keep(self, positions: np.ndarray, energy: float) -> None:
@@ -100,7 +100,7 @@ class Evaluator:
 
     def sound(self, positions: np.ndarray) -> bool:
         """Hydrogens without a Lennard-Jones core can fall onto charges: that is no minimum."""
-        return not len(unbonded_pairs(self.potential, np.asarray(positions), COLLAPSED)[0])
+        return not self.collapse.pairs(np.asarray(positions))
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Energy and gradient of flat positions."""

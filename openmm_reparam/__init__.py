@@ -5,6 +5,7 @@ from .diagnostics import diagnose
 from .errors import (
     BudgetExhausted,
     ConvergenceWarning,
+    EvaluationError,
     NonFiniteError,
     NotConvergedError,
     UnsupportedSystemError,
@@ -25,6 +26,7 @@ __all__ = [
     "BondedHessian",
     "BudgetExhausted",
     "ConvergenceWarning",
+    "EvaluationError",
     "LatentSystem",
     "MinimizationResult",
     "NonFiniteError",

@@ -107,8 +107,7 @@ class ConstraintManifold:
         NonFiniteError
             OpenMM could not satisfy them: the positions are too far away.
         """
-        if not np.isfinite(positions.sum()):
-            self._potential.refuse_bad_start(positions)
+        self._potential.refuse_non_finite(positions)
         retracted = self._potential.apply_constraints(positions, self.tolerance)
         errors = self.errors(retracted)
         if not errors.max() <= self.tolerance:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import openmm as mm
 import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
 from .internal_coordinates import nearest_image
+from .nonbonded import COULOMB
 from .potential import Potential
 
-__all__ = ["ContactStiffness", "Contacts", "NoContacts", "near_pairs", "unbonded_pairs"]
+__all__ = ["ContactStiffness", "Contacts", "NoContacts", "near_pairs"]
 
-COULOMB = 138.93545764438198  # kJ/mol nm / e^2, as in OpenMM
 CUTOFF = 0.35  # nm: hydrogen bonds and everything that clashes
 # A molecule up to this many atoms gets the full blocks of its contacts; the fill-in of a larger
 # one's factors would cost more than the contacts' off-diagonal blocks gain.
@@ -70,44 +69,36 @@ class Contacts:
         self._size = potential.num_particles
         self._molecules = molecules
         self._couples = (couples & (np.bincount(molecules) <= LARGEST_COUPLED_MOLECULE))[molecules]
-        forces = [
-            force
-            for force in potential.system.getForces()
-            if isinstance(force, mm.NonbondedForce)
-            and potential.groups >> force.getForceGroup() & 1
-        ]
-        self._force = forces[0] if forces else None
-        if self._force is None:
+        self._parameters = parameters = potential.nonbonded
+        if parameters is None:
             return
-        force = self._force
-        parameters = [force.getParticleParameters(i) for i in range(self._size)]
-        self._charge, self._sigma, self._epsilon = np.array(
-            [[p[0]._value, p[1]._value, p[2]._value] for p in parameters]
-        ).T
-        exceptions = [force.getExceptionParameters(i) for i in range(force.getNumExceptions())]
-        self._excepted = np.unique([min(p[:2]) * self._size + max(p[:2]) for p in exceptions])
-        kept = [p for p in exceptions if p[2]._value != 0 or p[4]._value != 0]
-        self._exception_pairs = np.array([p[:2] for p in kept], dtype=np.int64).reshape(-1, 2)
-        self._exception_parameters = np.array(
-            [[p[2]._value, p[3]._value, p[4]._value] for p in kept]
-        ).reshape(-1, 3)
+        felt = (parameters.exception_products != 0) | (parameters.exception_epsilons != 0)
+        self._exceptions = np.flatnonzero(felt)
+        first, second = parameters.exception_pairs.T
+        # Looked up among a molecule's own pairs only, unless anchors are excluded from strangers.
+        self._strangers = bool((molecules[first] != molecules[second]).any())
 
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> ContactStiffness:
         """Return the stiffness of contacts at (N, 3) positions in nm."""
-        if self._force is None:
+        known = self._parameters
+        if known is None:
             return _nothing(self._size)
-        periodic = box is not None and self._force.usesPeriodicBoundaryConditions()
+        periodic = box is not None and known.periodic
         i, j, vectors = near_pairs(positions, CUTOFF, box if periodic else None)
-        within = np.flatnonzero(self._molecules[i] == self._molecules[j])
-        keys = np.minimum(i, j)[within] * self._size + np.maximum(i, j)[within]
+        within = np.flatnonzero(self._strangers | (self._molecules[i] == self._molecules[j]))
         free = np.ones(len(i), dtype=bool)
-        free[within[np.isin(keys, self._excepted)]] = False
+        excepted = np.isin(known.keys(i[within], j[within]), known.exception_keys)
+        free[within[excepted]] = False
         i, j, vectors = i[free], j[free], vectors[free]
-        a, b = self._exception_pairs.T
-        charge, sigma, epsilon = self._exception_parameters.T
-        charges = np.concatenate([self._charge[i] * self._charge[j], charge])
-        sigmas = np.concatenate([(self._sigma[i] + self._sigma[j]) / 2, sigma])
-        epsilons = np.concatenate([np.sqrt(self._epsilon[i] * self._epsilon[j]), epsilon])
+        a, b = known.exception_pairs[self._exceptions].T
+        charges = np.concatenate(
+            [known.charges[i] * known.charges[j], known.exception_products[self._exceptions]]
+        )
+        sigmas = np.concatenate(
+            [(known.sigmas[i] + known.sigmas[j]) / 2, known.exception_sigmas[self._exceptions]]
+        )
+        depths = np.maximum(known.epsilons[i] * known.epsilons[j], 0.0)
+        epsilons = np.concatenate([np.sqrt(depths), known.exception_epsilons[self._exceptions]])
         vectors = np.concatenate(
             [vectors, nearest_image(positions[a] - positions[b], box, periodic)]
         )
@@ -181,26 +172,3 @@ def near_pairs(positions: np.ndarray, cutoff: float, box: np.ndarray | None):
     keep = (i < size) & ((j < size) | (owner[i] < owner[j]))
     i, j = i[keep], j[keep]
     return owner[i], owner[j], points[i] - points[j]
-
-
-def unbonded_pairs(potential: Potential, positions: np.ndarray, cutoff: float):
-    """Near pairs, as `near_pairs` returns them, without those excluded from non-bonded forces.
-
-    Parameters
-    ----------
-    potential : Potential
-    positions : (N, 3) array
-        In nm.
-    cutoff : float
-        In nm.
-
-    Returns
-    -------
-    (n,), (n,) int and (n, 3) arrays
-        Atoms i and j of each pair, and the vector from j to i in nm.
-    """
-    i, j, vectors = near_pairs(positions, cutoff, potential.box())
-    excluded = potential.excluded_pairs
-    pairs = zip(np.minimum(i, j).tolist(), np.maximum(i, j).tolist(), strict=True)
-    free = np.array([pair not in excluded for pair in pairs], dtype=bool)
-    return i[free], j[free], vectors[free]

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BudgetExhausted",
     "ConvergenceWarning",
+    "EvaluationError",
     "NonFiniteError",
     "NotConvergedError",
     "UnsupportedSystemError",
@@ -12,7 +13,7 @@ __all__ = [
 
 
 class NonFiniteError(ValueError):
-    """Positions, an energy or a force is NaN or infinite, or two atoms coincide.
+    """Positions, an energy or a force is NaN or infinite.
 
     Attributes
     ----------
@@ -23,6 +24,10 @@ class NonFiniteError(ValueError):
     def __init__(self, message: str, atoms: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.atoms = atoms
+
+
+class EvaluationError(NonFiniteError):
+    """OpenMM raised an exception in place of an energy (a failed SCF, say)."""
 
 
 class UnsupportedSystemError(ValueError):

@@ -11,7 +11,13 @@ import scipy.sparse as sp
 from .bonded import bonded_potential, coupling_pattern
 from .potential import Potential
 
-__all__ = ["BondedHessian", "ColouredHessian", "dense_hessian", "hessian_vector_product"]
+__all__ = [
+    "BondedHessian",
+    "ColouredHessian",
+    "colour_atoms",
+    "dense_hessian",
+    "hessian_vector_product",
+]
 
 # nm. Truncation errs by (step^2 / 6) u''''/u'', about 1e-6 for a Lennard-Jones contact; rounding
 # of double precision forces stays far below that.
@@ -146,6 +152,8 @@ class ColouredHessian:
         Symmetric, with the diagonal; see `coupling_pattern`.
     step : float
         In nm.
+    colours : (N,) int array, optional
+        As `colour_atoms` gives them, where they are known.
 
     Attributes
     ----------
@@ -160,12 +168,19 @@ class ColouredHessian:
     J. Inst. Math. Appl. 1974, 13, 117.
     """
 
-    def __init__(self, potential: Potential, pattern: sp.csr_array, *, step: float = STEP) -> None:
+    def __init__(
+        self,
+        potential: Potential,
+        pattern: sp.csr_array,
+        *,
+        step: float = STEP,
+        colours: np.ndarray | None = None,
+    ) -> None:
         self.potential = potential
         self.step = step
         entries = pattern.tocoo()
         self._rows, self._columns = entries.row, entries.col
-        self.colours = _colours(pattern, potential.moves)
+        self.colours = colour_atoms(pattern, potential.moves) if colours is None else colours
         self.num_evaluations = 6 * int(self.colours.max(initial=-1) + 1)
 
     def evaluate(self, positions: np.ndarray) -> sp.csr_array:
@@ -240,8 +255,11 @@ def _moving_coordinates(potential: Potential) -> np.ndarray:
     return (3 * np.flatnonzero(potential.moves)[:, None] + np.arange(3)).ravel()
 
 
-def _colours(pattern: sp.csr_array, moves: np.ndarray) -> np.ndarray:
-    """Colour atoms so that no two of one colour share a neighbour in the pattern."""
+def colour_atoms(pattern: sp.csr_array, moves: np.ndarray) -> np.ndarray:
+    """Colour atoms, (N,) int, so that no two of one colour share a neighbour in a pattern.
+
+    -1 on atoms that do not move. The pattern is sparse (N, N), see `coupling_pattern`.
+    """
     counted = pattern.astype(np.int32)
     conflicts = nx.from_scipy_sparse_array(sp.triu(counted @ counted, k=1))
     colours = np.full(pattern.shape[0], -1)

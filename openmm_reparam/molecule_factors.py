@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import qdldl
 import scipy.sparse as sp
@@ -46,15 +48,18 @@ class SmallMolecules:
             stiffness[:, here, here] += contacts.blocks[self.atoms[:, k]]
         return stiffness
 
-    def factorize(self, stiffness: np.ndarray, shift: float) -> bool:
-        """Invert stiffness + shift I; always positive definite."""
-        self._inverse = np.linalg.inv(stiffness + shift * np.eye(stiffness.shape[1]))
-        return True
+    def factors(self, stiffness: np.ndarray, shift: float) -> np.ndarray | None:
+        """Inverse of stiffness + shift I; None if there is no finite one."""
+        with contextlib.suppress(np.linalg.LinAlgError):
+            inverse = np.linalg.inv(stiffness + shift * np.eye(stiffness.shape[1]))
+            if np.isfinite(inverse.sum()):
+                return inverse
+        return None
 
-    def solve(self, vectors: np.ndarray) -> np.ndarray:
+    def solve(self, inverse: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """P^-1 times the molecules' part of an (N, 3) array: (atoms at ``index``, 3)."""
         mine = vectors[self.index].reshape(len(self.atoms), -1)
-        return np.einsum("bij,bj->bi", self._inverse, mine).reshape(-1, 3)
+        return np.einsum("bij,bj->bi", inverse, mine).reshape(-1, 3)
 
     def entries(self, stiffness: np.ndarray) -> sp.coo_array:
         """Return a stiffness at its indices in the whole matrix."""
@@ -119,20 +124,22 @@ class LargeMolecules:
             stiffness = stiffness + others[index][:, index]
         return stiffness.tocsr()
 
-    def factorize(self, stiffness: sp.csr_array, shift: float) -> bool:
-        """Factorize stiffness + shift I; False if it is not positive definite."""
+    def factors(self, stiffness: sp.csr_array, shift: float) -> qdldl.Solver | None:
+        """Factors of stiffness + shift I; None if it is not positive definite."""
         matrix = (stiffness + shift * sp.eye_array(stiffness.shape[0], format="csr")).tocsr()
         # It is symmetric: its lower triangle by rows is its upper one by columns.
         upper = sp.tril(matrix, format="csr").T
-        factors = qdldl.Solver(sp.csc_matrix(upper), upper=True)
-        if not factors.factors()[1].min() > 0:
-            return False
-        self._factors = factors
-        return True
+        # A pivot of zero is an error of qdldl's, one that is not finite or negative is none.
+        with contextlib.suppress(RuntimeError):
+            factors = qdldl.Solver(sp.csc_matrix(upper), upper=True)
+            pivots = factors.factors()[1]
+            if pivots.min() > 0 and np.isfinite(pivots.sum()):
+                return factors
+        return None
 
-    def solve(self, vectors: np.ndarray) -> np.ndarray:
+    def solve(self, factors: qdldl.Solver, vectors: np.ndarray) -> np.ndarray:
         """P^-1 times these atoms' part of an (N, 3) array: (n, 3)."""
-        return self._factors.solve(vectors[self.index].ravel()).reshape(-1, 3)
+        return factors.solve(vectors[self.index].ravel()).reshape(-1, 3)
 
     def entries(self, stiffness: sp.csr_array) -> sp.coo_array:
         """Return a stiffness at its indices in the whole matrix."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import openmm as mm
 import torch
-from openmm import unit
 from scipy.spatial import cKDTree
 
-from .errors import BudgetExhausted, NonFiniteError
+from .errors import BudgetExhausted, EvaluationError, NonFiniteError
+from .nonbonded import NonbondedParameters
 
 __all__ = ["EvaluationCounter", "Potential", "constraints_of", "torch_energy"]
 
-# Two atoms nearer than this (nm) stand on one spot: no force field has a direction to part them.
+# Two atoms nearer than this (nm) stand on one spot: there is no direction in which to part them.
 COINCIDENT = 1e-6
+# Energies below zero have rounding errors of a force field's size, not of the electrons' energies
+# that quantum chemistry counts from: no more than those of so many kJ/mol an atom.
+LARGEST_BINDING = 500.0
 # CUDA, OpenCL and HIP add up forces in fixed point: none is larger than 2^31 kJ/mol/nm, and NaN is
 # lost. Beyond this, OpenMM's own minimizer asks the CPU, too.
 UNBOUNDED = ("Reference", "CPU")
@@ -55,14 +60,18 @@ class EvaluationCounter:
         """All force evaluations, whatever they cost."""
         return self.context + self.side + self.bonded
 
+    @property
+    def left(self) -> float:
+        """Force evaluations left of the limit; infinite where there is none."""
+        return math.inf if self.limit is None else self.limit - self.total
+
     def require(self, count: int) -> None:
         """Raise `BudgetExhausted` where fewer than ``count`` evaluations are left."""
         if self.limit is not None and self.total + count > self.limit:
-            left = self.limit - self.total
             raise BudgetExhausted(
                 f"the budget of {self.limit} force evaluations is used up"
                 if count == 1
-                else f"{count} force evaluations are needed and {left} are left of the budget"
+                else f"{count} force evaluations are needed and {self.left} are left of the budget"
             )
 
     def add(self, kind: str) -> None:
@@ -91,8 +100,6 @@ class Potential:
         Atoms that a minimizer may move: neither massless nor virtual sites.
     virtual_sites : (N,) bool array
         Particles whose positions OpenMM computes from others.
-    energy_noise : float
-        Relative error of energies, to its order of magnitude, that comes of rounding.
 
     Examples
     --------
@@ -123,6 +130,7 @@ class Potential:
         self.masses = np.array([self.system.getParticleMass(i)._value for i in particles])
         self.virtual_sites = np.array([self.system.isVirtualSite(i) for i in particles], dtype=bool)
         self.moves = (self.masses > 0) & ~self.virtual_sites
+        self._made: dict[str, Any] = {}
         self._fixed = None if self.moves.all() else ~self.moves
         self._has_virtual_sites = bool(self.virtual_sites.any())
         platform = context.getPlatform()
@@ -130,17 +138,31 @@ class Potential:
         single = "Precision" in platform.getPropertyNames() and (
             platform.getPropertyValue(context, "Precision") == "single"
         )
-        self.energy_noise = SINGLE_ENERGY_NOISE if single else ENERGY_NOISE
+        self._relative_noise = SINGLE_ENERGY_NOISE if single else ENERGY_NOISE
+
+    def noise(self, energy: float) -> float:
+        """Return the rounding error of an energy, to its order of magnitude, in kJ/mol."""
+        largest = LARGEST_BINDING * self.num_particles
+        return self._relative_noise * (energy if energy > 0 else min(-energy, largest))
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what was made for this Potential under a name; make it the first time."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    @cached_property
+    def nonbonded(self) -> NonbondedParameters | None:
+        """Parameters of the NonbondedForce in the force groups; None where there is none."""
+        for force in self.system.getForces():
+            if isinstance(force, mm.NonbondedForce) and self.groups >> force.getForceGroup() & 1:
+                return NonbondedParameters(force, dict(self.context.getParameters()))
+        return None
 
     @cached_property
     def constraints(self) -> tuple[np.ndarray, np.ndarray]:
         """Constrained pairs (M, 2) and their distances (M,) in nm."""
         return constraints_of(self.system)
-
-    @cached_property
-    def excluded_pairs(self) -> set[tuple[int, int]]:
-        """Pairs (i, j), i < j, that the non-bonded forces leave out."""
-        return _excluded_pairs(self.system)
 
     def positions(self) -> np.ndarray:
         """Return the Context's positions, (N, 3) in nm; molecules are never re-imaged."""
@@ -180,6 +202,8 @@ class Potential:
         ------
         NonFiniteError
             A position, the energy or a force is not finite; the message names the worst atoms.
+        EvaluationError
+            OpenMM, or a potential behind it, raised an exception; the message carries its own.
         BudgetExhausted
             The evaluation would pass ``counter.limit``.
         """
@@ -189,11 +213,17 @@ class Potential:
                 f"positions have shape {positions.shape}; this System needs "
                 f"({self.num_particles}, 3)"
             )
-        if not np.isfinite(positions.sum()):
-            self._refuse_positions(positions)
+        self.refuse_non_finite(positions)
         self.counter.add(self.kind)
-        self.set_positions(positions)
-        state = self.context.getState(energy=True, forces=True, groups=self.groups)
+        try:
+            self.set_positions(positions)
+            state = self.context.getState(energy=True, forces=True, groups=self.groups)
+        except mm.OpenMMException as error:
+            # Ctrl-C inside a PythonForce arrives without a message, and must not pass for a
+            # potential that has failed to converge.
+            if not str(error):
+                raise
+            raise EvaluationError(f"the energy could not be evaluated: {error}") from error
         energy = state.getPotentialEnergy()._value
         forces = np.array(state.getForces(asNumpy=True)._value)
         if self._fixed is not None:
@@ -289,32 +319,16 @@ class Potential:
     def _atoms(self):
         return list(self.topology.atoms())
 
-    def refuse_bad_start(self, positions: np.ndarray) -> None:
-        """Raise `NonFiniteError` for NaN or infinite positions, or two atoms on one spot.
-
-        Costs no force evaluation. Pairs excluded from the non-bonded forces may coincide.
-        """
-        if not np.isfinite(positions).all():
+    def refuse_non_finite(self, positions: np.ndarray) -> None:
+        """Raise `NonFiniteError` for NaN or infinite positions; costs no force evaluation."""
+        if not np.isfinite(positions.sum()):
             self._refuse_positions(positions)
-        pairs = self._coincident_pairs(positions)
-        if pairs:
-            named = "; ".join(f"{self.label(i)} and {self.label(j)}" for i, j in pairs[:5])
-            more = f" and {len(pairs) - 5} pairs more" if len(pairs) > 5 else ""
-            raise NonFiniteError(
-                f"atoms stand on one spot: {named}{more}. Move them apart before minimizing "
-                "(a duplicated atom or molecule is the usual cause).",
-                tuple(dict.fromkeys(int(a) for pair in pairs for a in pair)),
-            )
 
-    def _coincident_pairs(self, positions: np.ndarray) -> list[tuple[int, int]]:
-        moving = np.flatnonzero(self.moves)
-        if len(moving) < 2:
-            return []
-        near = cKDTree(positions[moving]).query_pairs(COINCIDENT, output_type="ndarray")
-        if not len(near):
-            return []
-        pairs = sorted(tuple(sorted((int(moving[i]), int(moving[j])))) for i, j in near)
-        return [pair for pair in pairs if pair not in self.excluded_pairs]
+    def coincident_pairs(self, positions: np.ndarray) -> list[tuple[int, int]]:
+        """Pairs i < j of atoms on one spot, at (N, 3) positions in nm; virtual sites left out."""
+        atoms = np.flatnonzero(~self.virtual_sites)
+        near = cKDTree(positions[atoms]).query_pairs(COINCIDENT, output_type="ndarray")
+        return sorted(tuple(sorted(pair)) for pair in atoms[near].tolist())
 
     def _refuse_positions(self, positions: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
@@ -326,6 +340,18 @@ class Potential:
 
     def _refuse_forces(self, positions: np.ndarray, energy: float, forces: np.ndarray) -> None:
         finite = np.isfinite(forces).all(axis=1)
+        pairs = self.coincident_pairs(positions)
+        # Others may overlap on purpose.
+        pairs = [pair for pair in pairs if not finite[list(pair)].all()] or pairs
+        if pairs:
+            named = "; ".join(f"{self.label(i)} and {self.label(j)}" for i, j in pairs[:5])
+            more = f" and {len(pairs) - 5} pairs more" if len(pairs) > 5 else ""
+            raise NonFiniteError(
+                f"the energy or forces are NaN or infinite, and atoms stand on one spot: {named}"
+                f"{more}. Move them apart before minimizing (a duplicated atom or molecule is the "
+                "usual cause).",
+                tuple(dict.fromkeys(a for pair in pairs for a in pair)),
+            )
         bad = np.flatnonzero(~finite)
         if not len(bad):
             bad = np.argsort(-np.abs(np.nan_to_num(forces)).max(axis=1))[:5]
@@ -387,18 +413,3 @@ def constraints_of(system: mm.System) -> tuple[np.ndarray, np.ndarray]:
     parameters = [system.getConstraintParameters(i) for i in range(count)]
     pairs = np.array([p[:2] for p in parameters], dtype=np.int64).reshape(count, 2)
     return pairs, np.array([p[2]._value for p in parameters])
-
-
-def _excluded_pairs(system: mm.System) -> set[tuple[int, int]]:
-    pairs = set()
-    for force in system.getForces():
-        if isinstance(force, mm.NonbondedForce):
-            for k in range(force.getNumExceptions()):
-                i, j, product, _, depth = force.getExceptionParameters(k)
-                if product / unit.elementary_charge**2 == 0 and depth._value == 0:
-                    pairs.add((min(i, j), max(i, j)))
-        elif isinstance(force, mm.CustomNonbondedForce):
-            for k in range(force.getNumExclusions()):
-                i, j = force.getExclusionParticles(k)
-                pairs.add((min(i, j), max(i, j)))
-    return pairs

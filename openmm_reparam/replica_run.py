@@ -13,7 +13,7 @@ import openmm as mm
 import torch
 from openmm import unit
 
-from .clashes import relieve_clashes
+from .clashes import evaluated_start
 from .errors import BudgetExhausted, NonFiniteError
 from .optimizers.lbfgs import Point
 from .plugin import platform_properties
@@ -115,7 +115,7 @@ def minimize_replicas(
     starts = replica_starts(run.potential, original, replicas, temperature, seed)
     for k, start in enumerate(starts):
         try:
-            run.potential.refuse_bad_start(start)
+            run.potential.refuse_non_finite(start)
         except NonFiniteError as error:
             raise NonFiniteError(f"replica {k}: {error}", error.atoms) from error
     share = run.budget // len(starts) if run.budget else None
@@ -171,7 +171,7 @@ def _latent_stage(run: Run, starts: np.ndarray, share: int | None) -> list[Laten
     for k, x in enumerate(starts):
         # Whatever the start and its Hessian cost is this replica's.
         run.potential.counter = counter = EvaluationCounter(limit=budget)
-        start = relieve_clashes(run.potential, run.evaluate, x)
+        start = evaluated_start(run.potential, run.collapse, run.evaluate, x)
         spec = minimizer.reparametrization
         if isinstance(spec, torch.nn.Module):
             spec = copy.deepcopy(spec)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from .bond_graph import bond_graph, interchangeable_atoms
-from .clashes import relieve_clashes
+from .clashes import evaluated_start
+from .collapse import CollapseCheck
 from .constraints import constraint_manifold
 from .errors import BudgetExhausted, NonFiniteError
 from .latent import torchforce_gradients
@@ -22,7 +23,7 @@ from .reparametrizations import Start, build
 from .replicas import compared_atoms
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
 from .search import LOOSE, Hops, exchanged_points, hop, spring_points
-from .structure import Stereochemistry
+from .stereochemistry import Stereochemistry
 from .whitening import Whitening
 
 __all__ = ["LATENT_SHARE", "Run", "rms"]
@@ -31,8 +32,18 @@ __all__ = ["LATENT_SHARE", "Run", "rms"]
 LATENT_SHARE = 1 / 3
 # A search leaves this share of its budget to the last stage, and no more than so many evaluations.
 LAST_SHARE, LAST_EVALUATIONS = 0.1, 600
-# Iterations without a lower energy or a smaller force before the last stage gives up.
-STALL = 200
+# Iterations without a lower energy or a smaller force before the last stage gives up. Lower is what
+# exceeds the energy's rounding error, smaller what exceeds this share of the force.
+STALL, SMALLER = 200, 1e-3
+# No energy that has a bottom falls further below the start's, or below zero, kJ/mol an atom; and
+# nobody wants atoms carried this far (nm).
+DEEPEST, FURTHEST = 1e6, 1e6
+# Where atoms that would fall onto each other leave no step, those of attracting pairs nearer than
+# the first (nm) are moved to the second, so many times at most.
+CLOSING, OPENED, PARTINGS = 0.1, 0.12, 10
+FELL = "that are not bonded have fallen onto each other"
+# A run that falls without bound is left with the last structure whose atoms have moved less, in nm.
+NOT_FAR = 10.0
 
 
 def rms(forces: np.ndarray, count: int) -> float:
@@ -70,6 +81,7 @@ class Run:
         if not self.num_moving:
             raise ValueError("every particle is massless or a virtual site: nothing can move")
         self.manifold = constraint_manifold(self.potential)
+        self.collapse = CollapseCheck(self.potential)
         self.progress = progress or Progress(minimizer.progress, max_iterations or None)
         self.began = time.perf_counter()
         self.iterations = 0
@@ -82,7 +94,7 @@ class Run:
 
     def resume(self, latent, name: str) -> None:
         """Go on where the latent stage of a `LatentReplica` has ended."""
-        self.start, self.best = latent.start, latent.best
+        self._begin(latent.start, latent.best)
         self.iterations, self.history = latent.iterations, list(latent.history)
         self.potential.counter = latent.counter
         self.potential.counter.limit = self.budget
@@ -92,6 +104,10 @@ class Run:
         self.stages.append(
             Stage(name, self.iterations, total, self.best.energy, seconds, latent.message)
         )
+
+    def _begin(self, start: Point, best: Point) -> None:
+        self.start, self.best = start, best
+        self.sound = not self.collapse.pairs(best.positions)
 
     def evaluate(self, positions: np.ndarray) -> Point:
         """Energy and tangent forces of a configuration, retracted onto the constraints."""
@@ -113,8 +129,9 @@ class Run:
         """Run all stages from (N, 3) positions in nm; the Context's positions are left anywhere."""
         message = ""
         if self.start is None:
-            self.potential.refuse_bad_start(original)
-            self.start = self.best = relieve_clashes(self.potential, self.evaluate, original)
+            self.potential.refuse_non_finite(original)
+            start = evaluated_start(self.potential, self.collapse, self.evaluate, original)
+            self._begin(start, start)
             message = "the start is a minimum to within the tolerance"
         start = self.start
         if self.rms(self.best) <= self.tolerance:
@@ -136,6 +153,8 @@ class Run:
         final = self.converged_at or self.best
         if final.energy > start.energy:
             final = self.best
+        final, collapse = self._refuse_collapse(final)
+        message = collapse or message
         return self._result(start, final, message), final
 
     def _search(self) -> str:
@@ -224,26 +243,76 @@ class Run:
                 raise StageEnd(f"{iterations} iterations done")
 
     def _fine_points(self) -> Iterator[Point]:
-        settings = self.minimizer.settings if self.minimizer._latents_are_fine else {}
-        metric = Whitening(self.potential, **settings)
-        metric.update(self.best.positions)
-        project = self.manifold.project if self.manifold is not None else None
-        lowest, smallest, since = self.best.energy, np.inf, 0
-        noise = self.potential.energy_noise
-        for point in lbfgs(
-            self.evaluate, self.best, metric=metric, project=project, energy_noise=noise
-        ):
+        begin = sane = self.best
+        lowest, smallest, since = begin.energy, np.inf, 0
+        bottom = min(begin.energy, 0.0) - DEEPEST * self.num_moving
+        for point in self._descent(begin):
             yield point
             force = self.rms(point)
-            if point.energy < lowest or force < smallest:
-                lowest, smallest, since = min(point.energy, lowest), min(force, smallest), 0
-            else:
-                since += 1
+            lower = point.energy < lowest - self.potential.noise(lowest)
+            since = 0 if lower or force < (1 - SMALLER) * smallest else since + 1
+            lowest, smallest = min(point.energy, lowest), min(force, smallest)
             if since >= STALL:
                 raise StageEnd(
                     f"neither energy nor force has fallen in {STALL} iterations: the platform's "
-                    "precision is reached"
+                    "precision is reached, or the energy has a cusp there"
                 )
+            moved = np.abs(point.positions - begin.positions).max()
+            if moved < NOT_FAR:
+                sane = point
+            if moved > FURTHEST or point.energy < bottom:
+                self.best = sane
+                raise StageEnd(self._without_bottom(begin, point))
+
+    def _descent(self, point: Point) -> Iterator[Point]:
+        """L-BFGS, begun anew where atoms about to fall onto each other leave it no step."""
+        metric, partings = self._metric(point), 0
+        while True:
+            try:
+                points = lbfgs(
+                    self.evaluate,
+                    point,
+                    metric=metric,
+                    project=self.manifold.project if self.manifold is not None else None,
+                    largest_step=np.inf,
+                    noise=self.potential.noise,
+                    refuses=self.collapse.refuses,
+                )
+                for point in points:
+                    yield point
+            except LineSearchError:
+                closing = self.collapse.pairs(point.positions, cutoff=CLOSING)
+                partings += 1
+                if not closing or partings > PARTINGS:
+                    raise
+                apart = self.collapse.pushed_apart(point.positions, closing, OPENED)
+                try:
+                    point = self.evaluate(apart)
+                except NonFiniteError:
+                    raise StageEnd(
+                        f"atoms fall onto each other: {self.collapse.named(closing)}"
+                    ) from None
+                yield point
+
+    def _metric(self, begin: Point) -> Whitening | None:
+        """Return P at a point; None where nothing is known of any stiffness."""
+        settings = self.minimizer.settings if self.minimizer._latents_are_fine else {}
+        metric = Whitening(self.potential, **settings)
+        if metric.informed:
+            with contextlib.suppress(NonFiniteError):
+                metric.update(begin.positions)
+                return metric
+        return None
+
+    def _without_bottom(self, begin: Point, point: Point) -> str:
+        moved = np.linalg.norm(point.positions - begin.positions, axis=1)
+        atom = int(np.argmax(moved))
+        return (
+            f"the energy falls without bound: it has come to {point.energy:.3g} kJ/mol and "
+            f"{self.potential.label(atom)} has moved {moved[atom]:.3g} nm; the structure from "
+            f"before that is kept. Something pulls without end (a field on a charge, a force that "
+            "nothing opposes): add a restraint, or minimize without that force"
+        )
 
     def _run_stage(self, name: str, points: Iterator[Point], searching: bool = False) -> str:
         """Consume a stage's points until one of the run's own conditions or its end."""
@@ -288,17 +357,16 @@ class Run:
                     self.seconds(),
                 )
             )
-            if point.energy < self.best.energy:
-                self.best = point
+            self._keep(point)
             stage, shown = name, point.energy
             if searching:
                 hopping = name == self.minimizer.search.name
                 tried = f", {self.hops.accepted}/{self.hops.tried} hops accepted"
                 stage, shown = f"{name}{tried if hopping else ''}, best", self.best.energy
             self.progress.update(self.iterations, shown, force, self.potential.counter.total, stage)
-            close = self.best.energy + 10 * self.potential.energy_noise * abs(self.best.energy)
+            close = self.best.energy + 10 * self.potential.noise(self.best.energy)
             if not searching and force <= self.tolerance and point.energy <= close:
-                self.converged_at = point
+                self.converged_at = point if self.collapse.sound(point) else None
             if self._report(point):
                 self.stopped = True
                 return "stopped by the reporter"
@@ -307,6 +375,29 @@ class Run:
             if self.max_iterations and self.iterations >= self.max_iterations:
                 return f"maxIterations = {self.max_iterations} reached"
         return "ended"
+
+    def _keep(self, point: Point) -> None:
+        """Keep the best structure: one in which nothing has collapsed, then the lowest."""
+        if self.sound and point.energy >= self.best.energy:
+            return
+        sound = self.collapse.sound(point)
+        if (sound, -point.energy) > (self.sound, -self.best.energy):
+            self.best, self.sound = point, sound
+
+    def _refuse_collapse(self, final: Point) -> tuple[Point, str]:
+        """Return the final structure, or the start where atoms have fallen in it; and what is said.
+
+        What has collapsed in the start already may stay.
+        """
+        pairs = self.collapse.pairs(final.positions)
+        if not pairs:
+            return final, ""
+        self.converged_at = None
+        fallen = self.collapse.pairs(final.positions, self.start.positions)
+        what = f"the start is kept, since atoms {FELL}" if fallen else f"in the start atoms {FELL}"
+        advice = "Rebuild or remove one of each pair, or restrain them"
+        named = self.collapse.named(fallen or pairs)
+        return self.start if fallen else final, f"{what}: {named}. {advice}"
 
     def _report(self, point: Point) -> bool:
         if self.reporter is None:
@@ -339,10 +430,8 @@ class Run:
                 f"stopped at RMS force {force:.4g} kJ/mol/nm, above the tolerance "
                 f"{self.tolerance:g}: {message}"
             )
-        changes = None
-        topology = self.minimizer.topology
-        if topology is not None and topology.getNumAtoms() == len(final.positions):
-            changes = tuple(Stereochemistry(topology).changes(start.positions, final.positions))
+        stereo = Stereochemistry.of_potential(self.potential)
+        compared = stereo.compare(start.positions, final.positions)
         return MinimizationResult(
             converged=converged,
             message=message,
@@ -361,7 +450,8 @@ class Run:
                 "side": counter.side,
                 "bonded": counter.bonded,
             },
-            stereo_changes=changes,
+            stereo_changes=compared.changes,
+            stereo_checked=compared.checked,
             tolerance=self.tolerance,
             seed=self.minimizer.seed,
             minima=None if self.hops is None else self.hops.sorted_minima(),

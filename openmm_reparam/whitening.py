@@ -6,22 +6,29 @@ P = S^-T S^-1 and X = X0 + S Z, a gradient step on the latents Z moves X by -P^-
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import openmm as mm
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from .bonded import bonded_system, bonded_terms, coupling_pattern
+from .bonded import bonded_terms
 from .contacts import Contacts, NoContacts
 from .errors import NonFiniteError
-from .hessian import ColouredHessian
 from .molecule_factors import LARGEST_SMALL_MOLECULE, LargeMolecules, small_molecules
+from .other_terms import OtherTerms
 from .potential import Potential
 from .stiff_terms import stiff_terms
 
 __all__ = ["Whitening"]
 
 SHIFT, CONDENSED_SHIFT, MAX_SHIFT = 1e3, 5e3, 1e12
+# An update may spend this share of the force evaluations that are left: the rest is for moving.
+UPDATE_SHARE = 0.25
+# Of atoms whose bonds only a network, xTB or the like knows (kJ/mol/nm^2): between the stiffness of
+# bonds and that of torsions.
+UNKNOWN_STIFFNESS = 1e5
 
 
 class Whitening:
@@ -30,8 +37,9 @@ class Whitening:
     H is the positive semi-definite (Gauss-Newton) part of the Hessian of the bonded terms, in
     closed form: k grad(q) grad(q)^T for each bond, angle and torsion coordinate q, constraints as
     stiff springs, and the positive curvature of non-bonded pairs in contact. It costs no force
-    evaluation. Curvatures of custom bonds take two evaluations of those bonds alone, other bonded
-    Custom forces coloured finite differences, all counted as "bonded".
+    evaluation. Curvatures of custom bonds, angles and torsions take two evaluations of those terms
+    alone, other bonded Custom forces coloured finite differences, all counted as "bonded". Where a
+    quarter of the force evaluations left does not pay for them, they stay as they were last.
 
     Parameters
     ----------
@@ -51,6 +59,8 @@ class Whitening:
         Factorizations so far.
     free : bool
         Whether an update costs no force evaluation.
+    informed : bool
+        Whether anything is known of the stiffness of any atom; if not, P is mu I.
 
     Examples
     --------
@@ -75,9 +85,15 @@ class Whitening:
         if not 0 < self.shift <= MAX_SHIFT:
             raise ValueError(f"shift is {shift!r}; it must be positive, in kJ/mol/nm^2")
         self.updates = 0
-        self._terms, others = stiff_terms(potential)
-        self._others = _coloured_others(potential, others) if others else None
+        self._terms, others = potential.once("stiff terms", lambda: stiff_terms(potential))
+        self._others = None
+        if others:
+            # Its Context takes seconds to make for some forces.
+            self._others = potential.once("other terms", lambda: OtherTerms(potential, others))
         self.free = not others and all(term.free for term in self._terms)
+        known = contacts and potential.nonbonded is not None
+        self.informed = bool(self._terms or others or known)
+        self._unknown = np.flatnonzero(_unknown_atoms(potential))
         members = [term.atoms for term in self._terms]
         coloured = [bonded_terms(force) for force in others]
         labels = _molecules(potential.num_particles, members + coloured)
@@ -92,25 +108,31 @@ class Whitening:
         self._parts += small_molecules(labels, small, members)
         self._contacts = Contacts(potential, labels, ~small) if contacts else NoContacts(potential)
         self._fixed = None if potential.moves.all() else ~potential.moves
-        self._stiffness = None
+        self._stiffness = self._factors = None
 
     def update(self, positions: np.ndarray) -> None:
-        """Rebuild and factorize P at (N, 3) positions in nm."""
-        self._stiffness = self._evaluate(positions)
-        self.shift = self._smallest_shift
-        self._factorize()
+        """Rebuild and factorize P at (N, 3) positions in nm.
+
+        Raises
+        ------
+        NonFiniteError
+            P could not be factorized; the one before stays in use.
+        """
+        stiffness = self._evaluate(positions)
+        self._factors, self.shift = self._factorized(stiffness, self._smallest_shift)
+        self._stiffness = stiffness
         self.updates += 1
 
     def stiffen(self) -> None:
         """Raise the shift tenfold, until the next update: shorter steps along soft directions."""
-        self.shift *= 10
-        self._factorize()
+        with contextlib.suppress(NonFiniteError):
+            self._factors, self.shift = self._factorized(self._stiffness, 10 * self.shift)
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """Return P^-1 v for an (N, 3) array v; zero on atoms that do not move."""
         solution = np.empty_like(vectors)
-        for part in self._parts:
-            solution[part.index] = part.solve(vectors)
+        for part, factors in zip(self._parts, self._factors, strict=True):
+            solution[part.index] = part.solve(factors, vectors)
         if self._fixed is not None:
             solution[self._fixed] = 0.0
         return solution
@@ -138,20 +160,27 @@ class Whitening:
     def _evaluate(self, positions: np.ndarray) -> list:
         """Return the stiffness of every part."""
         box = self._potential.box()
-        rows = [term.rows(positions, box) for term in self._terms]
+        rows = [term.rows(positions, box, spend=self._affords(term.cost)) for term in self._terms]
         others = None
         if self._others is not None:
-            self._others.potential.follow(self._potential)
-            others = self._others.evaluate(positions)
+            others = self._others.hessian(positions, spend=self._affords(self._others.cost))
         contacts = self._contacts.evaluate(positions, box)
+        contacts.blocks[self._unknown] += UNKNOWN_STIFFNESS * np.eye(3)
         return [part.stiffness(rows, contacts, others) for part in self._parts]
 
-    def _factorize(self) -> None:
-        for part, stiffness in zip(self._parts, self._stiffness, strict=True):
-            while not part.factorize(stiffness, self.shift):
-                self.shift *= 3
-                if self.shift > MAX_SHIFT:
+    def _affords(self, cost: int) -> bool:
+        return cost <= UPDATE_SHARE * self._potential.counter.left
+
+    def _factorized(self, stiffness: list, shift: float) -> tuple[list, float]:
+        """Return the factors of every part, and the smallest shift that makes all definite."""
+        factors = []
+        for part, own in zip(self._parts, stiffness, strict=True):
+            while (found := part.factors(own, shift)) is None:
+                shift *= 3
+                if shift > MAX_SHIFT:
                     raise NonFiniteError("the bonded forces have curvatures that are not finite")
+            factors.append(found)
+        return factors, shift
 
 
 def _molecules(size: int, terms: list[np.ndarray]) -> np.ndarray:
@@ -164,7 +193,24 @@ def _molecules(size: int, terms: list[np.ndarray]) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def _coloured_others(potential: Potential, forces: list[mm.Force]) -> ColouredHessian:
-    system = bonded_system(potential, forces)
-    pattern = coupling_pattern(system, potential.moves)
-    return ColouredHessian(potential.side_potential("bonded", system), pattern)
+def _unknown_atoms(potential: Potential) -> np.ndarray:
+    """Return which moving atoms have no bonded term while an opaque force may bond them: (N,)."""
+    unknown = np.zeros(potential.num_particles, dtype=bool)
+    forces = potential.system.getForces()
+    if any(_opaque(force) for force in forces if potential.groups >> force.getForceGroup() & 1):
+        unknown = potential.moves.copy()
+        for force in forces:
+            atoms = bonded_terms(force)
+            if atoms is not None and atoms.shape[1] > 1:
+                unknown[atoms] = False
+    return unknown
+
+
+def _opaque(force: mm.Force) -> bool:
+    """Whether a force is code of somebody else's, of which no terms are known."""
+    if isinstance(force, mm.CustomCVForce):
+        count = force.getNumCollectiveVariables()
+        return any(_opaque(force.getCollectiveVariable(k)) for k in range(count))
+    # Plugins' forces are plain Forces until their own module is imported.
+    own = type(force).__module__.startswith("openmm.")
+    return not own or type(force) in (mm.Force, mm.PythonForce)

@@ -178,6 +178,53 @@ def test_no_atom_moves_further_than_max_step():
         previous = point
 
 
+def test_the_bound_grows_for_a_start_far_away_and_never_passes_the_largest():
+    """1e4 nm from the minimum of a parabola; at 0.05 nm a step that would take 200 000 steps."""
+    _, minimum, evaluate = quadratic(np.geomspace(10, 100, 12))
+    start = evaluate(minimum + 1e4)
+    points = lbfgs(evaluate, start, largest_step=1e3)
+    taken = descend(points, 100, lambda p: np.abs(p.forces).max() < 1e-6)
+    assert np.abs(taken[-1].positions - minimum).max() < 1e-6
+    path = np.array([p.positions for p in [start, *taken]])
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=2).max(axis=1)
+    assert lengths[:5].max() <= 0.05 * (1 + 1e-9)
+    assert 10 < lengths.max() <= 1e3 * (1 + 1e-9)
+
+
+def test_a_bound_that_has_grown_shrinks_again_where_a_step_breaks_its_promise():
+    """A slope that ends in a much steeper valley."""
+
+    def evaluate(x):
+        valley = np.abs(x[0, 0]) < 1.0
+        energy = 100 * x[0, 0] ** 2 if valley else 200 * abs(x[0, 0]) - 100
+        force = -200 * (x[0, 0] if valley else np.sign(x[0, 0]))
+        return Point(x, float(energy), np.array([[force, 0.0, 0.0]]))
+
+    start = evaluate(np.array([[1000.3, 0.0, 0.0]]))
+    taken = descend(
+        lbfgs(evaluate, start, largest_step=np.inf), 200, lambda p: np.abs(p.forces).max() < 1e-6
+    )
+    assert abs(taken[-1].positions[0, 0]) < 1e-6
+
+
+def test_a_step_that_is_refused_is_shortened():
+    _, minimum, evaluate = quadratic(np.ones(6))
+    refused = []
+
+    def refuses(before, after, promised):
+        assert before.energy > after.energy
+        assert promised >= before.energy - after.energy
+        too_far = np.linalg.norm(after.positions - before.positions) > 0.01
+        refused.append(too_far)
+        return too_far
+
+    start = evaluate(minimum + 0.1)
+    point = next(lbfgs(evaluate, start, refuses=refuses, metric=ExactMetric(np.eye(6))))
+    assert refused == [True] * (len(refused) - 1) + [False]
+    assert len(refused) > 1
+    assert 0 < np.linalg.norm(point.positions - start.positions) <= 0.01
+
+
 def test_energies_that_are_not_finite_shorten_the_step():
     """A wall right behind the minimum: the line search steps back from it."""
     matrix, minimum, evaluate = quadratic(np.geomspace(1, 1e3, 12))
@@ -222,7 +269,7 @@ def test_forces_that_contradict_the_energy_end_in_an_error(metric):
 
     start = wrong(minimum + 0.1)
     with pytest.raises(LineSearchError):
-        descend(lbfgs(wrong, start, metric=metric, energy_noise=0.0), 50)
+        descend(lbfgs(wrong, start, metric=metric, noise=lambda energy: 0.0), 50)
 
 
 @pytest.mark.parametrize("noise", [1e-7, 1e-6, 1e-5])
@@ -237,7 +284,8 @@ def test_it_gets_through_energies_that_are_wrong_by_rounding(noise):
 
     for seed in range(20):
         start = rounded(minimum + np.random.default_rng(seed).normal(0, 0.1, minimum.shape))
-        points = lbfgs(rounded, start, metric=ExactMetric(3e4 * np.eye(30)), energy_noise=noise)
+        metric = ExactMetric(3e4 * np.eye(30))
+        points = lbfgs(rounded, start, metric=metric, noise=lambda energy: noise * abs(energy))
         taken = descend(points, 300, lambda point: np.abs(point.forces).max() < 0.1)
         assert np.abs(taken[-1].forces).max() < 0.1
 

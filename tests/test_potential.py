@@ -133,17 +133,6 @@ def test_a_clash_names_the_clashing_atoms_first(platform):
     assert set(caught.value.atoms[:2]) == {3, 7}
 
 
-def test_two_atoms_on_one_spot_are_refused_without_an_evaluation(tripeptide):
-    simulation = tripeptide.simulation("Reference")
-    potential = Potential(simulation.context, simulation.topology)
-    x = potential.positions()
-    x[30] = x[2]
-    with pytest.raises(NonFiniteError, match="one spot.*H2 of ALA 1") as caught:
-        potential.refuse_bad_start(x)
-    assert set(caught.value.atoms) == {2, 30}
-    assert potential.counter.total == 0
-
-
 def test_massless_atoms_and_virtual_sites_do_not_move():
     system = mm.System()
     for mass in (16.0, 1.0, 0.0, 0.0):

@@ -184,7 +184,7 @@ def modes_of_file(
 
     potential = Potential(simulation.context, molecule.topology)
     positions = potential.positions()
-    potential.refuse_bad_start(positions)
+    potential.refuse_non_finite(positions)
     if kind == "hessian":
         with tqdm(total=100, desc="Hessian", unit="%", leave=False, disable=None) as bar:
             modes = nonrigid_modes(

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import NonFiniteError
 
-__all__ = ["Coordinates", "LineSearchError", "Metric", "Point", "lbfgs"]
+__all__ = ["Coordinates", "LineSearchError", "Metric", "Point", "lbfgs", "relative_noise"]
 
 ARMIJO = 1e-4
 # A metric whose curvature along a step is wrong by more than this factor is stale.
@@ -26,6 +26,10 @@ STALE = 3.0
 # Nor does a pair tell anything of what follows whose curvature P underrates by this factor.
 CLASH = 1e-3
 MAX_BACKTRACKS = 12
+# A step along plain forces moves no atom further than this (nm) the first time.
+FIRST_STEP = 1e-3
+# So many full steps in a row that ended as promised, and the step bound begins to double.
+PROVEN = 5
 
 
 class Point(NamedTuple):
@@ -96,6 +100,11 @@ class LineSearchError(RuntimeError):
     """No step along any direction tried lowers the energy: rounding has been reached."""
 
 
+def relative_noise(energy: float) -> float:
+    """Return the rounding error of an energy in single precision, kJ/mol."""
+    return 1e-7 * abs(energy)
+
+
 def lbfgs(
     evaluate: Callable[[np.ndarray], Point],
     start: Point,
@@ -105,8 +114,10 @@ def lbfgs(
     coordinates: Coordinates | None = None,
     memory: int = 12,
     max_step: float = 0.05,
+    largest_step: float | None = None,
     refresh: tuple[int, int] = (20, 50),
-    energy_noise: float = 1e-7,
+    noise: Callable[[float], float] = relative_noise,
+    refuses: Callable[[Point, Point, float], bool] | None = None,
 ) -> Iterator[Point]:
     """Descend from a point, one accepted step at a time.
 
@@ -127,13 +138,20 @@ def lbfgs(
         Pairs kept.
     max_step : float
         No atom moves further in one step, in nm.
+    largest_step : float, optional
+        The bound doubles with every step up to this, once five in a row were held back by it and
+        lowered the energy as their slope promised (an atom far from its restraint), until one does
+        not. Stays ``max_step`` by default.
     refresh : (int, int)
         Fewest and most accepted steps between updates of the metric. In between it is updated once
         it is stale: once the curvature along a step is more than 3 times, or less than a third of
         what P says.
-    energy_noise : float
-        Relative rounding error of an energy; below it the slope decides whether a step is good
+    noise : callable
+        energy -> its rounding error in kJ/mol; below that the slope decides whether a step is good
         (Hager and Zhang's approximate Wolfe condition). Ten times as much once a line search fails.
+    refuses : callable, optional
+        (before, after, fall of energy promised to first order) -> whether a step that lowers the
+        energy is still too long, because it leads where none should.
 
     Yields
     ------
@@ -149,7 +167,7 @@ def lbfgs(
     coordinates = coordinates or Cartesian()
     point, ratio, age, failures = start, 1.0, 0, 0
     forces = coordinates.forces(start)
-    noise = energy_noise
+    coarse, timid, bound = 1.0, FIRST_STEP, StepBound(max_step, largest_step or max_step)
     while True:
         direction = _inverse_hessian_times(forces, pairs, metric, ratio)
         if project is not None:
@@ -157,39 +175,39 @@ def lbfgs(
         slope = -dot(forces, direction)
         if not slope < 0 or failures > 2:
             # Not a descent direction (indefinite pairs, stale metric), or a failed restart:
-            # the plain gradient always is one.
+            # the plain forces always are one.
             pairs.clear()
             direction = np.array(forces)
             slope = -dot(forces, direction)
             if slope == 0:
                 raise LineSearchError("the forces are exactly zero")
         longest = coordinates.longest(point.positions, direction)
-        first = min(1.0, max_step / longest)
+        first = bound.length(longest)
         if metric is None and not pairs or failures > 2:
-            first = min(first, 1e-3 / longest)
-        following = _line_search(
-            evaluate, coordinates, point, direction, slope, first, noise * abs(point.energy)
-        )
+            # Of plain forces the length means nothing.
+            first = min(first, timid / longest)
+        search = LineSearch(evaluate, coordinates, refuses, coarse * noise(point.energy))
+        following, length = search(point, direction, slope, first)
         if following is None:
             failures += 1
-            noise = 10 * energy_noise
+            coarse, timid = 10.0, FIRST_STEP
+            bound.reset()
             pairs.clear()
             if failures > (3 if metric is not None else 1):
-                raise LineSearchError(
-                    "no step lowers the energy any more: the forces are as small as the "
-                    "platform's precision allows, or inconsistent with the energy"
-                )
+                raise LineSearchError(search.why())
             # Steepest descent in the whitened metric; in a stiffer one; along the plain forces.
             if metric is not None and failures == 1:
                 age = _update(metric, point)
             elif metric is not None and failures == 2:
                 metric.stiffen()
             continue
-        failures = 0
+        failures, timid = 0, 2 * timid
+        fall = point.energy - following.energy
         step = coordinates.accepted(point, following)
         here = coordinates.forces(following)
         change = forces - here
         curvature = dot(step, change)
+        bound.learn(length, length == first, fall, -length * slope, curvature)
         if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
             newest = _ratio(change, curvature, metric)
             # A pair that P finds far too stiff tells of a clash that the step has left behind;
@@ -248,25 +266,98 @@ def _inverse_hessian_times(
     return vector
 
 
-def _line_search(
-    evaluate, coordinates, point: Point, direction, slope: float, first: float, noise: float
-) -> Point | None:
-    """Backtrack along a direction until the energy has fallen enough; None if it never does."""
-    length = first
-    for _ in range(MAX_BACKTRACKS):
-        try:
-            trial = evaluate(coordinates.moved(point.positions, length * direction))
-        except NonFiniteError:
-            length *= 0.2
-            continue
+class LineSearch:
+    """Backtracking along a direction until the energy has fallen enough.
+
+    Parameters
+    ----------
+    evaluate, coordinates, refuses
+        As `lbfgs` takes them.
+    noise : float
+        In kJ/mol: up to so much, the slope decides.
+    """
+
+    def __init__(self, evaluate, coordinates, refuses, noise: float) -> None:
+        self._evaluate, self._coordinates = evaluate, coordinates
+        self._refuses, self._noise = refuses, noise
+        self._refused, self._failed = False, ""
+
+    def __call__(
+        self, point: Point, direction: np.ndarray, slope: float, length: float
+    ) -> tuple[Point | None, float]:
+        """Return what a step led to and its length; None if none lowers the energy."""
+        for _ in range(MAX_BACKTRACKS):
+            try:
+                trial = self._evaluate(self._coordinates.moved(point.positions, length * direction))
+            except NonFiniteError as error:
+                self._failed = str(error)
+                length *= 0.2
+                continue
+            if self._lower(point, trial, direction, slope, length):
+                if self._refuses is None or not self._refuses(point, trial, -length * slope):
+                    return trial, length
+                self._refused = True
+                length *= 0.2
+                continue
+            # The minimum of the parabola through both energies and the slope, kept in bounds.
+            rise = trial.energy - point.energy
+            parabola = -slope * length**2 / (2 * (rise - slope * length))
+            length = min(max(parabola, 0.1 * length), 0.5 * length)
+        return None, length
+
+    def _lower(self, point: Point, trial: Point, direction, slope: float, length: float) -> bool:
         rise = trial.energy - point.energy
         if rise <= ARMIJO * length * slope:
-            return trial
+            return True
         # Near the minimum the fall drowns in rounding; the slope there is still exact enough.
-        slope_there = -dot(coordinates.forces(trial), direction)
-        if rise <= noise and slope_there <= (2 * ARMIJO - 1) * slope:
-            return trial
-        # The minimum of the parabola through both energies and the slope, kept in bounds.
-        parabola = -slope * length**2 / (2 * (rise - slope * length))
-        length = min(max(parabola, 0.1 * length), 0.5 * length)
-    return None
+        if rise > self._noise:
+            return False
+        slope_there = -dot(self._coordinates.forces(trial), direction)
+        return slope_there <= (2 * ARMIJO - 1) * slope
+
+    def why(self) -> str:
+        """Say why no step is left."""
+        if self._refused:
+            return (
+                "no step lowers the energy any more without unbonded atoms falling onto each other"
+            )
+        if self._failed:
+            return f"every step led to energies that could not be used: {self._failed}"
+        return (
+            "no step lowers the energy any more: the forces are as small as the "
+            "platform's precision allows, or inconsistent with the energy"
+        )
+
+
+class StepBound:
+    """How far a step may move an atom, in nm: further where bounded steps keep their promise."""
+
+    def __init__(self, smallest: float, largest: float) -> None:
+        self._smallest = self._bound = smallest
+        self._largest = largest
+        self._kept, self._held, self._flat = 0, False, False
+
+    def reset(self) -> None:
+        """Go back to the bound of the start."""
+        self._bound, self._kept = self._smallest, 0
+
+    def length(self, longest: float) -> float:
+        """Return the step to try, in units of a direction that moves an atom by ``longest`` nm."""
+        full = self._bound / longest
+        self._held = full < 1.0 or (self._flat and self._bound > self._smallest)
+        # Where the slope does not change along a step, the length of P's step means nothing.
+        return full if self._held else min(1.0, full)
+
+    def learn(
+        self, length: float, at_once: bool, fall: float, promised: float, curvature: float
+    ) -> None:
+        """Note how a step of a length went: whether at its first trial, and as promised."""
+        self._flat = curvature <= 0.01 * promised
+        if not (self._held and at_once):
+            self.reset()
+            return
+        # Between the fall of a parabola whose minimum is one step away and that of a straight line.
+        least = max(0.5, 1.0 - length / 2)
+        self._kept = self._kept + 1 if 0.9 * least * promised < fall < 1.1 * promised else 0
+        grown = min(2 * self._bound, self._largest)
+        self._bound = grown if self._kept >= PROVEN else self._smallest

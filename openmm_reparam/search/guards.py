@@ -6,14 +6,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..bond_graph import bond_graph, rings
-from ..contacts import unbonded_pairs
+from ..collapse import CollapseCheck
 from ..potential import Potential
 from ..structure import Stereochemistry
 
 __all__ = ["Guards", "Piercings"]
 
-# Atoms that are not bonded come no nearer (nm) in any sound structure.
-COLLAPSED = 0.11
 # A ring's centre and the middle of a bond through it are nearer than this (nm).
 REACH = 0.25
 
@@ -79,7 +77,7 @@ class Guards:
     """
 
     def __init__(self, potential: Potential, start: np.ndarray) -> None:
-        self._potential = potential
+        self.collapse = CollapseCheck(potential)
         self._start = start
         self.graph = bond_graph(potential)
         self._piercings = Piercings(self.graph)
@@ -90,7 +88,7 @@ class Guards:
 
     def refusal(self, positions: np.ndarray) -> str:
         """Name the guard that refuses (N, 3) positions in nm; empty where none does."""
-        if len(unbonded_pairs(self._potential, positions, COLLAPSED)[0]):
+        if self.collapse.pairs(positions, self._start, unknown=True):
             return "collapsed atoms"
         if self.pierced(positions):
             return "pierced rings"

@@ -88,7 +88,15 @@ def hop(
     """
     guards = Guards(potential, start.positions if reference is None else reference)
     torsions = Torsions(potential, guards.graph)
-    quench = Quench(potential, evaluate, torsions, rms, settings.quench_evaluations, project)
+    quench = Quench(
+        potential,
+        evaluate,
+        torsions,
+        rms,
+        settings.quench_evaluations,
+        project,
+        guards.collapse.refuses,
+    )
     if settings.explorer == SLOW_MODES:
         explorer = Kicks(potential, quench.whitening, torsions, settings, rng)
     else:

@@ -37,8 +37,8 @@ class Quench:
         Point -> RMS force.
     evaluations : int
         Steps of one quench at most.
-    project : callable, optional
-        As `lbfgs` takes it.
+    project, refuses : callable, optional
+        As `lbfgs` takes them.
 
     Attributes
     ----------
@@ -53,12 +53,13 @@ class Quench:
         rms: Callable[[Point], float],
         evaluations: int,
         project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        refuses: Callable[[Point, Point, float], bool] | None = None,
     ) -> None:
         self._torsions = torsions if 0 < len(torsions.axes) <= MOST_TORSIONS else None
         self.whitening = Whitening(potential, shift=STIFFER if self._torsions else None)
         self._evaluate, self._project = evaluate, project
         self._rms, self._evaluations = rms, evaluations
-        self._noise = potential.energy_noise
+        self._settings = {"noise": potential.noise, "refuses": refuses}
 
     def __call__(self, start: Point, force: float) -> Point:
         """Go down to an RMS force, or as far as the steps lead."""
@@ -80,4 +81,4 @@ class Quench:
             settings = {"coordinates": metric, "project": project}
             settings |= OFTEN if self.whitening.free else {}
         metric.update(start.positions)
-        return lbfgs(self._evaluate, start, metric=metric, energy_noise=self._noise, **settings)
+        return lbfgs(self._evaluate, start, metric=metric, **self._settings, **settings)
