@@ -9,7 +9,14 @@ import openmm as mm
 from .bonded import bonded_terms
 from .potential import Potential
 
-__all__ = ["LARGEST_RING", "bond_graph", "interchangeable_atoms", "planar_bonds", "rings"]
+__all__ = [
+    "LARGEST_RING",
+    "bond_graph",
+    "interchangeable_atoms",
+    "planar_bonds",
+    "rings",
+    "system_bonds",
+]
 
 # Larger cycles (disulfides, crown ethers) bend, and other atoms may well be inside.
 LARGEST_RING = 8
@@ -18,6 +25,10 @@ LARGEST_RING = 8
 PLANAR = 25.0
 # Atoms that a turn of their group exchanges are no more bonds apart than those across a ring are.
 NEARBY = 4
+# Repartitioned hydrogens have up to 4 daltons.
+HEAVIEST_HYDROGEN = 4.1
+# A hydrogen has one bond, its shortest constraint; those that hold angles are 1.5 times as long.
+LONGER_THAN_A_BOND = 1.2
 
 
 def bond_graph(potential: Potential) -> nx.Graph:
@@ -50,6 +61,44 @@ def bond_graph(potential: Potential) -> nx.Graph:
                 graph.remove_edges_from(bonded_terms(force)[:, [0, 2]].tolist())
     graph.remove_nodes_from([i for i in list(graph) if potential.virtual_sites[i]])
     return graph
+
+
+def system_bonds(potential: Potential) -> np.ndarray:
+    """Bonds that a System itself shows: its harmonic bonds and constraints.
+
+    Parameters
+    ----------
+    potential : Potential
+
+    Returns
+    -------
+    (B, 2) int array
+        Pairs i < j, each once; those between the ends of an angle are no bonds, and neither are
+        those of virtual sites.
+    """
+    size, forces = potential.num_particles, potential.system.getForces()
+    found = [_bond_constraints(potential)]
+    ends = [np.zeros((0, 2), dtype=np.int64)]
+    for force in forces:
+        if isinstance(force, mm.HarmonicBondForce) and force.getNumBonds():
+            found.append(bonded_terms(force))
+        elif isinstance(force, mm.HarmonicAngleForce) and force.getNumAngles():
+            ends.append(bonded_terms(force)[:, [0, 2]])
+    keys, no_bonds = (
+        np.unique(np.sort(np.concatenate(pairs), axis=1) @ [size, 1]) for pairs in (found, ends)
+    )
+    bonds = np.stack(np.divmod(np.setdiff1d(keys, no_bonds).astype(np.int64), size), axis=1)
+    return bonds[~potential.virtual_sites[bonds].any(axis=1)]
+
+
+def _bond_constraints(potential: Potential) -> np.ndarray:
+    """Constraints (B, 2), less those by which an angle at a hydrogen's neighbour is held."""
+    pairs, distances = potential.constraints
+    hydrogens = potential.masses[pairs] < HEAVIEST_HYDROGEN
+    shortest = np.full(potential.num_particles, np.inf)
+    np.minimum.at(shortest, pairs, distances[:, None])
+    longer = distances[:, None] > LONGER_THAN_A_BOND * shortest[pairs]
+    return pairs[~(longer & hydrogens).any(axis=1)]
 
 
 def rings(graph: nx.Graph) -> list[list[int]]:

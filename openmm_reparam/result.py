@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .replicas import Replicas
+from .stereochemistry import StereoCheck
 
 __all__ = ["HISTORY_DTYPE", "MinimizationResult", "Stage"]
 
@@ -81,8 +82,10 @@ class MinimizationResult:
         ``force_evaluations`` by kind: ``context`` (the user's Context), ``side`` (all forces on
         a double precision side Context), ``bonded`` (bonded forces alone there).
     stereo_changes : tuple of str, or None
-        Chiral centres and peptide bonds whose state differs from the start's, "PRO 3 CA: L -> D";
-        None where the topology is not known (a bare Context).
+        Stereocentres, peptide and double bonds whose state differs from the start's, "PRO 3 CA: L
+        -> D"; None where nothing could be checked because no bonds are known.
+    stereo_checked : StereoCheck or None
+        How many centres and bonds were checked, and which residues were not.
     tolerance : float
         That was asked for.
     seed : int
@@ -110,6 +113,7 @@ class MinimizationResult:
     seed: int
     replicas: Replicas | None = field(default=None, compare=False)
     minima: tuple | None = field(default=None, compare=False)
+    stereo_checked: StereoCheck | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values, ready for JSON; history as lists by column."""
@@ -144,15 +148,20 @@ class MinimizationResult:
                 f"{stage.force_evaluations} evaluations, {stage.seconds:.2f} s, "
                 f"{stage.energy:.3f} kJ/mol; {stage.message}"
             )
-        if self.stereo_changes is not None:
-            changes = "; ".join(self.stereo_changes) or "unchanged"
-            lines.append(f"  stereochemistry: {changes}")
+        lines.append(f"  stereochemistry: {self._stereochemistry()}")
         if self.minima is not None:
             energies = ", ".join(f"{minimum.energy:.1f}" for minimum in self.minima[:3])
             lines.append(f"           minima: {len(self.minima)} met, lowest {energies} kJ/mol")
         if self.replicas is not None:
             lines.append(f"         replicas: {self.replicas!r}")
         return "\n".join(lines)
+
+    def _stereochemistry(self) -> str:
+        checked = self.stereo_checked
+        if self.stereo_changes is None or (checked is not None and not checked.total):
+            return "not checked" if checked is None else str(checked)
+        verdict = "; ".join(self.stereo_changes) or "unchanged"
+        return verdict if checked is None else f"{verdict} ({checked})"
 
     def _side_evaluations(self) -> str:
         parts = []

@@ -1,13 +1,7 @@
-"""Stereochemistry and RMSD of a structure: what a minimization may not change, and how far it went.
-
-Chirality and cis/trans states are read from heavy atoms alone, so a structure with and one without
-hydrogens compare; a topology without protein has no states.
-"""
+"""RMSD of a structure and fallen hydrogens; its stereochemistry comes from `stereochemistry`."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import mdtraj
@@ -16,6 +10,8 @@ from openmm.app import Residue, Topology
 from openmm.app.element import hydrogen
 from scipy.spatial import cKDTree
 
+from .residues import protein_residues, residue_label
+from .stereochemistry import Stereochemistry, chirality, peptide_bonds, stereo_changes
 from .units import positions_in_nanometers
 
 __all__ = [
@@ -28,13 +24,7 @@ __all__ = [
     "stereo_changes",
 ]
 
-# A tetrahedral centre has a triple product of unit bond vectors near 0.77, an inverting one 0.
-PLANAR_TRIPLE_PRODUCT = 0.1
-
 _BACKBONE = ("N", "CA", "C", "O")
-
-# Neighbours by falling Cahn-Ingold-Prelog priority, hydrogen left out: a negative volume is R.
-_SIDE_CHAIN_CENTRES = {"ILE": ("CB", "CA", "CG1", "CG2"), "THR": ("CB", "OG1", "CA", "CG2")}
 
 # Names of one residue in other protonation or bonding states.
 _RESIDUE_ALIASES = {
@@ -44,234 +34,6 @@ _RESIDUE_ALIASES = {
     "GLH": "GLU",
     "LYN": "LYS",
 }
-
-
-class Stereochemistry:
-    """The stereochemical states of a protein: chiral centres and peptide bonds.
-
-    The centres are looked up once; reading the states of a structure is a few numpy lines.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-        Only residues with atoms N, CA and C are looked at. A peptide bond is a topology bond
-        between C and N of two such residues (rings included, caps not).
-
-    Notes
-    -----
-    States are
-
-    - C-alpha (not glycine), label ``"ALA 5 CA"``: ``"L"`` or ``"D"``;
-    - C-beta of isoleucine and threonine, label ``"ILE 7 CB"``: ``"R"`` or ``"S"`` (natural:
-      isoleucine S, threonine R);
-    - peptide bond, label ``"PRO 12-ALA 13"``: ``"cis"`` (abs(omega) < 90 degrees) or ``"trans"``.
-
-    A centre whose three heavy neighbours lie in one plane with it is ``"planar"``. With several
-    protein chains a label starts with the chain: ``"A:ALA 5 CA"``. Coordinates are taken as they
-    are: a molecule broken across a periodic boundary has to be made whole first.
-
-    Examples
-    --------
-    >>> from openmm_reparam.testsystems import peptide
-    >>> system = peptide("GAP")
-    >>> stereochemistry = Stereochemistry(system.topology)
-    >>> stereochemistry.chirality(system.positions)
-    {'ALA 2 CA': 'L', 'PRO 3 CA': 'L'}
-    >>> stereochemistry.peptide_bonds(system.positions)
-    {'GLY 1-ALA 2': 'trans', 'ALA 2-PRO 3': 'trans'}
-    >>> mirrored = system.positions * [-1.0, 1.0, 1.0]
-    >>> stereochemistry.changes(system.positions, mirrored)
-    ['ALA 2 CA: L -> D', 'PRO 3 CA: L -> D']
-    """
-
-    def __init__(self, topology: Topology):
-        self._n_atoms = topology.getNumAtoms()
-        residues = dict(_protein_residues(topology))
-        labels = _residue_labels(residues)
-
-        self._centre_labels: list[str] = []
-        self._state_names: list[tuple[str, str]] = []  # of a positive and a negative volume
-        centres: list[list[int]] = []
-        for residue, atoms in residues.items():
-            kinds = [(("CA", "N", "C", "CB"), ("L", "D"))]
-            if residue.name in _SIDE_CHAIN_CENTRES:
-                kinds.append((_SIDE_CHAIN_CENTRES[residue.name], ("S", "R")))
-            for names, states in kinds:
-                if all(name in atoms for name in names):
-                    centres.append([atoms[name] for name in names])
-                    self._centre_labels.append(f"{labels[residue]} {names[0]}")
-                    self._state_names.append(states)
-        self._centres = np.array(centres, dtype=int).reshape(-1, 4)
-
-        self._bond_labels: list[str] = []
-        omegas: list[list[int]] = []
-        for atom1, atom2 in topology.bonds():
-            if {atom1.name, atom2.name} != {"C", "N"} or atom1.residue is atom2.residue:
-                continue
-            carbon, nitrogen = (atom1, atom2) if atom1.name == "C" else (atom2, atom1)
-            before, after = residues.get(carbon.residue), residues.get(nitrogen.residue)
-            if before is not None and after is not None:
-                omegas.append([before["CA"], before["C"], after["N"], after["CA"]])
-                self._bond_labels.append(f"{labels[carbon.residue]}-{labels[nitrogen.residue]}")
-        self._omegas = np.array(omegas, dtype=int).reshape(-1, 4)
-
-    def chirality(self, positions: Any) -> dict[str, str]:
-        """Return the state of every chiral centre.
-
-        Parameters
-        ----------
-        positions : (N, 3) array in nm, or Quantity
-
-        Returns
-        -------
-        dict of str to str
-            ``{"ALA 5 CA": "L", ...}``; see the class for the states.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the positions have a wrong unit or shape or are not finite.
-        """
-        x = positions_in_nanometers(positions, self._n_atoms)
-        bonds = x[self._centres[:, 1:]] - x[self._centres[:, :1]]
-        lengths = np.linalg.norm(bonds, axis=-1).prod(axis=-1)
-        volumes = np.linalg.det(bonds) / np.maximum(lengths, np.finfo(float).tiny)
-        return {
-            label: "planar" if abs(volume) < PLANAR_TRIPLE_PRODUCT else names[int(volume < 0)]
-            for label, names, volume in zip(
-                self._centre_labels, self._state_names, volumes, strict=True
-            )
-        }
-
-    def peptide_bonds(self, positions: Any) -> dict[str, str]:
-        """Return the state of every peptide bond.
-
-        Parameters
-        ----------
-        positions : (N, 3) array in nm, or Quantity
-
-        Returns
-        -------
-        dict of str to str
-            ``{"PRO 12-ALA 13": "trans", ...}``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the positions have a wrong unit or shape or are not finite.
-        """
-        x = positions_in_nanometers(positions, self._n_atoms)
-        a, b, c, d = x[self._omegas].transpose(1, 0, 2)
-        # cos(omega) > 0 is cis; its sign needs no normalisation.
-        cosines = (np.cross(b - a, c - b) * np.cross(c - b, d - c)).sum(axis=-1)
-        return {
-            label: "cis" if cosine > 0 else "trans"
-            for label, cosine in zip(self._bond_labels, cosines, strict=True)
-        }
-
-    def states(self, positions: Any) -> dict[str, str]:
-        """Return the states of all chiral centres and peptide bonds in one dict.
-
-        Parameters
-        ----------
-        positions : (N, 3) array in nm, or Quantity
-
-        Returns
-        -------
-        dict of str to str
-            Empty for a topology without protein.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the positions have a wrong unit or shape or are not finite.
-        """
-        return self.chirality(positions) | self.peptide_bonds(positions)
-
-    def changes(self, before: Any, after: Any) -> list[str]:
-        """Return the states that differ between two structures, as readable lines.
-
-        Parameters
-        ----------
-        before, after : (N, 3) array in nm, or Quantity
-
-        Returns
-        -------
-        list of str
-            Such as ``["ALA 5 CA: L -> D", "GLY 3-PRO 4: trans -> cis"]``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the positions have a wrong unit or shape or are not finite.
-        """
-        old, new = self.states(before), self.states(after)
-        return [
-            f"{label}: {old[label]} -> {new[label]}" for label in old if old[label] != new[label]
-        ]
-
-
-def chirality(topology: Topology, positions: Any) -> dict[str, str]:
-    """Return the state of every chiral centre: `Stereochemistry.chirality` in one call.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    positions : (N, 3) array in nm, or Quantity
-
-    Returns
-    -------
-    dict of str to str
-        ``{"ALA 5 CA": "L", "ILE 7 CB": "S", ...}``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the positions have a wrong unit or shape or are not finite.
-    """
-    return Stereochemistry(topology).chirality(positions)
-
-
-def peptide_bonds(topology: Topology, positions: Any) -> dict[str, str]:
-    """Return the state of every peptide bond: `Stereochemistry.peptide_bonds` in one call.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    positions : (N, 3) array in nm, or Quantity
-
-    Returns
-    -------
-    dict of str to str
-        ``{"PRO 12-ALA 13": "trans", ...}``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the positions have a wrong unit or shape or are not finite.
-    """
-    return Stereochemistry(topology).peptide_bonds(positions)
-
-
-def stereo_changes(topology: Topology, before: Any, after: Any) -> list[str]:
-    """Return what changed in stereochemistry: `Stereochemistry.changes` in one call.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    before, after : (N, 3) array in nm, or Quantity
-
-    Returns
-    -------
-    list of str
-        Such as ``["ALA 5 CA: L -> D"]``; empty where nothing changed or there is no protein.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the positions have a wrong unit or shape or are not finite.
-    """
-    return Stereochemistry(topology).changes(before, after)
 
 
 def rmsd(
@@ -321,8 +83,8 @@ def rmsd(
     x = positions_in_nanometers(positions, topology.getNumAtoms())
     native_x = positions_in_nanometers(native_positions, native_topology.getNumAtoms())
 
-    residues = dict(_protein_residues(topology))
-    native_residues = dict(_protein_residues(native_topology))
+    residues = dict(protein_residues(topology))
+    native_residues = dict(protein_residues(native_topology))
     sequence, native_sequence = _sequence(residues), _sequence(native_residues)
     if sequence != native_sequence:
         raise ValueError(
@@ -388,46 +150,6 @@ def collapsed_hydrogens(topology: Topology, positions: Any, distance: float = 0.
         names = " - ".join(f"{residue_label(a.residue)} {a.name}" for a in (first, second))
         lines.append(f"{names}: {separation:.3f} nm")
     return lines
-
-
-def residue_label(residue: Residue) -> str:
-    """Return the name people give a residue: ``"ALA 5"``, insertion code included.
-
-    Parameters
-    ----------
-    residue : openmm.app.Residue
-
-    Returns
-    -------
-    str
-    """
-    return f"{residue.name} {residue.id}{residue.insertionCode.strip()}"
-
-
-def _protein_residues(topology: Topology) -> Iterator[tuple[Residue, dict[str, int]]]:
-    """Yield every residue with a peptide backbone and its atom indices by name."""
-    for residue in topology.residues():
-        if len(residue) < 4:  # water and ions, the bulk of a solvated box
-            continue
-        atoms = {atom.name: atom.index for atom in residue.atoms()}
-        if "N" in atoms and "CA" in atoms and "C" in atoms:
-            yield residue, atoms
-
-
-def _residue_labels(residues: dict[Residue, dict[str, int]]) -> dict[Residue, str]:
-    """Return a label for each residue that no other residue has."""
-    several_chains = len({residue.chain for residue in residues}) > 1
-    labels = {
-        residue: f"{residue.chain.id}:{residue_label(residue)}"
-        if several_chains
-        else residue_label(residue)
-        for residue in residues
-    }
-    counts = Counter(labels.values())
-    return {
-        residue: label if counts[label] == 1 else f"{label} (residue index {residue.index})"
-        for residue, label in labels.items()
-    }
 
 
 def _sequence(residues: dict[Residue, dict[str, int]]) -> list[str]:
