@@ -33,33 +33,23 @@ class StiffTerms:
     ----------
     atoms : (T, n) int array
         Two make a bond, three an angle, four a torsion.
-    curvature : callable
-        k = E''(q) of every term, (T,), at coordinates (T,). What is negative counts as zero: it is
-        left to the shift.
     periodic : bool
         Whether the terms act between nearest images.
     moves : (N,) bool array
 
     Attributes
     ----------
-    atoms : (T, n) int array
-        Of each row.
+    atoms : (R, n) int array
+        Of each row. Most terms have one row.
     cost : int
         Force evaluations that `rows` takes.
     """
 
     cost = 0
 
-    def __init__(
-        self,
-        atoms: np.ndarray,
-        curvature: Callable[[np.ndarray], np.ndarray],
-        periodic: bool,
-        moves: np.ndarray,
-    ) -> None:
+    def __init__(self, atoms: np.ndarray, periodic: bool, moves: np.ndarray) -> None:
         self.atoms = atoms
         self._terms = atoms
-        self._curvature = curvature
         self._periodic = periodic
         self._moves = moves
 
@@ -71,7 +61,7 @@ class StiffTerms:
     def rows(
         self, positions: np.ndarray, box: np.ndarray | None, *, spend: bool = True
     ) -> np.ndarray:
-        """sqrt(k) grad(q) of every term, (T, n, 3), zero on atoms that do not move.
+        """sqrt(k) grad(q) of every term, (R, n, 3), zero on atoms that do not move.
 
         Bounded and finite wherever the positions are, on atoms that coincide, too.
 
@@ -101,7 +91,8 @@ class StiffTerms:
         return gradients * np.sqrt(constants)[:, None, None]
 
     def _curvatures(self, values, spend):
-        return self._curvature(values)
+        """E''(q) of every term (T,); what is negative is left to the shift."""
+        raise NotImplementedError
 
     def _coordinates(self, positions, box):
         """Return bond lengths, angles or dihedrals (T,) and gradients (T, n, 3)."""
@@ -118,11 +109,22 @@ class StiffTerms:
         return ic.nearest_image(positions[i] - positions[j], box, self._periodic)
 
 
+class _ClosedForm(StiffTerms):
+    """Terms whose ``second_derivative(q)`` is known."""
+
+    def __init__(self, atoms, second_derivative, periodic, moves):
+        super().__init__(atoms, periodic, moves)
+        self._second_derivative = second_derivative
+
+    def _curvatures(self, values, spend):
+        return self._second_derivative(values)
+
+
 class _BondsOfLengthZero(StiffTerms):
     """Harmonic bonds that hold two atoms on one spot: k I each, as three rows."""
 
     def __init__(self, atoms, constants, moves):
-        super().__init__(np.repeat(atoms, 3, axis=0), lambda _: constants, False, moves)
+        super().__init__(np.repeat(atoms, 3, axis=0), False, moves)
         roots = np.sqrt(np.maximum(constants, 0.0))
         self._constant_rows = _ends(roots[:, None, None] * np.eye(3))
 
@@ -136,7 +138,7 @@ class _CustomTerms(StiffTerms):
     cost = TermCurves.cost
 
     def __init__(self, curves: TermCurves, periodic, moves):
-        super().__init__(curves.atoms, curves.curvatures, periodic, moves)
+        super().__init__(curves.atoms, periodic, moves)
         self._curves = curves
         self._last = np.zeros((2, len(curves.atoms)))
 
@@ -167,10 +169,10 @@ class _CustomBonds(_CustomTerms):
         lengths, units = ic.directions(self._vectors(i, j, positions, box))
         slopes, curvatures = self._derivatives(lengths, spend)
         along = np.maximum(curvatures, 0.0)
-        across = np.clip(slopes / np.maximum(lengths, SHORTEST), 0.0, along)
+        across = np.clip(slopes / np.maximum(lengths, SHORTEST), 0.0, STIFFEST[2])
         across[~self._hold_on_one_spot(across > TENSE * along, spend)] = 0.0
         # At length zero no direction is along the bond.
-        across = np.where(units.any(axis=1), across, along)
+        across = np.where(units.any(axis=1), across, np.maximum(across, along))
         along, across = np.sqrt([along, across])[:, :, None, None]
         outer = units[:, :, None] * units[:, None, :]
         return _ends(across * np.eye(3) + (along - across) * outer)
@@ -179,8 +181,7 @@ class _CustomBonds(_CustomTerms):
         if self._on_one_spot is None and spend and tense.any():
             with contextlib.suppress(BudgetExhausted):
                 self._on_one_spot = self._curves.hold_on_one_spot()
-        unknown = np.zeros(len(tense), dtype=bool)
-        return unknown if self._on_one_spot is None else self._on_one_spot
+        return np.zeros_like(tense) if self._on_one_spot is None else self._on_one_spot
 
 
 def _ends(blocks: np.ndarray) -> np.ndarray:
@@ -214,7 +215,7 @@ def stiff_terms(potential: Potential) -> tuple[list[StiffTerms], list[mm.Force]]
     pairs, _ = potential.constraints
     if len(pairs):
         constants = np.full(len(pairs), CONSTRAINT_STIFFNESS)
-        terms.append(StiffTerms(pairs, lambda _: constants, False, potential.moves))
+        terms.append(_ClosedForm(pairs, lambda _: constants, False, potential.moves))
     return terms, others
 
 
@@ -227,8 +228,8 @@ def _terms_of(force: mm.Force, atoms: np.ndarray, potential: Potential) -> list[
         return [_CustomBonds(BondCurves(potential, force), periodic, moves)]
     if isinstance(force, mm.CustomAngleForce | mm.CustomTorsionForce):
         return [_CustomTerms(TermCurves(potential, force), periodic, moves)]
-    curvature = _closed_form(force, range(len(atoms)))
-    return [] if curvature is None else [StiffTerms(atoms, curvature, periodic, moves)]
+    known = _second_derivative(force, range(len(atoms)))
+    return [] if known is None else [_ClosedForm(atoms, known, periodic, moves)]
 
 
 def _harmonic_bonds(force: mm.HarmonicBondForce, atoms, moves) -> list[StiffTerms]:
@@ -239,13 +240,13 @@ def _harmonic_bonds(force: mm.HarmonicBondForce, atoms, moves) -> list[StiffTerm
     bonded, springs = atoms[~on_one_spot], constants[~on_one_spot]
     periodic, terms = force.usesPeriodicBoundaryConditions(), []
     if len(bonded):
-        terms.append(StiffTerms(bonded, lambda _: springs, periodic, moves))
+        terms.append(_ClosedForm(bonded, lambda _: springs, periodic, moves))
     if len(pinned):
         terms.append(_BondsOfLengthZero(pinned, pins, moves))
     return terms
 
 
-def _closed_form(force: mm.Force, terms: range) -> Callable[[np.ndarray], np.ndarray] | None:
+def _second_derivative(force: mm.Force, terms: range) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return the second derivative of angles or torsions as a function of them."""
     if isinstance(force, mm.HarmonicAngleForce):
         constants = np.array([force.getAngleParameters(i)[4]._value for i in terms])

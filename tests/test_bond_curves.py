@@ -70,3 +70,15 @@ def test_lengths_with_infinite_energies_are_left_out():
     """A FENE bond ends at 0.5 nm."""
     length, _ = curves_of("-1000*log(1-(r/0.5)^2)+1e-3*(0.2/r)^12", [()])[1].wells()
     assert 0.02 < length[0] < 0.2
+
+
+def test_which_bonds_hold_two_atoms_on_one_spot():
+    """FENE bonds of two lengths, flat bottoms, a spring, a soft core and a Morse bond."""
+    pulling = ["a*r^2", "a*step(r-0.4)*(r-0.4)^2", "-a*log(1-(r/0.5)^2)", "-a*log(1-(r/0.05)^2)"]
+    pushing = ["a*(r-0.15)^2", "a*(1-exp(-20*(r-0.15)))^2", "-a*r^2", "a/(r^12+1e-9)-a/(r^6+6e-5)"]
+    for energy in pulling + pushing:
+        potential, curves = curves_of(energy, [(3.0,), (5.0,)], names=("a",))
+        assert curves.hold_on_one_spot().tolist() == [energy in pulling] * 2
+        assert potential.counter.bonded <= 4
+    potential, curves = curves_of("a*r^2*(1-2*b)+b*(r-0.2)^2", [(3.0, 0), (3.0, 1)], ("a", "b"))
+    assert curves.hold_on_one_spot().tolist() == [True, False]

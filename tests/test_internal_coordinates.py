@@ -78,6 +78,34 @@ def test_straight_angles_and_chains_have_bounded_gradients(bend):
         assert np.abs(gradients).max() < 1e5
 
 
+@pytest.mark.parametrize("kind", ["distance", "angle", "dihedral"])
+@pytest.mark.parametrize("pair", [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3)])
+@pytest.mark.parametrize("apart", [0.0, 1e-200, 1e-13, 1e-9, 1e-4, 0.01])
+def test_coincident_atoms_have_bounded_gradients_that_move_no_whole(kind, pair, apart):
+    x = four_atoms(seed=3)
+    x[:, pair[1]] = x[:, pair[0]] + apart * np.array([0.6, 0, -0.8])
+    with np.errstate(all="raise", under="ignore"):
+        value, gradients = coordinate(kind, x)
+    assert np.isfinite(value).all()
+    assert np.isfinite(gradients).all()
+    assert np.abs(gradients).max() < 1e4
+    assert np.abs(gradients.sum(axis=1)).max() < 1e-9
+
+
+def test_a_distance_of_zero_has_a_gradient_of_length_one():
+    length, gradients = ic.distances(np.zeros((3, 3)))
+    assert not length.any()
+    assert np.allclose(np.linalg.norm(gradients, axis=2), 1.0)
+    assert np.array_equal(gradients[:, 0], -gradients[:, 1])
+
+
+def test_directions_have_length_one_or_none():
+    vectors = np.array([[3.0, 0, -4.0], [0, 1e-11, 0], [0, 0, 0]])
+    lengths, units = ic.directions(vectors)
+    assert np.allclose(lengths, [5.0, 1e-11, 0.0], atol=0, rtol=1e-12)
+    assert np.allclose(units, [[0.6, 0, -0.8], [0, 1, 0], [0, 0, 0]])
+
+
 BOXES = {
     "none": None,
     "rectangular": np.diag([2.0, 2.5, 3.0]),
