@@ -40,15 +40,20 @@ def rigid_bonds(graph: ChemicalGraph, planar: set[frozenset[int]] = frozenset())
       atoms that lack a bond can be paired in only one way), so that the single bonds of dienes and
       biaryls and the bonds of aromatic rings are none;
     - an amide or carbamate, not a urea or an imide, which turn more easily;
-    - the force field: periodic torsions with a barrier above 50 kJ/mol.
+    - the force field (periodic torsions with a barrier above 50 kJ/mol), where elements are
+      guessed or hydrogens left out.
 
     It counts if both atoms are carbon or nitrogen with two other neighbours that differ (or one
-    and a lone pair) and no ring of seven atoms or fewer holds them both. Anions whose charge has
-    several places (phenolates) are told by the force field only.
+    and a lone pair) and no ring of seven atoms or fewer holds them both. In conjugated ions whose
+    charge has several places (phenolates) only bond orders show double bonds.
     """
     found = {bond for bond, order in graph.orders.items() if order == 2}
     found |= {bond for bond in _by_valence(graph) if bond not in graph.orders}
-    found |= _amides(graph) | planar
+    found |= _amides(graph)
+    # Elsewhere valences know better: some force fields hold conjugated single bonds as planar.
+    found |= {
+        bond for bond in planar if graph.guessed or graph.implicit_hydrogens[list(bond)].all()
+    }
     rows = []
     for i, j in sorted(tuple(sorted(bond)) for bond in found):
         if j not in graph.neighbours.get(i, ()):

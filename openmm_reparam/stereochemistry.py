@@ -200,8 +200,8 @@ class Stereochemistry:
     def of_potential(cls, potential: Potential) -> Stereochemistry:
         """Look up all that a Context and its topology, if there is one, show.
 
-        Where the topology is missing or shows no bonds, those of the System count. Bonds that its
-        periodic torsions hold planar have states too.
+        Where the topology is missing or shows no bonds, those of the System count; its torsions
+        show the double bonds where elements or hydrogens are missing.
 
         Parameters
         ----------

@@ -11,6 +11,8 @@ from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
 from openmm_reparam import minimize_reparam
+from openmm_reparam.chemical_graph import ChemicalGraph
+from openmm_reparam.double_bonds import rigid_bonds
 from openmm_reparam.potential import Potential
 from openmm_reparam.stereochemistry import StereoCheck, Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
@@ -112,6 +114,14 @@ def test_bond_orders_of_the_topology_decide():
         topology._bonds[topology._bonds.index(bond)] = app.topology.Bond(*bond[:2], order=order)
     x = np.random.default_rng(0).normal(size=(topology.getNumAtoms(), 3))
     assert list(Stereochemistry(topology).states(x)) == ["LIG 1 C2-C3"]
+
+
+def test_torsions_show_double_bonds_only_where_valences_do_not():
+    held = {frozenset((1, 2)), frozenset((2, 3)), frozenset((3, 4))}
+    explicit = ChemicalGraph.of_topology(molecule("C3 C1 C1 C1 C1 C3"))
+    united = ChemicalGraph.of_topology(molecule("C0 C0 C0 C0 C0 C0"))
+    assert rigid_bonds(explicit, held).tolist() == [[0, 1, 2, 3], [2, 3, 4, 5]]
+    assert rigid_bonds(united, held).tolist() == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
 
 
 @pytest.fixture(scope="module")
