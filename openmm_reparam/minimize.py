@@ -5,23 +5,10 @@ from __future__ import annotations
 import openmm as mm
 from openmm import unit
 
-from .minimizer import ReparamMinimizer
+from .minimizer import AUTO, ReparamMinimizer
 from .result import MinimizationResult
 
-__all__ = ["AUTO", "automatic", "minimize_reparam"]
-
-AUTO = "auto"
-
-
-def automatic(settings: dict) -> str:
-    """Reparametrization that ``"auto"`` stands for.
-
-    "spectral", the whitened L-BFGS: in the benchmarks it reaches a nearby minimum with the fewest
-    force evaluations on every system and in the least time on most, and no latent stage ends lower
-    on average. "gcn" where settings are given that only a network has (``hidden``,
-    ``latent_iterations``, ...), since those ask for one.
-    """
-    return "spectral" if set(settings) <= {"shift", "contacts", "search", "bond_springs"} else "gcn"
+__all__ = ["AUTO", "minimize_reparam"]
 
 
 def minimize_reparam(
@@ -53,10 +40,9 @@ def minimize_reparam(
         Of the whole run; 0 for no limit.
     reporter : openmm.MinimizationReporter, optional
     reparametrization : str, torch.nn.Module or callable
-        "auto": "spectral", which goes to a nearby minimum with the fewest force evaluations; or
-        "gcn", the paper's network, where ``settings`` has something that only a network has. Or
-        one of those by name, "linear", "cartesian", another registered name, or a module of your
-        own that returns (N, 3) positions in nm.
+        "auto" is "spectral", which goes to a nearby minimum with the fewest force evaluations.
+        Or "gcn" (the paper's network), "linear", "cartesian", another registered name, or a
+        module of your own that returns (N, 3) positions in nm.
     max_force_evaluations : int, optional
         Hessians included.
     seed : int, optional
@@ -70,9 +56,9 @@ def minimize_reparam(
     progress : bool, optional
         None shows a bar on a terminal, for runs of more than a few seconds.
     **settings
-        Of `ReparamMinimizer` (``latent_iterations``, ``learning_rate``, ...; with
-        ``search="auto"`` it goes on to deeper minima) and of the reparametrization
-        (``hidden``, ``count``, ...).
+        Of `ReparamMinimizer` (with ``search="auto"`` it goes on to deeper minima;
+        ``latent_iterations``, ``learning_rate``, ... where there is a latent stage) and of the
+        reparametrization (``shift``, ...; ``hidden``, ``count``, ... of "gcn").
 
     Returns
     -------
@@ -81,12 +67,12 @@ def minimize_reparam(
     Raises
     ------
     TypeError, ValueError
-        Bad arguments.
+        Bad arguments: also a setting that the reparametrization does not have.
     NonFiniteError
         The start holds NaN or coincident atoms, or infinite forces that pushing overlapping atoms
-        apart does not make finite.
+        apart does not make finite; or the positions were never set.
     UnsupportedSystemError
-        Drude particles, RPMD.
+        Drude particles, RPMD, or a System changed after its Context was made.
     NotConvergedError
         With ``strict=True``.
 
@@ -99,8 +85,6 @@ def minimize_reparam(
     >>> result.converged, result.energy < result.initial_energy
     (True, True)
     """
-    if isinstance(reparametrization, str) and reparametrization == AUTO:
-        reparametrization = automatic(settings)
     minimizer = ReparamMinimizer(
         simulation, reparametrization, seed=seed, progress=progress, **settings
     )

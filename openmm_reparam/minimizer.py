@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 
@@ -18,14 +19,20 @@ from .latent_stage import (
     LatentSettings,
     torch_threads_for,
 )
+from .reparametrizations import refuse_settings
 from .replica_run import minimize_replicas
 from .result import MinimizationResult
 from .run import Run
 from .search import search_settings
-from .units import in_unit
+from .system_changes import refuse_changed_system
+from .units import in_unit, real_number, whole_number
 
-__all__ = ["ReparamMinimizer"]
+__all__ = ["AUTO", "ReparamMinimizer"]
 
+AUTO = "auto"
+# What "auto" stands for. In the benchmarks it reaches a nearby minimum with the fewest force
+# evaluations on every system and in the least time on most; no latent stage ends lower on average.
+BEST = "spectral"
 ENGINES = ("python", "openmm-torch")
 
 
@@ -34,21 +41,22 @@ class ReparamMinimizer:
 
     A latent stage descends in the latents and weights of X = rho(Z; theta); a fine-grained stage
     (L-BFGS on X, whitened by the shifted Hessian of the stiff terms, on the constraint manifold)
-    then goes to the tolerance.
+    then goes to the tolerance. The default, "spectral", is the fine-grained stage alone.
 
     Parameters
     ----------
     simulation : openmm.app.Simulation or openmm.Context
         Only its positions will change, and only if the run succeeds.
     reparametrization : str, torch.nn.Module or callable
-        "gcn" (the paper's network), "linear", "cartesian", "spectral", another registered name, a
-        module of your own whose ``forward()`` returns (N, 3) positions in nm, or a callable that
-        makes one; see `openmm_reparam.reparametrizations.build`.
+        "auto" (that is "spectral"), "gcn" (the paper's network), "linear", "cartesian", another
+        registered name, a module of your own whose ``forward()`` returns (N, 3) positions in nm,
+        or a callable that makes one; see `openmm_reparam.reparametrizations.build`.
     optimizer : {"adam", "lbfgs"}, optional
         Of the latent stage. "spectral" with "lbfgs" (its default) is the fine-grained stage: the
         same path, with P refreshed on the way.
     learning_rate, schedule, latent_iterations, patience, relative_energy, max_gradient_norm
-        Of the latent stage, see `LatentSettings`. ``latent_iterations=0`` leaves it out.
+        Of the latent stage, see `LatentSettings`. ``latent_iterations=0`` leaves it out. "auto"
+        and "spectral" have no such stage and refuse them.
     fine_stage : bool
         Run the fine-grained stage.
     engine : {"python", "openmm-torch"}
@@ -67,7 +75,17 @@ class ReparamMinimizer:
     progress : bool, optional
         True, False, or None: a bar on a terminal, for runs of more than a few seconds.
     **settings
-        Of the reparametrization: ``hidden``, ``count`` (of slow modes), ``propagation``, ...
+        Of the reparametrization: ``shift`` and ``contacts`` of "spectral"; ``hidden``, ``count``
+        (of slow modes), ``propagation``, ... of "gcn".
+
+    Raises
+    ------
+    TypeError
+        A wrong type, or a setting that the reparametrization does not have.
+    ValueError
+        A wrong value, or settings that leave no stage to run.
+    UnsupportedSystemError
+        Drude particles, RPMD.
 
     References
     ----------
@@ -79,7 +97,7 @@ class ReparamMinimizer:
     >>> from openmm_reparam import ReparamMinimizer
     >>> from openmm_reparam.testsystems import peptide
     >>> simulation = peptide("AAA").simulation("CPU")
-    >>> minimizer = ReparamMinimizer(simulation, hidden=(32, 32), latent_iterations=50)
+    >>> minimizer = ReparamMinimizer(simulation, "gcn", hidden=(32, 32), latent_iterations=50)
     >>> result = minimizer.minimize(tolerance=10)
     >>> result.converged, [stage.name for stage in result.stages]
     (True, ['gcn', 'whitened L-BFGS'])
@@ -88,7 +106,7 @@ class ReparamMinimizer:
     def __init__(
         self,
         simulation,
-        reparametrization="gcn",
+        reparametrization=AUTO,
         *,
         optimizer: str | None = None,
         learning_rate: float | None = None,
@@ -113,9 +131,14 @@ class ReparamMinimizer:
             )
         self.context = context
         self.topology = getattr(simulation, "topology", None)
+        if isinstance(reparametrization, str) and reparametrization == AUTO:
+            reparametrization = BEST
+        refuse_settings(reparametrization, settings, _own_settings())
+        if settings.get("shift") is not None:
+            settings["shift"] = real_number(settings["shift"], "shift")
         self.reparametrization = reparametrization
         self.settings = settings
-        self.seed = 0 if seed is None else int(seed)
+        self.seed = 0 if seed is None else whole_number(seed, "seed", 0)
         self.progress = progress
         self.fine_stage = fine_stage
         if engine not in ENGINES:
@@ -128,14 +151,15 @@ class ReparamMinimizer:
         self.search = search
         # L-BFGS on the latents of `spectral` is whitened L-BFGS on X, which is the last stage.
         self._latents_are_fine = reparametrization == "spectral" and optimizer in (None, "lbfgs")
-        self.latent = LatentSettings(
+        self.latent = _latent_settings(
+            self._latents_are_fine,
             optimizer or "adam",
-            learning_rate,
-            schedule,
-            0 if self._latents_are_fine else latent_iterations,
-            patience,
-            relative_energy,
-            max_gradient_norm,
+            learning_rate=learning_rate,
+            schedule=schedule,
+            iterations=latent_iterations,
+            patience=patience,
+            relative_energy=relative_energy,
+            max_gradient_norm=max_gradient_norm,
         )
         if not self.latent.iterations and not fine_stage:
             raise ValueError(
@@ -189,7 +213,9 @@ class ReparamMinimizer:
             A wrong dimension; a negative or non-finite number.
         NonFiniteError
             The start holds NaN or coincident atoms, or infinite forces that pushing overlapping
-            atoms apart does not make finite.
+            atoms apart does not make finite; or the positions were never set.
+        UnsupportedSystemError
+            The System was changed after the Context was made: call ``reinitialize()`` first.
         NotConvergedError
             With ``strict=True``.
         Exception
@@ -204,9 +230,10 @@ class ReparamMinimizer:
         tolerance = in_unit(tolerance, unit.kilojoules_per_mole / unit.nanometer, "tolerance")
         if tolerance == 0:
             raise ValueError("tolerance is 0; no force is ever exactly that")
-        whole_number(maxIterations, "maxIterations", 0)
+        maxIterations = whole_number(maxIterations, "maxIterations", 0)
         if max_force_evaluations is not None:
-            whole_number(max_force_evaluations, "max_force_evaluations", 1)
+            max_force_evaluations = whole_number(max_force_evaluations, "max_force_evaluations", 1)
+        replica_temperature = in_unit(replica_temperature, unit.kelvin, "replica_temperature")
         if replicas is not None and reporter is not None:
             raise ValueError(
                 "a reporter cannot follow many replicas at once; look at the histories in "
@@ -221,6 +248,7 @@ class ReparamMinimizer:
                     "max_force_evaluations (20000, say) and no maxIterations"
                 )
         run = Run(self, tolerance, maxIterations, reporter, max_force_evaluations)
+        refuse_changed_system(run.potential, run.manifold)
         original = run.potential.positions()
         try:
             with torch_threads_for(len(original)):
@@ -242,6 +270,35 @@ class ReparamMinimizer:
         finally:
             run.progress.close()
         return result
+
+
+def _own_settings() -> list[str]:
+    """Return the names of the keywords of `ReparamMinimizer`."""
+    parameters = inspect.signature(ReparamMinimizer).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def _latent_settings(without: bool, optimizer: str, **given) -> LatentSettings:
+    """Return the checked settings of the latent stage; ``without`` one, nothing may be set."""
+    for name in ("learning_rate", "relative_energy", "max_gradient_norm"):
+        if given[name] is not None:
+            given[name] = real_number(given[name], name)
+    given["iterations"] = whole_number(given["iterations"], "latent_iterations", 0)
+    given["patience"] = whole_number(given["patience"], "patience", 1)
+    if not without:
+        return LatentSettings(optimizer, **given)
+    defaults = LatentSettings()
+    if given["iterations"] == 0:
+        given["iterations"] = defaults.iterations  # it says what is true
+    for name, value in given.items():
+        if value != getattr(defaults, name):
+            spelled = "latent_iterations" if name == "iterations" else name
+            raise TypeError(
+                f"{spelled} is a setting of the latent stage, which 'spectral' (what 'auto' stands "
+                "for) does not have: pass reparametrization='gcn', 'linear' or 'cartesian', or "
+                "reparametrization='spectral' with optimizer='adam'"
+            )
+    return LatentSettings(iterations=0)
 
 
 def refuse_unsupported(context: mm.Context) -> None:
@@ -266,11 +323,3 @@ def _callers_level() -> int:
     while frame is not None and frame.f_globals.get("__name__", "").startswith(package + "."):
         level, frame = level + 1, frame.f_back
     return level
-
-
-def whole_number(value, name: str, least: int) -> None:
-    """Raise TypeError or ValueError where a value is not a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} is {value!r}; it must be a whole number")
-    if value < least:
-        raise ValueError(f"{name} is {value}; it must be {least} or more")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 from openmm import unit
 
-__all__ = ["in_unit", "positions_in_nanometers"]
+__all__ = ["in_unit", "positions_in_nanometers", "real_number", "whole_number"]
 
 
 def in_unit(value: Any, expected: unit.Unit, name: str) -> float:
@@ -37,12 +38,80 @@ def in_unit(value: Any, expected: unit.Unit, name: str) -> float:
     1.0
     """
     try:
-        number = float(value.value_in_unit(expected) if unit.is_quantity(value) else value)
-    except (TypeError, ValueError) as error:
+        number = _as_float(value.value_in_unit(expected) if unit.is_quantity(value) else value)
+    except TypeError as error:
         raise TypeError(f"{name} is {value!r}: pass a number or Quantity in {expected}") from error
     if not np.isfinite(number) or number < 0:
         raise ValueError(f"{name} is {value!r}: it has to be finite and not negative")
     return number
+
+
+def real_number(value: Any, name: str) -> float:
+    """Return a number without a unit as a float.
+
+    Parameters
+    ----------
+    value : float
+        Or a numpy scalar, or an array of no dimension.
+    name : str
+        What an error calls the value.
+
+    Raises
+    ------
+    TypeError
+        If the value is no number: strings, booleans, None and Quantities are none.
+
+    Examples
+    --------
+    >>> real_number(np.float32(0.5), "learning_rate")
+    0.5
+    """
+    try:
+        return _as_float(value)
+    except TypeError as error:
+        raise TypeError(f"{name} is {value!r}: pass a number without a unit") from error
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """Return a whole number of at least ``least`` as an int.
+
+    Parameters
+    ----------
+    value : int
+        Or a numpy integer.
+    name : str
+        What an error calls the value.
+    least : int
+
+    Raises
+    ------
+    TypeError
+        If the value is no whole number: 1.0, "1" and True are none.
+    ValueError
+        If it is below ``least``.
+
+    Examples
+    --------
+    >>> whole_number(np.int64(3), "maxIterations", 0)
+    3
+    """
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError("a boolean is no number")
+        number = operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} is {value!r}: pass a whole number") from error
+    if number < least:
+        raise ValueError(f"{name} is {number}: it must be {least} or more")
+    return number
+
+
+def _as_float(value: Any) -> float:
+    """Return a number as a float; float() alone would take strings and booleans."""
+    array = np.asarray(float(value) if type(value) is int else value)
+    if array.ndim or array.dtype.kind not in "iuf":
+        raise TypeError(f"{type(value).__name__} is no number")
+    return float(array)
 
 
 def positions_in_nanometers(positions: Any, n_atoms: int) -> np.ndarray:

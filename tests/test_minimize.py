@@ -8,9 +8,11 @@ import openmm as mm
 import pytest
 from openmm import app, unit
 
-from openmm_reparam import minimize_reparam
+from openmm_reparam import ReparamMinimizer, minimize_reparam
 from openmm_reparam.structure import chirality, stereo_changes
 from openmm_reparam.testsystems import peptide
+
+FORCE = unit.kilojoules_per_mole / unit.nanometer
 
 
 def test_the_first_arguments_are_those_of_minimize_energy():
@@ -107,7 +109,12 @@ def test_a_rigid_water_dimer_is_the_limit_of_stiff_springs():
     [
         ({}, ["whitened L-BFGS"]),
         ({"shift": 500.0}, ["whitened L-BFGS"]),
-        ({"hidden": (20,), "latent_iterations": 20}, ["gcn", "whitened L-BFGS"]),
+        ({"fine_stage": True, "engine": "python", "patience": 50}, ["whitened L-BFGS"]),
+        ({"latent_iterations": 200, "optimizer": "lbfgs"}, ["whitened L-BFGS"]),
+        (
+            {"reparametrization": "gcn", "hidden": (20,), "latent_iterations": 20},
+            ["gcn", "whitened L-BFGS"],
+        ),
         ({"reparametrization": "linear", "latent_iterations": 20}, ["linear", "whitened L-BFGS"]),
         ({"reparametrization": "auto"}, ["whitened L-BFGS"]),
     ],
@@ -116,6 +123,73 @@ def test_what_auto_stands_for(tripeptide, settings, stages):
     result = minimize_reparam(tripeptide.simulation("CPU"), 10, **settings)
     assert result.converged
     assert [stage.name for stage in result.stages] == stages
+
+
+def test_both_ways_have_one_default(tripeptide):
+    result = ReparamMinimizer(tripeptide.simulation("CPU")).minimize()
+    assert [stage.name for stage in result.stages] == ["whitened L-BFGS"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"hidden": (8,)}, "hidden is a setting of 'gcn'.*pass reparametrization='gcn'"),
+        ({"propagation": "projector"}, "propagation is a setting of 'gcn'"),
+        ({"count": 5}, "count is a setting of 'gcn' and 'linear', not of 'spectral'"),
+        ({"reparametrization": "gcn", "shift": 500.0}, "shift is a setting of 'spectral'"),
+        ({"reparametrization": "cartesian", "modes_of": "hessian"}, "modes_of is .* of 'linear'"),
+        ({"learning_rate": 0.1}, "learning_rate is a setting of the latent stage"),
+        ({"latent_iterations": 50}, "latent_iterations is a setting of the latent stage"),
+        ({"schedule": "constant"}, "schedule is a setting of the latent stage"),
+        ({"patience": 3}, "patience is a setting of the latent stage"),
+        ({"hiden": (8,)}, "no setting 'hiden'. Did you mean hidden.*of 'gcn':.*of the run:"),
+        ({"latent_iteration": 5}, "Did you mean latent_iterations"),
+        ({"reparametrization": lambda start, width=3: None, "wide": 2}, "no setting 'wide'"),
+    ],
+)
+def test_settings_of_something_else_are_refused(tripeptide, settings, words):
+    with pytest.raises(TypeError, match=words):
+        minimize_reparam(tripeptide.simulation("Reference"), **settings)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["10", b"10", np.str_("10"), True, np.bool_(True), None, [10.0], 1j, "10" * FORCE]
+)
+def test_what_is_no_number_is_no_tolerance(tripeptide, wrong):
+    with pytest.raises(TypeError, match="tolerance is .*pass a number"):
+        minimize_reparam(tripeptide.simulation("Reference"), wrong)
+
+
+@pytest.mark.parametrize("tolerance", [np.int64(50), np.array(50.0), np.float16(50), 50 * FORCE])
+def test_every_kind_of_number_is_a_tolerance(tripeptide, tolerance):
+    assert minimize_reparam(tripeptide.simulation("Reference"), tolerance).tolerance == 50.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"shift": "500"}, TypeError),
+        ({"shift": True}, TypeError),
+        ({"seed": 1.5}, TypeError),
+        ({"seed": "3"}, TypeError),
+        ({"seed": True}, TypeError),
+        ({"seed": -1}, ValueError),
+        ({"replicas": 2, "replica_temperature": "300"}, TypeError),
+        ({"replicas": 2, "replica_temperature": 300 * unit.nanometer}, TypeError),
+        ({"max_force_evaluations": "100"}, TypeError),
+        ({"max_force_evaluations": 100.0}, TypeError),
+        ({"maxIterations": "3"}, TypeError),
+        ({"maxIterations": np.bool_(True)}, TypeError),
+        ({"reparametrization": "linear", "learning_rate": "0.1"}, TypeError),
+        ({"reparametrization": "linear", "relative_energy": True}, TypeError),
+        ({"reparametrization": "linear", "latent_iterations": 5.0}, TypeError),
+        ({"reparametrization": "linear", "patience": "5"}, TypeError),
+    ],
+)
+def test_every_number_is_a_number(tripeptide, settings, error):
+    name = list(settings)[-1]
+    with pytest.raises(error, match=name):
+        minimize_reparam(tripeptide.simulation("Reference"), **settings)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 
 @pytest.fixture(scope="module")
 def result():
-    return minimize_reparam(peptide("GA").simulation("CPU"), tolerance=5, latent_iterations=20)
+    return minimize_reparam(
+        peptide("GA").simulation("CPU"), 5, reparametrization="gcn", latent_iterations=20
+    )
 
 
 @pytest.fixture(autouse=True)

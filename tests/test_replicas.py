@@ -173,7 +173,13 @@ def test_a_budget_is_that_of_all_together():
     assert all(one.force_evaluations <= 20 for one in result.replicas.results)
     with pytest.warns(match="above the tolerance"):
         result = minimize_reparam(
-            simulation, 1e-3, replicas=2, max_force_evaluations=100, **{**SMALL, "source": "full"}
+            simulation,
+            1e-3,
+            replicas=2,
+            max_force_evaluations=100,
+            reparametrization="gcn",
+            **SMALL,
+            source="full",
         )
     assert result.force_evaluations <= 100
     assert "needed" in result.replicas.results[0].stages[0].message

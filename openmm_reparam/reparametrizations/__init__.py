@@ -1,7 +1,7 @@
 """Reparametrizations X = rho(Z; theta), one file each, all torch modules."""
 
 from . import cartesian, gcn, linear, spectral
-from .base import Anchored, Start, available, build, register
+from .base import Anchored, Start, available, build, refuse_settings, register, settings_of
 from .cartesian import Cartesian
 from .gcn import GCN
 from .linear import Linear
@@ -20,6 +20,8 @@ __all__ = [
     "cartesian",
     "gcn",
     "linear",
+    "refuse_settings",
     "register",
+    "settings_of",
     "spectral",
 ]

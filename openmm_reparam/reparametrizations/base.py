@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
@@ -11,13 +13,23 @@ import torch
 
 from ..potential import Potential
 
-__all__ = ["Anchored", "Start", "available", "build", "register"]
+__all__ = [
+    "Anchored",
+    "Start",
+    "available",
+    "build",
+    "refuse_settings",
+    "register",
+    "settings_of",
+]
 
 ENTRY_POINT_GROUP = "openmm_reparam.reparametrizations"
 # nm: a module whose first output is nearer to the start than this starts there exactly.
 EXACT = 1e-6
 
 _builders: dict[str, Callable] = {}
+# Names of what a builder takes as ``**settings`` and passes on.
+_passed_on: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -43,11 +55,18 @@ class Start:
         return torch.Generator().manual_seed(int(self.rng.integers(2**63 - 1)))
 
 
-def register(name: str) -> Callable[[Callable], Callable]:
+def register(name: str, passed_on: tuple[str, ...] = ()) -> Callable[[Callable], Callable]:
     """Register ``builder(start: Start, **settings) -> torch.nn.Module`` under a name.
 
     Other packages may instead name a builder in the entry point group
     ``openmm_reparam.reparametrizations``.
+
+    Parameters
+    ----------
+    name : str
+    passed_on : tuple of str
+        The settings that the builder takes as ``**settings``; where it has such and none are
+        named, any name is accepted.
 
     Raises
     ------
@@ -68,6 +87,8 @@ def register(name: str) -> Callable[[Callable], Callable]:
         if name in _builders:
             raise ValueError(f"a reparametrization named {name!r} is registered already")
         _builders[name] = builder
+        if passed_on:
+            _passed_on[name] = tuple(passed_on)
         return builder
 
     return add
@@ -92,6 +113,81 @@ def _builder(name: str) -> Callable:
         f"no reparametrization is named {name!r}; there are {', '.join(available())}, "
         "and any torch.nn.Module that returns (N, 3) positions"
     )
+
+
+def settings_of(spec) -> tuple[str, ...] | None:
+    """Return the names of the settings that a reparametrization takes.
+
+    Parameters
+    ----------
+    spec : str, torch.nn.Module or callable
+        As for `build`.
+
+    Returns
+    -------
+    tuple of str or None
+        None where any name is accepted, or the signature cannot be read.
+
+    Examples
+    --------
+    >>> settings_of("spectral")
+    ('contacts', 'shift')
+    """
+    if isinstance(spec, torch.nn.Module):
+        return ()
+    builder = _builder(spec) if isinstance(spec, str) else spec
+    try:
+        parameters = list(inspect.signature(builder).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    named = {p.name for p in parameters[1:] if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        passed_on = _passed_on.get(spec) if isinstance(spec, str) else None
+        return None if passed_on is None else tuple(sorted({*named, *passed_on}))
+    return tuple(sorted(named))
+
+
+def refuse_settings(spec, settings: dict, of_the_run: Sequence[str] = ()) -> None:
+    """Raise TypeError for settings that a reparametrization does not take, and say which do.
+
+    Parameters
+    ----------
+    spec : str, torch.nn.Module or callable
+        As for `build`.
+    settings : dict
+    of_the_run : sequence of str
+        Names of settings that are no reparametrization's, for the message.
+    """
+    accepted = settings_of(spec)
+    if accepted is None:
+        return
+    known = {name: settings_of(name) or () for name in sorted(_builders)}
+    for name in settings:
+        if name in accepted:
+            continue
+        owners = [owner for owner, names in known.items() if name in names]
+        if owners:
+            raise TypeError(
+                f"{name} is a setting of {_either(owners)}, not of {_spelled(spec)}: pass "
+                f"reparametrization={owners[0]!r}, or leave {name} out"
+            )
+        there = {repr(owner): names for owner, names in known.items()}
+        there |= {_spelled(spec): accepted, "the run": tuple(of_the_run)}
+        near = difflib.get_close_matches(name, {n for names in there.values() for n in names}, 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        lists = "; ".join(f"of {owner}: {', '.join(n)}" for owner, n in there.items() if n)
+        raise TypeError(f"there is no setting {name!r}.{meant} There are, {lists}")
+
+
+def _either(names: list[str]) -> str:
+    quoted = [repr(name) for name in names]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def _spelled(spec) -> str:
+    if isinstance(spec, str):
+        return repr(spec)
+    return getattr(spec, "__name__", type(spec).__name__)
 
 
 def build(spec, start: Start, **settings) -> torch.nn.Module:

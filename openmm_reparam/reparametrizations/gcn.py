@@ -169,7 +169,7 @@ def default_count(num_atoms: int) -> int:
     return min(100, max(1, round(0.3 * num_atoms)))
 
 
-@register("gcn")
+@register("gcn", ("concatenate", "dtype", "hidden", "latents", "propagation", "scale"))
 def build_gcn(
     start: Start,
     *,

@@ -56,7 +56,7 @@ class Linear(torch.nn.Module):
         return self.positions + (self.vectors @ self.latents).view(self.positions.shape)
 
 
-@register("linear")
+@register("linear", ("norm", "samples", "sigma"))
 def build_linear(
     start: Start,
     *,
