@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from openmm import app
 from pdbfixer import PDBFixer
+from pdbfixer.pdbfixer import proteinResidues
 
 from .molecular_system import MolecularSystem
 from .structure import residue_label
@@ -34,6 +35,7 @@ from .system_builder import (
 from .units import positions_in_nanometers
 
 __all__ = [
+    "ca_only_residues",
     "fetch_pdb",
     "prepare_file",
     "read_structure",
@@ -99,8 +101,8 @@ def prepare_file(
     FileNotFoundError
         If there is no such file.
     TypeError, ValueError
-        If the file is of another kind, empty or unreadable, if residues are missing inside a
-        chain, or `build_system` refuses.
+        If the file is of another kind, empty or unreadable, if it has CA atoms only, if residues
+        are missing inside a chain, or `build_system` refuses.
 
     Examples
     --------
@@ -116,6 +118,7 @@ def prepare_file(
             f'keep_water needs solvent="tip3p": solvent={solvent!r} has no water model'
         )
     fixer, n_models = read_structure(path)
+    _refuse_ca_trace(fixer.topology, path)
 
     repairs = [] if n_models == 1 else [f"used the first of {n_models} models"]
     with python_random_seed(seed):
@@ -276,6 +279,38 @@ def _repair(
         fixer.addMissingAtoms(seed=seed + 1)  # OpenMM takes 0 for "choose one at random"
     _refuse_gaps(fixer, path)
     return lines
+
+
+def ca_only_residues(topology: app.Topology) -> tuple[int, int]:
+    """Count the amino acids that are there by nothing but their CA atom, and all amino acids.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+
+    Returns
+    -------
+    int, int
+    """
+    sizes = [
+        {atom.name for atom in residue.atoms()}
+        for residue in topology.residues()
+        if residue.name in proteinResidues
+    ]
+    return sum(names == {"CA"} for names in sizes), len(sizes)
+
+
+def _refuse_ca_trace(topology: app.Topology, path: Path) -> None:
+    """Raise where most amino acids are CA atoms alone, which no repair can complete."""
+    traced, residues = ca_only_residues(topology)
+    if 2 * traced > residues:
+        raise ValueError(
+            f"{path} has only the CA atoms of {traced} of its {residues} amino acids: a force "
+            "field needs all atoms, and no backbone is built here from CA alone. Rebuild an "
+            "all-atom model first (PULCHRA rebuilds backbone and side chains, SCWRL4 side chains "
+            "on a backbone), or take the all-atom output of the prediction (AlphaFold and "
+            "ColabFold write one)."
+        )
 
 
 def _is_heterogen(residue: app.Residue) -> bool:

@@ -226,6 +226,48 @@ def test_fold_searches_for_deeper_minima(run, tmp_path):
     assert "slow-modes" in err
 
 
+@pytest.mark.parametrize(
+    ("solvent", "options", "words", "not_words"),
+    [
+        ("vacuum", (), "local minimization in vacuum", "stopped"),
+        ("gbn2", (), "local minimization in implicit solvent (GBn2)", "vacuum"),
+        ("gbn2", ("--max-iterations", 2), "stopped before it reached a minimum", "it ends in"),
+        (
+            "obc2",
+            ("--search", "auto", "--max-force-evaluations", 400),
+            "deepest minimum found in implicit solvent (OBC2)",
+            "without water",
+        ),
+    ],
+)
+def test_the_last_words_of_fold_fit_what_was_run(run, solvent, options, words, not_words):
+    out = run("fold", "GG", "--solvent", solvent, *options)[1]
+    remark = out.strip().splitlines()[-1]
+    assert words in remark
+    assert not_words not in remark
+
+
+def test_a_comparison_fits_what_was_run(run):
+    searched = ("--search", "auto", "--max-force-evaluations", 400)
+    for options, words in (
+        ((), "minimum it meets first"),
+        (("--max-iterations", 2), "stopped above the tolerance"),
+        (searched, "went on to search for deeper minima"),
+    ):
+        assert words in run("fold", "GG", "--compare", *options)[1]
+
+
+def test_a_ca_trace_is_refused_with_advice_that_fits(run, alanines, tmp_path):
+    path = write(alanines, tmp_path / "trace.pdb")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*(k for k in lines if k[12:16].strip() == "CA"), "END"]))
+    for command, advice in (("minimize", "PULCHRA"), ("modes", "PULCHRA"), ("fold", "one-letter")):
+        code, _, err = run(command, path)
+        assert code == 2
+        assert is_one_line_of(err, "CA atoms of 3 of its 3 amino acids", advice)
+        assert "--keep-heterogens" not in err
+
+
 def test_fold_without_a_native_says_so(run):
     code, out, _ = run("fold", "GAG", "--start", "random-coil", "--solvent", "obc2")
     assert code == 0
@@ -331,6 +373,16 @@ def test_backbone_modes_are_orthogonal_to_translation(alanines):
     assert slow.vectors.shape == (potential.num_particles, 5)
     assert np.abs(slow.vectors.sum(axis=0)).max() < 1e-6
     assert slow.eigenvalues.min() > 0
+
+
+def test_modes_say_what_they_are_of(run, alanines, tmp_path):
+    source = write(alanines, tmp_path / "aaa.pdb")
+    out = run("modes", source, "--max-iterations", 2, "--count", 3)[1]
+    assert "which is no minimum yet" in out
+    assert modes.headline("hessian", "full", True, 1).endswith(
+        "at the minimum reached; 1 force evaluations:"
+    )
+    assert "no minimum" not in modes.negative_remark("bonded")
 
 
 @pytest.mark.parametrize(

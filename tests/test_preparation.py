@@ -192,6 +192,20 @@ def test_missing_file_and_missing_protein(tmp_path, solvated):
         prepare_file(path)
 
 
+def test_a_ca_trace_is_refused_with_advice_that_fits(tmp_path, molecule):
+    path = write(tmp_path / "trace.pdb", molecule)
+    lines = path.read_text().splitlines()
+    trace = [line for line in lines if line[12:16].strip() == "CA"]
+    path.write_text("\n".join([*trace, "END"]))
+    for keep_heterogens in (False, True):
+        with pytest.raises(ValueError, match="CA atoms of 3 of its 3 amino acids.*PULCHRA"):
+            prepare_file(path, keep_heterogens=keep_heterogens)
+    # The backbone alone is enough: side chains are added.
+    backbone = [line for line in lines if line[12:16].strip() in ("N", "CA", "C", "O")]
+    path.write_text("\n".join([*backbone, "END"]))
+    assert prepare_file(path).topology.getNumAtoms() == molecule.topology.getNumAtoms()
+
+
 def test_fetch_refuses_what_is_no_code():
     for code in ("JOF2", "2JO", "2JOFF", 2):
         with pytest.raises(ValueError, match="no PDB code"):

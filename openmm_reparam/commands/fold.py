@@ -15,7 +15,7 @@ from openmm import app
 from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import substitutions
 
-from ..preparation import fetch_pdb, read_structure
+from ..preparation import ca_only_residues, fetch_pdb, read_structure
 from ..structure import rmsd
 from ..system_builder import is_ion, is_water
 from ..testsystems import REFUSED_CODES, SEQUENCES, peptide
@@ -28,6 +28,12 @@ __all__ = ["Target", "fold", "radius_of_gyration", "resolve_target"]
 
 # Seconds to wait for the Protein Data Bank: a comparison nobody asked for should not hold a run up.
 PATIENCE = 5.0
+SURROUNDINGS = {
+    "vacuum": "in vacuum",
+    "gbn2": "in implicit solvent (GBn2)",
+    "obc2": "in implicit solvent (OBC2)",
+    "tip3p": "in water (TIP3P)",
+}
 CODE = re.compile(r"[0-9][A-Za-z0-9]{3}")
 THREE_TO_ONE = {
     **{"ALA": "A", "ARG": "R", "ASN": "N", "ASP": "D", "CYS": "C", "GLN": "Q", "GLU": "E"},
@@ -105,13 +111,7 @@ def fold(
     comparison = compare_with_native(run, found.native if native is None else native, native)
     console.say()
     console.say(native_line(comparison))
-    if settings.search is None:
-        console.say(
-            f"This was a local minimization: from {article(start)} {start} chain it ends in a "
-            "nearby minimum, not in the fold. --search auto goes on to deeper ones."
-        )
-    else:
-        console.say("The deepest minimum of a force field without water need not be the fold.")
+    console.say(closing_remark(run, start, solvent))
     described = {
         "target": target,
         "sequence": found.sequence,
@@ -131,6 +131,26 @@ def fold(
         native=comparison,
     )
     return run.exit_code
+
+
+def closing_remark(run: Run, start: str, solvent: str) -> str:
+    """Return what the structure reached is, and what it need not be."""
+    chain = f"{article(start)} {start} chain"
+    where = SURROUNDINGS[solvent]
+    if run.settings.search is not None:
+        return (
+            f"The deepest minimum found {where} need not be the fold: a search may miss deeper "
+            "ones, and the fold is lowest in free energy, not in the energy of a force field."
+        )
+    if not run.result.converged:
+        return (
+            f"This was a local minimization {where} that stopped before it reached a minimum; from "
+            f"{chain} even that would be a nearby one, not the fold."
+        )
+    return (
+        f"This was a local minimization {where}: from {chain} it ends in a nearby minimum, not in "
+        "the fold. --search auto goes on to deeper ones."
+    )
 
 
 def article(word: str) -> str:
@@ -193,6 +213,12 @@ def chain_sequence(fixer: PDBFixer, name: str) -> str:
         for chain in fixer.topology.chains()
         if len(letters := [one_letter(r.name) for r in chain.residues() if has_backbone(r)]) > 1
     ]
+    traced, residues = ca_only_residues(fixer.topology)
+    if 2 * traced > residues:
+        raise ValueError(
+            f"{name} has only the CA atoms of {traced} of its {residues} amino acids: pass its "
+            "one-letter sequence to fold it"
+        )
     if len(chains) != 1:
         raise ValueError(
             f"{name} has {len(chains)} protein chains: fold grows a single one, so pass the "

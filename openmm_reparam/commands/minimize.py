@@ -74,9 +74,11 @@ def minimize_file(
     )
     shift, superposed = heavy_atom_shifts(molecule.topology, molecule.positions, run.positions)
     console.say(f"\n{before.table(after)}")
-    console.say(
-        f"Heavy atoms moved by an RMSD of {shift:.3f} A, {superposed:.3f} A after superposition."
-    )
+    if not np.isnan(shift):
+        console.say(
+            f"Heavy atoms moved by an RMSD of {shift:.3f} A, {superposed:.3f} A after "
+            "superposition."
+        )
     write_outputs(run, outputs, console, file.name)
     described = {
         "file": str(file),
@@ -92,7 +94,9 @@ def minimize_file(
         outputs,
         console,
         violations={"before": before.to_dict(), "after": after.to_dict()},
-        heavy_atom_rmsd_angstrom={"as_it_stands": shift, "superposed": superposed},
+        heavy_atom_rmsd_angstrom=None
+        if np.isnan(shift)
+        else {"as_it_stands": shift, "superposed": superposed},
     )
     return run.exit_code
 

@@ -197,9 +197,10 @@ def modes_of_file(
     else:
         modes = backbone_modes(potential, positions, count, source)
     table = ModeTable(kind, modes, molecule.topology)
-    console.say(f"\n{headline(kind, source, minimize, potential.counter.total)}\n\n{table}")
+    converged = None if run is None else run.result.converged
+    console.say(f"\n{headline(kind, source, converged, potential.counter.total)}\n\n{table}")
     if kind == "hessian" and modes.eigenvalues.min() < 0:
-        console.say("\nNegative eigenvalues: the structure is no minimum along these modes.")
+        console.say(f"\n{negative_remark(source)}")
     if outputs.structure or outputs.plot:
         console.say()
     if outputs.structure is not None:
@@ -328,13 +329,27 @@ def animate(
         app.PDBFile.writeFooter(topology, file)
 
 
-def headline(kind: str, source: str, minimized: bool, evaluations: int) -> str:
-    """Return what the table is of."""
+def negative_remark(source: str) -> str:
+    """Return what negative eigenvalues of a Hessian tell."""
+    if source == "bonded":
+        return (
+            "Negative eigenvalues: the bonded terms alone push along these modes. It says nothing "
+            "of the whole force field, for which there is --source full."
+        )
+    return "Negative eigenvalues: the structure is no minimum along these modes."
+
+
+def headline(kind: str, source: str, converged: bool | None, evaluations: int) -> str:
+    """Return what the table is of; ``converged`` is None without a minimization."""
     terms = "the whole force field" if source == "full" else "the bonded terms alone"
     what = {
         "hessian": f"Slowest modes of the Hessian of {terms}, rigid motions left out, no masses",
         "backbone": f"Slowest modes of the backbone's graph Laplacian ({terms}), translation "
         "left out",
     }[kind]
-    where = "at the minimum reached" if minimized else "at the structure as prepared"
+    where = {
+        None: "at the structure as prepared",
+        True: "at the minimum reached",
+        False: "at the structure reached, which is no minimum yet",
+    }[converged]
     return f"{what};\n{where}; {evaluations} force evaluations:"

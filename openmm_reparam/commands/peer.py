@@ -156,10 +156,23 @@ def comparison(result: MinimizationResult, peer: PeerResult) -> str:
         _who_used_fewer(result.force_evaluations, peer.iterations),
         *_who_passed_whom(result, peer),
         "OpenMM counts iterations, and each takes at least one force evaluation: its number of",
-        "evaluations is a lower bound. Each run ends in the minimum it meets first, so which of",
-        "two energies is lower differs from start to start.",
+        "evaluations is a lower bound.",
+        *_what_was_compared(result, peer),
     ]
     return "\n".join(lines)
+
+
+def _what_was_compared(result: MinimizationResult, peer: PeerResult) -> list[str]:
+    """Return whether the two energies are of alike runs."""
+    if result.minima is not None:
+        return [f"{OURS} went on to search for deeper minima; {PEER} stops at the first it meets."]
+    cut_short = [name for name, run in ((OURS, result), (PEER, peer)) if not run.converged]
+    if cut_short:
+        return [f"{' and '.join(cut_short)} stopped above the tolerance, before a minimum."]
+    return [
+        "Each run ends in the minimum it meets first, so which of two energies is lower differs",
+        "from start to start.",
+    ]
 
 
 def _yes(value: bool) -> str:
