@@ -161,14 +161,19 @@ class ReparamMinimizer:
             relative_energy=relative_energy,
             max_gradient_norm=max_gradient_norm,
         )
-        if not self.latent.iterations and not fine_stage:
+        self._refuse_missing_stages()
+        refuse_unsupported(context)
+
+    def _refuse_missing_stages(self) -> None:
+        if not self.latent.iterations and not self.fine_stage:
             raise ValueError(
                 "no stage is left to run: latent_iterations is 0 (or the reparametrization's "
                 "latent stage is the fine-grained one) and fine_stage is False"
             )
-        if engine != "python" and not self.latent.iterations:
-            raise ValueError(f"engine={engine!r} is of the latent stage, and there is none here")
-        refuse_unsupported(context)
+        if self.engine != "python" and not self.latent.iterations:
+            raise ValueError(
+                f"engine={self.engine!r} is of the latent stage, and there is none here"
+            )
 
     def minimize(
         self,
