@@ -51,14 +51,7 @@ def bond_graph(potential: Potential) -> nx.Graph:
     if topology is not None and topology.getNumAtoms() == potential.num_particles:
         graph.add_edges_from((a.index, b.index) for a, b in topology.bonds())
     if not graph.number_of_edges():
-        forces = potential.system.getForces()
-        for force in forces:
-            if isinstance(force, mm.HarmonicBondForce):
-                graph.add_edges_from(bonded_terms(force).tolist())
-        graph.add_edges_from(potential.constraints[0].tolist())
-        for force in forces:
-            if isinstance(force, mm.HarmonicAngleForce) and force.getNumAngles():
-                graph.remove_edges_from(bonded_terms(force)[:, [0, 2]].tolist())
+        graph.add_edges_from(system_bonds(potential).tolist())
     graph.remove_nodes_from([i for i in list(graph) if potential.virtual_sites[i]])
     return graph
 

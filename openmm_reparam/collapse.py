@@ -95,8 +95,8 @@ class CollapseCheck:
             energies = known.energies(i, j, lengths)
             attract = energies < 0
             i, j = i[attract], j[attract]
-            gain = known.energies(i, j, self._distances(before.positions, i, j))
-            if (gain - energies[attract]).sum() > LARGE_SHARE * fall:
+            earlier = known.energies(i, j, self._distances(before.positions, i, j))
+            if len(i) and (earlier - energies[attract]).sum() > LARGE_SHARE * fall:
                 return True
         if fall <= SUSPICIOUS_FALL * promised:
             return False

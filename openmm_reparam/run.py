@@ -41,6 +41,7 @@ DEEPEST, FURTHEST = 1e6, 1e6
 # Where atoms that would fall onto each other leave no step, those of attracting pairs nearer than
 # the first (nm) are moved to the second, so many times at most.
 CLOSING, OPENED, PARTINGS = 0.1, 0.12, 10
+SOUND = 2
 FELL = "that are not bonded have fallen onto each other"
 # A run that falls without bound is left with the last structure whose atoms have moved less, in nm.
 NOT_FAR = 10.0
@@ -107,7 +108,7 @@ class Run:
 
     def _begin(self, start: Point, best: Point) -> None:
         self.start, self.best = start, best
-        self.sound = not self.collapse.pairs(best.positions)
+        self.soundness = SOUND - bool(self.collapse.pairs(best.positions))
 
     def evaluate(self, positions: np.ndarray) -> Point:
         """Energy and tangent forces of a configuration, retracted onto the constraints."""
@@ -261,7 +262,8 @@ class Run:
             if moved < NOT_FAR:
                 sane = point
             if moved > FURTHEST or point.energy < bottom:
-                self.best = sane
+                if self.soundness == SOUND:
+                    self.best = sane
                 raise StageEnd(self._without_bottom(begin, point))
 
     def _descent(self, point: Point) -> Iterator[Point]:
@@ -305,6 +307,9 @@ class Run:
         return None
 
     def _without_bottom(self, begin: Point, point: Point) -> str:
+        pairs = self.collapse.pairs(point.positions)
+        if pairs:
+            return f"atoms fall onto each other: {self.collapse.named(pairs)}"
         moved = np.linalg.norm(point.positions - begin.positions, axis=1)
         atom = int(np.argmax(moved))
         return (
@@ -377,12 +382,18 @@ class Run:
         return "ended"
 
     def _keep(self, point: Point) -> None:
-        """Keep the best structure: one in which nothing has collapsed, then the lowest."""
-        if self.sound and point.energy >= self.best.energy:
+        """Keep the best structure: the soundest, and of those the lowest."""
+        if self.soundness == SOUND and point.energy >= self.best.energy:
             return
-        sound = self.collapse.sound(point)
-        if (sound, -point.energy) > (self.sound, -self.best.energy):
-            self.best, self.sound = point, sound
+        soundness = self._soundness(point)
+        if (soundness, -point.energy) > (self.soundness, -self.best.energy):
+            self.best, self.soundness = point, soundness
+
+    def _soundness(self, point: Point) -> int:
+        """SOUND where nothing has collapsed, less where something has in the start already."""
+        if self.collapse.sound(point):
+            return SOUND
+        return SOUND - 1 - bool(self.collapse.pairs(point.positions, self.start.positions))
 
     def _refuse_collapse(self, final: Point) -> tuple[Point, str]:
         """Return the final structure, or the start where atoms have fallen in it; and what is said.

@@ -239,10 +239,10 @@ def test_fixed_atoms_stay(molecule):
 
 def test_negative_curvatures_along_torsions_leave_the_metric_positive():
     built = peptide("AFYS", "random-coil", seed=1)
-    force = mm.CustomTorsionForce("-1e5 * theta^2")
+    force = mm.CustomCompoundBondForce(4, "-1e5 * dihedral(p1, p2, p3, p4)^2")
     torsions = Molecule().torsions
     for i, j, k, m in torsions._quadruples.tolist():
-        force.addTorsion(i, j, k, m)
+        force.addBond([i, j, k, m], [])
     built.system.addForce(force)
     potential = Potential(built.simulation("Reference").context, built.topology)
     steps = TorsionSteps(torsions, Whitening(potential, shift=1e4))

@@ -23,9 +23,12 @@ __all__ = ["Coordinates", "LineSearchError", "Metric", "Point", "lbfgs", "relati
 ARMIJO = 1e-4
 # A metric whose curvature along a step is wrong by more than this factor is stale.
 STALE = 3.0
-# Nor does a pair tell anything of what follows whose curvature P underrates by this factor.
-CLASH = 1e-3
+# Nor does a pair tell anything of what follows whose curvature P underrates by this factor, unless
+# so many in a row do.
+CLASH, PASSING = 1e-3, 2
 MAX_BACKTRACKS = 12
+# Steps in a row that were refused at first, until there is no going on.
+BLOCKED = 20
 # A step along plain forces moves no atom further than this (nm) the first time.
 FIRST_STEP = 1e-3
 # So many full steps in a row that ended as promised, and the step bound begins to double.
@@ -167,7 +170,8 @@ def lbfgs(
     coordinates = coordinates or Cartesian()
     point, ratio, age, failures = start, 1.0, 0, 0
     forces = coordinates.forces(start)
-    coarse, timid, bound = 1.0, FIRST_STEP, StepBound(max_step, largest_step or max_step)
+    dropped, blocked, coarse, timid = 0, 0, 1.0, FIRST_STEP
+    bound = StepBound(max_step, largest_step or max_step)
     while True:
         direction = _inverse_hessian_times(forces, pairs, metric, ratio)
         if project is not None:
@@ -188,6 +192,8 @@ def lbfgs(
             first = min(first, timid / longest)
         search = LineSearch(evaluate, coordinates, refuses, coarse * noise(point.energy))
         following, length = search(point, direction, slope, first)
+        if blocked > BLOCKED:
+            raise LineSearchError(search.why())
         if following is None:
             failures += 1
             coarse, timid = 10.0, FIRST_STEP
@@ -202,6 +208,7 @@ def lbfgs(
                 metric.stiffen()
             continue
         failures, timid = 0, 2 * timid
+        blocked = blocked + 1 if search.refused else 0
         fall = point.energy - following.energy
         step = coordinates.accepted(point, following)
         here = coordinates.forces(following)
@@ -212,7 +219,9 @@ def lbfgs(
             newest = _ratio(change, curvature, metric)
             # A pair that P finds far too stiff tells of a clash that the step has left behind;
             # kept, it would hold everything still.
-            if metric is None or newest > CLASH:
+            passing = metric is not None and newest <= CLASH and dropped < PASSING
+            dropped = dropped + 1 if passing else 0
+            if not passing:
                 pairs.append((step, change, curvature))
                 ratio = newest
         point, forces = following, here
@@ -275,12 +284,17 @@ class LineSearch:
         As `lbfgs` takes them.
     noise : float
         In kJ/mol: up to so much, the slope decides.
+
+    Attributes
+    ----------
+    refused : bool
+        Whether a step that lowers the energy was.
     """
 
     def __init__(self, evaluate, coordinates, refuses, noise: float) -> None:
         self._evaluate, self._coordinates = evaluate, coordinates
         self._refuses, self._noise = refuses, noise
-        self._refused, self._failed = False, ""
+        self.refused, self._failed = False, ""
 
     def __call__(
         self, point: Point, direction: np.ndarray, slope: float, length: float
@@ -296,7 +310,7 @@ class LineSearch:
             if self._lower(point, trial, direction, slope, length):
                 if self._refuses is None or not self._refuses(point, trial, -length * slope):
                     return trial, length
-                self._refused = True
+                self.refused = True
                 length *= 0.2
                 continue
             # The minimum of the parabola through both energies and the slope, kept in bounds.
@@ -317,7 +331,7 @@ class LineSearch:
 
     def why(self) -> str:
         """Say why no step is left."""
-        if self._refused:
+        if self.refused:
             return (
                 "no step lowers the energy any more without unbonded atoms falling onto each other"
             )

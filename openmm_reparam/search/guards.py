@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from ..bond_graph import bond_graph, rings
 from ..collapse import CollapseCheck
 from ..potential import Potential
-from ..structure import Stereochemistry
+from ..stereochemistry import Stereochemistry
 
 __all__ = ["Guards", "Piercings"]
 
@@ -71,7 +71,7 @@ class Guards:
     Parameters
     ----------
     potential : Potential
-        Chirality and cis/trans states are judged where its topology is known.
+        Chirality and cis/trans states are judged as far as its bonds are known.
     start : (N, 3) array
         In nm: what is wrong in it already is allowed to stay.
     """
@@ -82,9 +82,7 @@ class Guards:
         self.graph = bond_graph(potential)
         self._piercings = Piercings(self.graph)
         self._pierced = self._piercings(start)
-        topology = potential.topology
-        known = topology is not None and topology.getNumAtoms() == len(start)
-        self._stereochemistry = Stereochemistry(topology) if known else None
+        self._stereochemistry = Stereochemistry.of_potential(potential)
 
     def refusal(self, positions: np.ndarray) -> str:
         """Name the guard that refuses (N, 3) positions in nm; empty where none does."""
@@ -92,8 +90,7 @@ class Guards:
             return "collapsed atoms"
         if self.pierced(positions):
             return "pierced rings"
-        states = self._stereochemistry
-        if states is not None and states.changes(self._start, positions):
+        if self._stereochemistry.changes(self._start, positions):
             return "stereochemistry"
         return ""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..latent_stage import OPTIMIZERS
+from ..units import real_number, whole_number
 
 __all__ = ["SEARCHES", "SearchSettings", "search_settings"]
 
@@ -91,24 +92,22 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         counts = ("explorer_evaluations", "modes", "quench_evaluations", "walkers")
-        if self.candidates < 0:
-            raise ValueError(f"candidates is {self.candidates!r}; it must be 0 or more")
         for name in (*counts, "generation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 1 or more")
-        if not self.patience > 0:
-            raise ValueError(f"patience is {self.patience!r}; it must be positive, or math.inf")
-        for name in ("amplitude", "learning_rate", "quench_tolerance", "temperature"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be positive")
+            whole_number(getattr(self, name), name, 1)
+        whole_number(self.candidates, "candidates", 0)
+        for name in ("amplitude", "learning_rate", "quench_tolerance", "temperature", "patience"):
+            value = getattr(self, name)
+            endless = name == "patience" and value == math.inf
+            if value is not None and not endless and not 0 < real_number(value, name) < math.inf:
+                raise ValueError(f"{name} is {value!r}; it must be positive")
         if self.explorer_optimizer not in OPTIMIZERS:
             raise ValueError(
                 f"explorer_optimizer is {self.explorer_optimizer!r}; it must be one of {OPTIMIZERS}"
             )
         for name in ("refinement", "turns"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not 0 <= real_number(getattr(self, name), name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be between 0 and 1")
-        if not 0 < self.acceptance < 1:
+        if not 0 < real_number(self.acceptance, "acceptance") < 1:
             raise ValueError(f"acceptance is {self.acceptance!r}; it must be between 0 and 1")
 
     @property
