@@ -52,7 +52,7 @@ class SmallMolecules:
         """Inverse of stiffness + shift I; None if there is no finite one."""
         with contextlib.suppress(np.linalg.LinAlgError):
             inverse = np.linalg.inv(stiffness + shift * np.eye(stiffness.shape[1]))
-            if np.isfinite(inverse.sum()):
+            if np.isfinite(inverse).all():
                 return inverse
         return None
 
@@ -133,7 +133,7 @@ class LargeMolecules:
         with contextlib.suppress(RuntimeError):
             factors = qdldl.Solver(sp.csc_matrix(upper), upper=True)
             pivots = factors.factors()[1]
-            if pivots.min() > 0 and np.isfinite(pivots.sum()):
+            if pivots.min() > 0 and np.isfinite(pivots).all():
                 return factors
         return None
 

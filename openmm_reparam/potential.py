@@ -231,7 +231,7 @@ class Potential:
         if self._fixed_point and not (np.isfinite(energy) and np.abs(forces).max() < LARGEST_FIXED):
             self._on_the_cpu.follow(self)
             return self._on_the_cpu.evaluate(positions)
-        if not (np.isfinite(energy) and np.isfinite(forces.sum())):
+        if not (np.isfinite(energy) and np.isfinite(forces).all()):
             self._refuse_forces(positions, energy, forces)
         return energy, forces
 
@@ -321,7 +321,7 @@ class Potential:
 
     def refuse_non_finite(self, positions: np.ndarray) -> None:
         """Raise `NonFiniteError` for NaN or infinite positions; costs no force evaluation."""
-        if not np.isfinite(positions.sum()):
+        if not np.isfinite(positions).all():
             self._refuse_positions(positions)
 
     def coincident_pairs(self, positions: np.ndarray) -> list[tuple[int, int]]:

@@ -61,6 +61,8 @@ class Whitening:
         Whether an update costs no force evaluation.
     informed : bool
         Whether anything is known of the stiffness of any atom; if not, P is mu I.
+    complete : bool
+        Whether all forces are ones whose stiff terms can be read.
 
     Examples
     --------
@@ -93,7 +95,12 @@ class Whitening:
         self.free = not others and all(term.free for term in self._terms)
         known = contacts and potential.nonbonded is not None
         self.informed = bool(self._terms or others or known)
-        self._unknown = np.flatnonzero(_unknown_atoms(potential))
+        self.complete = not any(
+            _opaque(force)
+            for force in potential.system.getForces()
+            if potential.groups >> force.getForceGroup() & 1
+        )
+        self._unknown = np.empty(0, dtype=int) if self.complete else _unknown_atoms(potential)
         members = [term.atoms for term in self._terms]
         coloured = [bonded_terms(force) for force in others]
         labels = _molecules(potential.num_particles, members + coloured)
@@ -194,16 +201,22 @@ def _molecules(size: int, terms: list[np.ndarray]) -> np.ndarray:
 
 
 def _unknown_atoms(potential: Potential) -> np.ndarray:
-    """Return which moving atoms have no bonded term while an opaque force may bond them: (N,)."""
-    unknown = np.zeros(potential.num_particles, dtype=bool)
-    forces = potential.system.getForces()
-    if any(_opaque(force) for force in forces if potential.groups >> force.getForceGroup() & 1):
-        unknown = potential.moves.copy()
-        for force in forces:
-            atoms = bonded_terms(force)
-            if atoms is not None and atoms.shape[1] > 1:
-                unknown[atoms] = False
-    return unknown
+    """Return the moving atoms that an opaque force may bond: (n,).
+
+    Not those with an angle or torsion of their own, rigid ones, and ions. A bond alone may as well
+    be a restraint.
+    """
+    constrained = np.bincount(potential.constraints[0].ravel(), minlength=potential.num_particles)
+    known, bonded = constrained > 1, constrained > 0
+    for force in potential.system.getForces():
+        atoms = bonded_terms(force)
+        if atoms is not None and atoms.shape[1] > 1:
+            bonded[atoms] = True
+            known[atoms] |= atoms.shape[1] > 2
+    if potential.topology is not None and potential.nonbonded is not None:
+        bonded[[atom.index for bond in potential.topology.bonds() for atom in bond]] = True
+        known |= ~bonded & (potential.nonbonded.charges != 0)
+    return np.flatnonzero(potential.moves & ~known)
 
 
 def _opaque(force: mm.Force) -> bool:

@@ -19,6 +19,8 @@ from openmm_reparam.optimizers.lbfgs import (
 class ExactMetric:
     """The inverse of a known matrix."""
 
+    complete = True
+
     def __init__(self, matrix):
         self.matrix, self.inverse = matrix, np.linalg.inv(matrix)
         self.updates = self.stiffened = 0

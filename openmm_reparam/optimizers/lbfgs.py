@@ -48,7 +48,15 @@ class Point(NamedTuple):
 
 
 class Metric(Protocol):
-    """What an initial inverse Hessian must offer: `Whitening` does."""
+    """What an initial inverse Hessian must offer: `Whitening` does.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether P holds all that is stiff: what it finds far too stiff then is a clash.
+    """
+
+    complete: bool
 
     def update(self, positions: np.ndarray) -> None:
         """Rebuild P at (N, 3) positions in nm."""
@@ -219,7 +227,8 @@ def lbfgs(
             newest = _ratio(change, curvature, metric)
             # A pair that P finds far too stiff tells of a clash that the step has left behind;
             # kept, it would hold everything still.
-            passing = metric is not None and newest <= CLASH and dropped < PASSING
+            known = metric is not None and metric.complete
+            passing = known and newest <= CLASH and dropped < PASSING
             dropped = dropped + 1 if passing else 0
             if not passing:
                 pairs.append((step, change, curvature))

@@ -60,6 +60,7 @@ class TorsionSteps:
 
     def __init__(self, torsions: Torsions, whitening: Whitening) -> None:
         self._torsions, self._whitening = torsions, whitening
+        self.complete = whitening.complete
         self._count = len(torsions.axes)
         self._frames = self._tried = self._updated = None  # until the first update
 
