@@ -14,7 +14,6 @@ from .potential import Potential
 __all__ = [
     "BondedHessian",
     "ColouredHessian",
-    "colour_atoms",
     "dense_hessian",
     "hessian_vector_product",
 ]
@@ -152,8 +151,6 @@ class ColouredHessian:
         Symmetric, with the diagonal; see `coupling_pattern`.
     step : float
         In nm.
-    colours : (N,) int array, optional
-        As `colour_atoms` gives them, where they are known.
 
     Attributes
     ----------
@@ -174,13 +171,12 @@ class ColouredHessian:
         pattern: sp.csr_array,
         *,
         step: float = STEP,
-        colours: np.ndarray | None = None,
     ) -> None:
         self.potential = potential
         self.step = step
         entries = pattern.tocoo()
         self._rows, self._columns = entries.row, entries.col
-        self.colours = colour_atoms(pattern, potential.moves) if colours is None else colours
+        self.colours = _colours(pattern, potential.moves)
         self.num_evaluations = 6 * int(self.colours.max(initial=-1) + 1)
 
     def evaluate(self, positions: np.ndarray) -> sp.csr_array:
@@ -255,11 +251,8 @@ def _moving_coordinates(potential: Potential) -> np.ndarray:
     return (3 * np.flatnonzero(potential.moves)[:, None] + np.arange(3)).ravel()
 
 
-def colour_atoms(pattern: sp.csr_array, moves: np.ndarray) -> np.ndarray:
-    """Colour atoms, (N,) int, so that no two of one colour share a neighbour in a pattern.
-
-    -1 on atoms that do not move. The pattern is sparse (N, N), see `coupling_pattern`.
-    """
+def _colours(pattern: sp.csr_array, moves: np.ndarray) -> np.ndarray:
+    """Colour atoms so that no two of one colour share a neighbour in the pattern."""
     counted = pattern.astype(np.int32)
     conflicts = nx.from_scipy_sparse_array(sp.triu(counted @ counted, k=1))
     colours = np.full(pattern.shape[0], -1)

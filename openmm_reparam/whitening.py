@@ -17,7 +17,7 @@ from .bonded import bonded_terms
 from .contacts import Contacts, NoContacts
 from .errors import NonFiniteError
 from .molecule_factors import LARGEST_SMALL_MOLECULE, LargeMolecules, small_molecules
-from .other_terms import OtherTerms
+from .other_terms import OtherTerms, worthwhile
 from .potential import Potential
 from .stiff_terms import stiff_terms
 
@@ -88,9 +88,9 @@ class Whitening:
             raise ValueError(f"shift is {shift!r}; it must be positive, in kJ/mol/nm^2")
         self.updates = 0
         self._terms, others = potential.once("stiff terms", lambda: stiff_terms(potential))
+        others = worthwhile(others, potential.num_particles)
         self._others = None
         if others:
-            # Its Context takes seconds to make for some forces.
             self._others = potential.once("other terms", lambda: OtherTerms(potential, others))
         self.free = not others and all(term.free for term in self._terms)
         known = contacts and potential.nonbonded is not None
