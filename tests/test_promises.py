@@ -24,10 +24,12 @@ from openmm_reparam import (
     minimize_reparam,
 )
 
-# Relative errors of recomputed energies and forces, which are large where atoms overlap.
-PRECISION = {"Reference": 1e-6, "CPU": 2e-3}
-COLLAPSED = 0.05  # nm
-USED_UP = ("force evaluations are used up", "maxIterations")
+# Relative errors of energies and forces that are computed again.
+PRECISION = {"Reference": 1e-6, "CPU": 1e-4}
+# Nearer (nm) than the first, a pair of charges has collapsed; nearer than the second, a start is
+# mended and its energy is no longer the one OpenMM gives.
+COLLAPSED, MENDED = 0.05, 0.08
+ENOUGH_TO_MOVE = 5  # force evaluations
 REPRODUCIBLE = settings(
     deadline=None,
     derandomize=True,
@@ -61,20 +63,31 @@ def run(case, context):
     return outcome
 
 
-def evaluable(case, energy_and_forces, nanometers):
-    """Return whether OpenMM finds the start finite, on its constraints if there are any."""
-    context = case.context()
+def energy_at_the_start(case, energy_and_forces, nanometers):
+    """Return OpenMM's own energy where the constraints hold; NaN where something is not finite."""
     if not np.isfinite(case.positions).all():
-        return False
-    finite = [np.isfinite(part).all() for part in energy_and_forces(context)]
-    if case.system.getNumConstraints():
-        context.applyConstraints(case.constraint_tolerance)
-        context.computeVirtualSites()
-        errors = constraint_errors(case.system, nanometers(context))
-        finite.append(np.isfinite(errors).all() and errors.max() <= case.constraint_tolerance)
-        if finite[-1]:
-            finite += [np.isfinite(part).all() for part in energy_and_forces(context)]
-    return all(finite)
+        return np.nan
+    context = case.context()
+    energy, forces = energy_and_forces(context)
+    if not (np.isfinite(energy) and np.isfinite(forces).all()):
+        return np.nan
+    if not case.system.getNumConstraints():
+        return energy
+    context.applyConstraints(case.constraint_tolerance)
+    context.computeVirtualSites()
+    if not constraint_errors(case.system, nanometers(context)).max() <= case.constraint_tolerance:
+        return np.nan
+    energy, forces = energy_and_forces(context)
+    return energy if np.isfinite(forces).all() else np.nan
+
+
+def bare_charges_nearer(distance, case, context, positions):
+    """Return the pairs of opposite charges without a core that are nearer, as a set."""
+    pairs = bare_charges(case.system, case.groups)
+    if not pairs:
+        return set()
+    near = pair_distances(context, positions, pairs) < distance
+    return {pair for pair, is_near in zip(pairs, near, strict=True) if is_near}
 
 
 def check_the_error(case, error, finite_start):
@@ -88,13 +101,21 @@ def check_the_error(case, error, finite_start):
         assert not moving(case.system).any(), repr(error)
 
 
-def check_the_numbers(case, result, energy, force):
+def check_the_numbers(case, result, start_energy, context, measured):
+    """The result says what OpenMM says, and nothing is worse than the start."""
     precision = PRECISION[case.platform]
+    energy, forces, positions = measured
     assert result.energy == pytest.approx(energy, rel=precision, abs=precision)
     assert result.energy <= result.initial_energy
-    assert result.rms_force == pytest.approx(force, rel=precision, abs=precision)
+    near = bare_charges_nearer(MENDED, case, context, case.positions)
+    if np.isfinite(start_energy) and not near:
+        assert result.initial_energy == pytest.approx(start_energy, rel=precision, abs=precision)
+    force = projected_rms(case.system, positions, forces)
+    # Constraints, and the forces of one atom on another, may cancel much larger ones.
+    noise = precision * max(100.0, np.abs(forces).max())
+    assert result.rms_force == pytest.approx(force, rel=precision, abs=noise)
     if result.converged:
-        assert force <= case.call["tolerance"] * (1 + precision) + precision
+        assert force <= case.call["tolerance"] + noise
 
 
 def check_the_limits(case, result, moved):
@@ -104,10 +125,11 @@ def check_the_limits(case, result, moved):
     assert result.iterations <= (most or np.inf)
     if result.converged:
         return
-    if "force evaluations are used up" in result.message:
+    if "evaluations are used up" in result.message:
         assert result.force_evaluations == budget
-    if budget >= 5 and any(reason in result.message for reason in USED_UP):
-        assert moved, f"nothing has moved: {result.message}"
+        assert moved or budget < ENOUGH_TO_MOVE, result.message
+    if "maxIterations" in result.message and case.descends_at_once:
+        assert moved, result.message
 
 
 def check_the_structure(case, context, before, after):
@@ -115,10 +137,8 @@ def check_the_structure(case, context, before, after):
     held = fixed(case.system)
     assert after[held].tobytes() == before[held].tobytes()
     assert constraint_errors(case.system, after).max() <= case.constraint_tolerance * (1 + 1e-6)
-    pairs = bare_charges(case.system, case.groups)
-    if pairs:
-        near = pair_distances(context, after, pairs) < COLLAPSED
-        assert not (near & (pair_distances(context, before, pairs) >= COLLAPSED)).any()
+    fallen = bare_charges_nearer(COLLAPSED, case, context, after)
+    assert fallen <= bare_charges_nearer(COLLAPSED, case, context, before)
 
 
 @settings(REPRODUCIBLE, max_examples=150)
@@ -126,17 +146,18 @@ def check_the_structure(case, context, before, after):
 def test_every_promise_holds(case, snapshot, energy_and_forces, nanometers):
     context = case.context()
     before, start = snapshot(context), nanometers(context)
+    start_energy = energy_at_the_start(case, energy_and_forces, nanometers)
     outcome = run(case, context)
     after, end = snapshot(context), nanometers(context)
     assert not any(issubclass(category, RuntimeWarning) for category in outcome.warned)
     if outcome.error is not None:
         assert after == before
-        check_the_error(case, outcome.error, evaluable(case, energy_and_forces, nanometers))
+        check_the_error(case, outcome.error, np.isfinite(start_energy))
         return
     assert after | {"positions": None} == before | {"positions": None}
     assert (ConvergenceWarning in outcome.warned) == (not outcome.result.converged)
-    energy, forces = energy_and_forces(context)
-    check_the_numbers(case, outcome.result, energy, projected_rms(case.system, end, forces))
+    measured = *energy_and_forces(context), end
+    check_the_numbers(case, outcome.result, start_energy, context, measured)
     check_the_limits(case, outcome.result, moved=not np.array_equal(start, end))
     check_the_structure(case, context, start, end)
 

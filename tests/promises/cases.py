@@ -12,8 +12,7 @@ from .models import models
 # What ends every example.
 ENOUGH_EVALUATIONS = 200
 BUDGETS = st.sampled_from([5, 1, 2, 20, 60])
-LATENT = [
-    {},
+STAGES = [
     {"reparametrization": "cartesian", "latent_iterations": 4},
     {"reparametrization": "linear", "latent_iterations": 4},
     {"reparametrization": "gcn", "latent_iterations": 3, "hidden": (4,), "count": 2},
@@ -35,6 +34,11 @@ class Case:
     groups: set
     constraint_tolerance: float
     call: dict
+
+    @property
+    def descends_at_once(self):
+        """Whether every iteration lowers the energy: no stage goes before the descent."""
+        return not self.call.keys() & {"reparametrization", "bond_springs", "search"}
 
     def context(self):
         """Return a new Context with a past, at the start; two of them are alike."""
@@ -92,14 +96,17 @@ def cases(draw, platforms=("Reference", "Reference", "Reference", "CPU")):
 def calls(draw):
     """Keywords of `minimize_reparam`; the force evaluations are always limited."""
     call = {"tolerance": draw(st.sampled_from([10.0, 1.0, 100.0, 1e-3]))}
-    limited = draw(st.sampled_from(["converge", "budget", "iterations"]))
-    call["max_force_evaluations"] = draw(BUDGETS) if limited == "budget" else ENOUGH_EVALUATIONS
-    if limited == "iterations":
-        call["maxIterations"] = draw(st.sampled_from([3, 1, 10]))
+    limited = draw(st.sampled_from(["not", "force evaluations", "iterations"]))
+    call["max_force_evaluations"] = ENOUGH_EVALUATIONS
+    if limited == "force evaluations":
+        call["max_force_evaluations"] = draw(BUDGETS)
     if draw(st.integers(0, 3)) == 3:
-        call |= draw(st.sampled_from(LATENT))
+        call |= draw(st.sampled_from(STAGES))
     elif draw(st.integers(0, 3)) == 3:
         call["strict"] = True
+    # A search knows no iterations.
+    if limited == "iterations" and "search" not in call:
+        call["maxIterations"] = draw(st.sampled_from([3, 1, 10]))
     return call
 
 
