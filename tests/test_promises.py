@@ -125,7 +125,7 @@ def check_the_limits(case, result, moved):
     assert result.iterations <= (most or np.inf)
     if result.converged:
         return
-    if "evaluations are used up" in result.message:
+    if "budget" in result.message:
         assert result.force_evaluations == budget
         assert moved or budget < ENOUGH_TO_MOVE, result.message
     if "maxIterations" in result.message and case.descends_at_once:
@@ -141,7 +141,7 @@ def check_the_structure(case, context, before, after):
     assert fallen <= bare_charges_nearer(COLLAPSED, case, context, before)
 
 
-@settings(REPRODUCIBLE, max_examples=150)
+@settings(REPRODUCIBLE, max_examples=300)
 @given(case=cases())
 def test_every_promise_holds(case, snapshot, energy_and_forces, nanometers):
     context = case.context()
@@ -155,14 +155,15 @@ def test_every_promise_holds(case, snapshot, energy_and_forces, nanometers):
         check_the_error(case, outcome.error, np.isfinite(start_energy))
         return
     assert after | {"positions": None} == before | {"positions": None}
-    assert (ConvergenceWarning in outcome.warned) == (not outcome.result.converged)
+    assert outcome.result.converged != (ConvergenceWarning in outcome.warned)
+    assert outcome.result.converged or not case.call.get("strict")
     measured = *energy_and_forces(context), end
     check_the_numbers(case, outcome.result, start_energy, context, measured)
     check_the_limits(case, outcome.result, moved=not np.array_equal(start, end))
     check_the_structure(case, context, start, end)
 
 
-@settings(REPRODUCIBLE, max_examples=15)
+@settings(REPRODUCIBLE, max_examples=50)
 @given(case=cases(platforms=("Reference",)))
 def test_the_same_call_gives_the_same_result(case, nanometers):
     ends = []

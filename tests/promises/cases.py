@@ -15,6 +15,7 @@ BUDGETS = st.sampled_from([5, 1, 2, 20, 60])
 STAGES = [
     {"reparametrization": "cartesian", "latent_iterations": 4},
     {"reparametrization": "linear", "latent_iterations": 4},
+    {"reparametrization": "cartesian", "latent_iterations": 9, "fine_stage": False},
     {"reparametrization": "gcn", "latent_iterations": 3, "hidden": (4,), "count": 2},
     {"bond_springs": True},
 ]
@@ -133,7 +134,7 @@ def _coincident(model, rng):
 
 
 def _far_away(model, rng):
-    return model.positions + 1e4
+    return model.positions + 100.0
 
 
 def _wrapped(model, rng):
