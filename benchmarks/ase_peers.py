@@ -10,8 +10,8 @@ from ase.optimize import FIRE
 from ase.optimize.precon import Exp, PreconLBFGS
 from peers import MAX_EVALUATIONS, judged
 
-from openmm_reparam.potential import Potential
-from openmm_reparam.run import rms
+from openmm_reparam.minimization.run import rms
+from openmm_reparam.potentials.potential import Potential
 
 EV = 96.48533212331  # kJ/mol
 ANGSTROM = 0.1  # nm

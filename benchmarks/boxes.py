@@ -21,7 +21,7 @@ from local import CASES
 from report import write_json
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
-from openmm_reparam.potential import Potential
+from openmm_reparam.potentials.potential import Potential
 
 RESULTS = Path(__file__).parent / "results"
 BOXES = ["2JOF tip3p rigid", "test.pdb", "2WXC tip3p 21 000", "2WXC tip3p 100 000"]

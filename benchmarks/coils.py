@@ -30,18 +30,23 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from report import spread, write_json
 
-from openmm_reparam.bonded import coupling_pattern
-from openmm_reparam.latent_stage import LatentSettings, StageEnd, descend_latents, eager_gradients
+from openmm_reparam.minimization.bond_continuation import spring_points
+from openmm_reparam.minimization.run import rms
+from openmm_reparam.modes.slow_modes import SlowModes, laplacian, slow_modes
+from openmm_reparam.optimizers.latents import (
+    LatentSettings,
+    StageEnd,
+    descend_latents,
+    eager_gradients,
+)
 from openmm_reparam.optimizers.lbfgs import LineSearchError, Point, lbfgs
-from openmm_reparam.potential import Potential
+from openmm_reparam.potentials.bonded import coupling_pattern
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.precon.preconditioner import Whitening
 from openmm_reparam.reparametrizations.cartesian import Cartesian
 from openmm_reparam.reparametrizations.gcn import GCN
 from openmm_reparam.reparametrizations.linear import Linear
-from openmm_reparam.run import rms
-from openmm_reparam.search.springs import spring_points
-from openmm_reparam.slow_modes import SlowModes, laplacian, slow_modes
 from openmm_reparam.testsystems import coil, coil_lower_bound
-from openmm_reparam.whitening import Whitening
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "coils.json"

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from report import write_json
 
-from openmm_reparam.hessian import BondedHessian, dense_hessian
-from openmm_reparam.latent_stage import torch_threads_for
-from openmm_reparam.potential import Potential
+from openmm_reparam.modes.slow_modes import backbone, laplacian, principal_angles, slow_modes
+from openmm_reparam.optimizers.latents import torch_threads_for
+from openmm_reparam.potentials.hessian import BondedHessian, dense_hessian
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.precon.preconditioner import Whitening
 from openmm_reparam.reparametrizations import Start, build
-from openmm_reparam.slow_modes import backbone, laplacian, principal_angles, slow_modes
 from openmm_reparam.testsystems import peptide
-from openmm_reparam.whitening import Whitening
 
 RESULTS = Path(__file__).parent / "results"
 

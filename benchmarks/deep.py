@@ -44,11 +44,11 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from openmm_reparam import ConvergenceWarning, NonFiniteError, minimize_reparam
-from openmm_reparam.collapse import CollapseCheck
-from openmm_reparam.molecular_system import MolecularSystem
-from openmm_reparam.potential import Potential
+from openmm_reparam.potentials.collapse import CollapseCheck
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.prepare.molecular_system import MolecularSystem
 from openmm_reparam.search import SearchSettings
-from openmm_reparam.structure import Stereochemistry, rmsd
+from openmm_reparam.structure.measures import Stereochemistry, rmsd
 from openmm_reparam.testsystems import peptide
 
 ROOT = Path(__file__).resolve().parents[1]

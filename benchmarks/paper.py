@@ -21,9 +21,9 @@ from openmm import unit
 from peers import counted
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
-from openmm_reparam.molecular_system import MolecularSystem
-from openmm_reparam.potential import Potential
-from openmm_reparam.structure import Stereochemistry, rmsd
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.prepare.molecular_system import MolecularSystem
+from openmm_reparam.structure.measures import Stereochemistry, rmsd
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

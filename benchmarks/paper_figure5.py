@@ -39,8 +39,8 @@ from paper import (
 )
 from report import write_json
 
-from openmm_reparam.molecular_system import MolecularSystem
-from openmm_reparam.potential import Potential
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.prepare.molecular_system import MolecularSystem
 
 CODE = "2JOF"
 WIDTHS = (10, 100, 300, 500)

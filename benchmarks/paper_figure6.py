@@ -41,10 +41,10 @@ from paper import (
 )
 from report import write_json
 
-from openmm_reparam.molecular_system import MolecularSystem
-from openmm_reparam.potential import Potential
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.prepare.molecular_system import MolecularSystem
 from openmm_reparam.reparametrizations import Start, build
-from openmm_reparam.structure import rmsd
+from openmm_reparam.structure.measures import rmsd
 
 CODE = "2JOF"
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

@@ -14,11 +14,11 @@ import openmm as mm
 from scipy.optimize import minimize as scipy_minimize
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
-from openmm_reparam.constraints import constraint_manifold
-from openmm_reparam.molecular_system import MolecularSystem
-from openmm_reparam.potential import Potential
-from openmm_reparam.run import rms
-from openmm_reparam.structure import Stereochemistry
+from openmm_reparam.minimization.run import rms
+from openmm_reparam.potentials.constraints import constraint_manifold
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.prepare.molecular_system import MolecularSystem
+from openmm_reparam.structure.measures import Stereochemistry
 
 # Runs that do not converge are cut here, and reported as not converged.
 MAX_EVALUATIONS = 5_000

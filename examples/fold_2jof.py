@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from openmm import app, unit
 
 from openmm_reparam import minimize_reparam
-from openmm_reparam.plots import plot_search
+from openmm_reparam.plotting import plot_search
 from openmm_reparam.search import SEARCHES
-from openmm_reparam.structure import rmsd
+from openmm_reparam.structure.measures import rmsd
 from openmm_reparam.testsystems import peptide
 
 parser = argparse.ArgumentParser(description="Search for the deepest minimum of 2JOF.")

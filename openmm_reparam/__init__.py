@@ -1,6 +1,6 @@
 """Energy minimization of OpenMM Simulations by neural reparametrization."""
 
-from . import torchforce  # noqa: F401, I001 - torch must be imported before OpenMM's plugins load
+from .openmm_torch import torchforce  # noqa: F401, I001 - torch must be imported before OpenMM's plugins load
 from .diagnostics import diagnose
 from .errors import (
     BudgetExhausted,
@@ -10,15 +10,15 @@ from .errors import (
     NotConvergedError,
     UnsupportedSystemError,
 )
-from .hessian import BondedHessian, dense_hessian, hessian_vector_product
-from .latent import LatentSystem, latent_system
-from .minimize import minimize_reparam
-from .minimizer import ReparamMinimizer
-from .plugin import PluginUnavailableError, torch_potential
-from .potential import Potential
-from .replicas import Replicas
-from .result import MinimizationResult
-from .slow_modes import SlowModes, molecular_slow_modes
+from .potentials.hessian import BondedHessian, dense_hessian, hessian_vector_product
+from .openmm_torch.latent_system import LatentSystem, latent_system
+from .minimization.api import minimize_reparam
+from .minimization.minimizer import ReparamMinimizer
+from .openmm_torch.torch_potential import PluginUnavailableError, torch_potential
+from .potentials.potential import Potential
+from .minimization.replicas import Replicas
+from .minimization.result import MinimizationResult
+from .modes.slow_modes import SlowModes, molecular_slow_modes
 from .version import __version__
 
 

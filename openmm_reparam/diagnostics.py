@@ -11,8 +11,13 @@ from dataclasses import dataclass
 import openmm as mm
 import torch
 
-from .plugin import PluginUnavailableError, library_path, load_plugin, torch_potential
-from .torchforce import load_torchforce, torch_force
+from .openmm_torch.torch_potential import (
+    PluginUnavailableError,
+    library_path,
+    load_plugin,
+    torch_potential,
+)
+from .openmm_torch.torchforce import load_torchforce, torch_force
 from .version import __version__
 
 __all__ = ["Check", "Diagnosis", "diagnose"]

@@ -11,9 +11,9 @@ import openmm
 from openmm import app, unit
 from scipy.spatial.distance import cdist
 
-from .molecular_system import MolecularSystem
-from .peptide_chain import extended_chain, random_coil
-from .system_builder import (
+from .prepare.molecular_system import MolecularSystem
+from .prepare.peptide_chain import extended_chain, random_coil
+from .prepare.system_builder import (
     add_hydrogens,
     build_system,
     explained_template_errors,

@@ -8,7 +8,7 @@ import openmm
 import pytest
 import scipy.linalg
 
-from openmm_reparam.system_builder import build_system
+from openmm_reparam.prepare.system_builder import build_system
 from openmm_reparam.testsystems import peptide
 
 

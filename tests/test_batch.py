@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from openmm import app, unit
 
-from openmm_reparam.cli import main
-from openmm_reparam.commands import batch
-from openmm_reparam.commands.settings import RunSettings
+from openmm_reparam.cli import batch
+from openmm_reparam.cli.app import main
+from openmm_reparam.cli.settings import RunSettings
 from openmm_reparam.testsystems import peptide
 
 SETTINGS = RunSettings(tolerance=10.0, platform="Reference")

@@ -5,7 +5,7 @@ import openmm as mm
 import pytest
 
 from openmm_reparam import Potential
-from openmm_reparam.bond_curves import BondCurves
+from openmm_reparam.precon.custom_bonds import BondCurves
 from openmm_reparam.testsystems import coil
 
 

@@ -7,12 +7,8 @@ import openmm as mm
 import pytest
 
 from openmm_reparam import Potential
-from openmm_reparam.bonded import (
-    bonded_potential,
-    bonded_terms,
-    coupling_pattern,
-)
-from openmm_reparam.potential import constraints_of
+from openmm_reparam.potentials.bonded import bonded_potential, bonded_terms, coupling_pattern
+from openmm_reparam.potentials.potential import constraints_of
 from openmm_reparam.testsystems import peptide
 
 

@@ -10,12 +10,12 @@ import pytest
 from openmm import app, unit
 
 from openmm_reparam import Potential
-from openmm_reparam.cli import main
-from openmm_reparam.commands import fold, modes
-from openmm_reparam.commands.peer import run_peer
-from openmm_reparam.commands.settings import RunSettings
-from openmm_reparam.plots import plot_history
-from openmm_reparam.system_builder import build_system
+from openmm_reparam.cli import fold, modes
+from openmm_reparam.cli.app import main
+from openmm_reparam.cli.comparison import run_peer
+from openmm_reparam.cli.settings import RunSettings
+from openmm_reparam.plotting import plot_history
+from openmm_reparam.prepare.system_builder import build_system
 from openmm_reparam.testsystems import peptide
 
 
@@ -456,7 +456,7 @@ def test_an_interrupt_is_exit_code_130(run, enkephalin, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("openmm_reparam.commands.minimize.prepare_file", interrupt)
+    monkeypatch.setattr("openmm_reparam.cli.minimize.prepare_file", interrupt)
     assert run("minimize", enkephalin) == (130, "", "openmm-reparam: interrupted\n")
 
 
@@ -464,7 +464,7 @@ def test_a_bug_is_named_and_its_traceback_is_there_on_demand(run, enkephalin, mo
     def fail(*_, **__):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("openmm_reparam.commands.minimize.prepare_file", fail)
+    monkeypatch.setattr("openmm_reparam.cli.minimize.prepare_file", fail)
     monkeypatch.delenv("OPENMM_REPARAM_DEBUG", raising=False)
     code, _, err = run("minimize", enkephalin)
     assert code == 70

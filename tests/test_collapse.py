@@ -7,8 +7,8 @@ from openmm import app, unit
 from scipy.spatial import cKDTree
 
 from openmm_reparam import NonFiniteError, Potential, minimize_reparam
-from openmm_reparam.collapse import CollapseCheck
 from openmm_reparam.optimizers.lbfgs import Point
+from openmm_reparam.potentials.collapse import CollapseCheck
 from openmm_reparam.testsystems import peptide
 
 COULOMB = 138.935457644382

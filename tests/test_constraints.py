@@ -6,7 +6,7 @@ import pytest
 from openmm import app
 
 from openmm_reparam import NonFiniteError, Potential
-from openmm_reparam.constraints import ConstraintManifold, _inverses, constraint_manifold
+from openmm_reparam.potentials.constraints import ConstraintManifold, _inverses, constraint_manifold
 from openmm_reparam.testsystems import peptide
 
 

@@ -3,8 +3,9 @@
 import openmm as mm
 import pytest
 
-from openmm_reparam import diagnose, diagnostics, plugin
-from openmm_reparam.cli import main
+from openmm_reparam import diagnose, diagnostics
+from openmm_reparam.cli.app import main
+from openmm_reparam.openmm_torch import torch_potential as plugin
 
 
 def state_of(diagnosis, name):

@@ -10,8 +10,8 @@ import scipy.optimize
 from openmm import app, unit
 
 from openmm_reparam import EvaluationError, NonFiniteError, Potential, minimize_reparam
+from openmm_reparam.precon.preconditioner import Whitening
 from openmm_reparam.testsystems import peptide
-from openmm_reparam.whitening import Whitening
 
 REFERENCE = mm.Platform.getPlatformByName("Reference")
 

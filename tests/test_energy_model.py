@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from openmm_reparam import Potential, minimize_reparam
-from openmm_reparam.bond_graph import bond_graph
-from openmm_reparam.search import SearchSettings, energy_model
-from openmm_reparam.search.energy_model import EnergyModel
+from openmm_reparam.potentials.bond_graph import bond_graph
+from openmm_reparam.search import SearchSettings
+from openmm_reparam.search import torsion_gp as energy_model
+from openmm_reparam.search.torsion_gp import EnergyModel
 from openmm_reparam.search.torsions import Torsions
 from openmm_reparam.testsystems import peptide
 

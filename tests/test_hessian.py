@@ -8,14 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmm_reparam import (
-    BondedHessian,
-    Potential,
-    dense_hessian,
-    hessian,
-    hessian_vector_product,
-)
-from openmm_reparam.bonded import bonded_potential
+from openmm_reparam import BondedHessian, Potential, dense_hessian, hessian_vector_product
+from openmm_reparam.potentials import hessian
+from openmm_reparam.potentials.bonded import bonded_potential
 from openmm_reparam.testsystems import peptide
 
 

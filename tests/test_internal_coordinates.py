@@ -4,7 +4,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from openmm_reparam import internal_coordinates as ic
+from openmm_reparam.geometry import internal_coordinates as ic
 
 
 def four_atoms(count=20, seed=0):

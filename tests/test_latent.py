@@ -12,7 +12,7 @@ import torch
 from openmm import app, unit
 
 from openmm_reparam import Potential, UnsupportedSystemError
-from openmm_reparam.latent import latent_system
+from openmm_reparam.openmm_torch.latent_system import latent_system
 from openmm_reparam.testsystems import peptide
 
 pytest.importorskip("openmmtorch")

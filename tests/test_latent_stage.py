@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from openmm_reparam import NonFiniteError
-from openmm_reparam.latent_stage import (
+from openmm_reparam.optimizers.latents import (
     LatentSettings,
     StageEnd,
     descend_latents,

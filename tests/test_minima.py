@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
-from openmm_reparam.bond_graph import bond_graph, interchangeable_atoms
-from openmm_reparam.replicas import compared_atoms, rmsd_matrix
-from openmm_reparam.run import Run
+from openmm_reparam.minimization.replicas import compared_atoms, rmsd_matrix
+from openmm_reparam.minimization.run import Run
+from openmm_reparam.potentials.bond_graph import bond_graph, interchangeable_atoms
 from openmm_reparam.search import Hops, exchanged_points
 from openmm_reparam.testsystems import peptide
 

@@ -7,8 +7,8 @@ import openmm as mm
 import pytest
 
 from openmm_reparam import Potential, dense_hessian, minimize_reparam
-from openmm_reparam.nonrigid_modes import nonrigid_modes, rigid_motions
-from openmm_reparam.slow_modes import principal_angles
+from openmm_reparam.modes.nonrigid_modes import nonrigid_modes, rigid_motions
+from openmm_reparam.modes.slow_modes import principal_angles
 
 
 @pytest.fixture(scope="module")

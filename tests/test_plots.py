@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from openmm_reparam import minimize_reparam
-from openmm_reparam.plots import plot_history, plot_modes, plot_search
+from openmm_reparam.plotting import plot_history, plot_modes, plot_search
 from openmm_reparam.testsystems import peptide
 
 SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}

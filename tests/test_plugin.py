@@ -8,7 +8,8 @@ import openmm as mm
 import pytest
 import torch
 
-from openmm_reparam import PluginUnavailableError, Potential, plugin, torch_potential
+from openmm_reparam import PluginUnavailableError, Potential, torch_potential
+from openmm_reparam.openmm_torch import torch_potential as plugin
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
 
 

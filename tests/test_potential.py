@@ -7,7 +7,7 @@ import torch
 from openmm import app, unit
 
 from openmm_reparam import BudgetExhausted, NonFiniteError, Potential
-from openmm_reparam.potential import EvaluationCounter
+from openmm_reparam.potentials.potential import EvaluationCounter
 from openmm_reparam.testsystems import lennard_jones_cluster
 
 
@@ -30,7 +30,7 @@ def test_energy_and_forces_are_those_of_the_context(tripeptide, platform, energy
 def test_forces_that_a_gpu_cannot_hold_come_from_the_cpu(monkeypatch):
     """They are cut at 2^31 there; here the Reference platform plays the GPU."""
     cluster = lennard_jones_cluster(13, seed=0)
-    monkeypatch.setattr("openmm_reparam.potential.UNBOUNDED", ("CPU",))
+    monkeypatch.setattr("openmm_reparam.potentials.potential.UNBOUNDED", ("CPU",))
     potential = Potential(cluster.simulation("Reference").context)
     judge = Potential(cluster.simulation("CPU").context)
     x = potential.positions()

@@ -8,8 +8,8 @@ import openmm
 import pytest
 from openmm import app
 
-from openmm_reparam.preparation import fetch_pdb, prepare_file
-from openmm_reparam.system_builder import is_water
+from openmm_reparam.prepare.structure_files import fetch_pdb, prepare_file
+from openmm_reparam.prepare.system_builder import is_water
 from openmm_reparam.testsystems import peptide
 
 

@@ -5,8 +5,8 @@ import openmm
 import pytest
 from openmm import app, unit
 
-from openmm_reparam.restraints import restrain_heavy_atoms
-from openmm_reparam.system_builder import build_system
+from openmm_reparam.prepare.restraints import restrain_heavy_atoms
+from openmm_reparam.prepare.system_builder import build_system
 from openmm_reparam.testsystems import lennard_jones_cluster
 
 

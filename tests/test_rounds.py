@@ -5,8 +5,8 @@ import pytest
 
 from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.search import SearchSettings
-from openmm_reparam.search.kicks import Kicks
-from openmm_reparam.search.walkers import Walker
+from openmm_reparam.search.acceptance import Walker
+from openmm_reparam.search.moves import Kicks
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")

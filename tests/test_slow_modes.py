@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from openmm_reparam import Potential, dense_hessian, molecular_slow_modes
-from openmm_reparam.slow_modes import (
+from openmm_reparam.modes.slow_modes import (
     backbone,
     hessian_modes,
     laplacian,

@@ -5,8 +5,8 @@ import openmm as mm
 import pytest
 
 from openmm_reparam import Potential, minimize_reparam
+from openmm_reparam.minimization.bond_continuation import spring_points
 from openmm_reparam.optimizers.lbfgs import Point
-from openmm_reparam.search.springs import spring_points
 from openmm_reparam.testsystems import coil, coil_lower_bound, peptide
 
 

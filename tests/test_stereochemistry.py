@@ -11,10 +11,10 @@ from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
 from openmm_reparam import minimize_reparam
-from openmm_reparam.chemical_graph import ChemicalGraph
-from openmm_reparam.double_bonds import rigid_bonds
-from openmm_reparam.potential import Potential
-from openmm_reparam.stereochemistry import StereoCheck, Stereochemistry
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.structure.chemical_graph import ChemicalGraph
+from openmm_reparam.structure.double_bonds import rigid_bonds
+from openmm_reparam.structure.stereochemistry import StereoCheck, Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
 
 MIRROR = np.array([-1.0, 1.0, 1.0])

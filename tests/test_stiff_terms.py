@@ -8,10 +8,10 @@ import pytest
 
 from openmm_reparam import Potential, dense_hessian
 from openmm_reparam.errors import BudgetExhausted
-from openmm_reparam.internal_coordinates import dihedrals
-from openmm_reparam.stiff_terms import stiff_terms
+from openmm_reparam.geometry.internal_coordinates import dihedrals
+from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.stiff_terms import stiff_terms
 from openmm_reparam.testsystems import peptide
-from openmm_reparam.whitening import Whitening
 
 
 def potential_of(force, positions):

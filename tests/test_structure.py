@@ -6,7 +6,7 @@ import pytest
 from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
-from openmm_reparam.structure import (
+from openmm_reparam.structure.measures import (
     Stereochemistry,
     chirality,
     collapsed_hydrogens,

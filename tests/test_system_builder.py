@@ -7,8 +7,8 @@ import openmm
 import pytest
 from openmm import app, unit
 
-from openmm_reparam import system_builder
-from openmm_reparam.system_builder import SOLVENTS, build_system, is_water
+from openmm_reparam.prepare import system_builder
+from openmm_reparam.prepare.system_builder import SOLVENTS, build_system, is_water
 from openmm_reparam.testsystems import lennard_jones_cluster, peptide
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from openmm_reparam import Potential
 from openmm_reparam.errors import BudgetExhausted
-from openmm_reparam.term_curves import TermCurves
+from openmm_reparam.precon.term_curves import TermCurves
 
 KINDS = {
     "bond": (mm.CustomBondForce, "r", (0, 1)),

@@ -9,7 +9,7 @@ import pytest
 from openmm import app, unit
 from scipy.spatial.distance import cdist, pdist, squareform
 
-from openmm_reparam.structure import Stereochemistry, collapsed_hydrogens
+from openmm_reparam.structure.measures import Stereochemistry, collapsed_hydrogens
 from openmm_reparam.testsystems import (
     LJ_GLOBAL_MINIMA,
     SEQUENCES,

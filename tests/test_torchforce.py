@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from openmm_reparam import minimize_reparam
-from openmm_reparam.torchforce import load_torchforce
+from openmm_reparam.openmm_torch.torchforce import load_torchforce
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("openmmtorch") is None,

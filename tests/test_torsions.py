@@ -7,12 +7,17 @@ import pytest
 from openmm import app
 
 from openmm_reparam import Potential
-from openmm_reparam.bond_graph import bond_graph, interchangeable_atoms, planar_bonds, rings
-from openmm_reparam.search.guards import Guards, Piercings
+from openmm_reparam.potentials.bond_graph import (
+    bond_graph,
+    interchangeable_atoms,
+    planar_bonds,
+    rings,
+)
+from openmm_reparam.precon.preconditioner import Whitening
 from openmm_reparam.search.torsions import Torsions
-from openmm_reparam.structure import Stereochemistry
+from openmm_reparam.search.validity import Guards, Piercings
+from openmm_reparam.structure.measures import Stereochemistry
 from openmm_reparam.testsystems import peptide
-from openmm_reparam.whitening import Whitening
 
 
 def prepared(molecule, topology=True):

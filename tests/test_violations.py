@@ -7,11 +7,11 @@ import pytest
 from openmm import app
 
 from openmm_reparam import minimize_reparam
-from openmm_reparam.cli import main
-from openmm_reparam.preparation import prepare_file
-from openmm_reparam.system_builder import build_system
+from openmm_reparam.cli.app import main
+from openmm_reparam.prepare.structure_files import prepare_file
+from openmm_reparam.prepare.system_builder import build_system
+from openmm_reparam.structure.violations import Violations, find_violations
 from openmm_reparam.testsystems import peptide
-from openmm_reparam.violations import Violations, find_violations
 
 
 @pytest.fixture(scope="module")

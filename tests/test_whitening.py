@@ -9,9 +9,9 @@ import scipy.optimize
 import scipy.sparse as sp
 
 from openmm_reparam import Potential, dense_hessian
-from openmm_reparam.bonded import CONSTRAINT_STIFFNESS
+from openmm_reparam.potentials.bonded import CONSTRAINT_STIFFNESS
+from openmm_reparam.precon.preconditioner import Whitening
 from openmm_reparam.testsystems import peptide
-from openmm_reparam.whitening import Whitening
 
 
 def potential_of(system, positions):

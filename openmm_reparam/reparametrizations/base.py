@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 import numpy as np
 import torch
 
-from ..potential import Potential
+from ..potentials.potential import Potential
 
 __all__ = [
     "Anchored",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..slow_modes import SlowModes, molecular_slow_modes
-from ..whitening import Whitening
+from ..modes.slow_modes import SlowModes, molecular_slow_modes
+from ..precon.preconditioner import Whitening
 from .base import Start, register
 from .spectral import Whitened
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..hessian import BondedHessian, dense_hessian
-from ..slow_modes import hessian_modes, molecular_slow_modes, number_of_modes
+from ..modes.slow_modes import hessian_modes, molecular_slow_modes, number_of_modes
+from ..potentials.hessian import BondedHessian, dense_hessian
 from .base import Start, register
 
 __all__ = ["Linear"]

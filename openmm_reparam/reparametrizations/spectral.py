@@ -7,8 +7,8 @@ import scipy.sparse as sp
 import torch
 from scipy.sparse.csgraph import connected_components
 
-from ..hessian import require_memory
-from ..whitening import Whitening
+from ..potentials.hessian import require_memory
+from ..precon.preconditioner import Whitening
 from .base import Start, register
 
 __all__ = ["Spectral", "Whitened", "WhiteningMap"]

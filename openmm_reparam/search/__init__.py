@@ -1,10 +1,10 @@
 """Searches for minima deeper than the nearest one."""
 
-from .hopping import LOOSE, hop
-from .like_atoms import exchanged_points
+from ..minimization.bond_continuation import spring_points
+from .basin_hopping import LOOSE, hop
 from .minima import Hops, Minimum
+from .permutations import exchanged_points
 from .settings import SEARCHES, SearchSettings, search_settings
-from .springs import spring_points
 
 __all__ = [
     "LOOSE",

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..optimizers.lbfgs import LineSearchError, Point, lbfgs
-from ..potential import Potential
-from ..whitening import Whitening
-from .torsion_steps import TorsionSteps
+from ..potentials.potential import Potential
+from ..precon.preconditioner import Whitening
+from .torsion_coordinates import TorsionSteps
 from .torsions import MOST_TORSIONS, Torsions
 
 __all__ = ["Quench"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..latent_stage import OPTIMIZERS
+from ..optimizers.latents import OPTIMIZERS
 from ..units import real_number, whole_number
 
 __all__ = ["SEARCHES", "SearchSettings", "search_settings"]

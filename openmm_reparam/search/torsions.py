@@ -17,10 +17,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
-from ..bond_graph import interchangeable_atoms, planar_bonds
-from ..internal_coordinates import dihedrals
-from ..nonrigid_modes import rigid_basis, rigid_motions
-from ..potential import Potential
+from ..geometry.internal_coordinates import dihedrals
+from ..modes.nonrigid_modes import rigid_basis, rigid_motions
+from ..potentials.bond_graph import interchangeable_atoms, planar_bonds
+from ..potentials.potential import Potential
 
 __all__ = ["TorsionModes", "Torsions", "Turn"]
 

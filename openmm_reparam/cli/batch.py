@@ -1,0 +1,377 @@
+"""``openmm-reparam minimize FOLDER``: many structure files, minimized in parallel processes.
+
+A file that fails is a row with its error, and the others are done all the same; so is one whose
+worker process dies.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from openmm import app, unit
+from tqdm import tqdm
+
+from ..errors import ConvergenceWarning
+from ..minimization.api import minimize_reparam
+from ..prepare.molecular_system import platform_by_name
+from ..prepare.system_builder import load_forcefield
+from ..structure.violations import Violations, find_violations
+from ..units import in_unit
+from .minimize import heavy_atom_shifts, restrained_molecule
+from .settings import Outputs, RunSettings, platform_name
+
+__all__ = ["COLUMNS", "Task", "default_workers", "minimize_folder", "minimize_task"]
+
+ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
+KINDS = tuple(field.name for field in fields(Violations))
+# Of the summary, in this order. Energies in kJ/mol, the RMS force in kJ/mol/nm.
+COLUMNS = (
+    *("file", "atoms", "converged", "initial_energy", "final_energy", "rms_force"),
+    *("force_evaluations", "seconds"),
+    *(f"{kind}_{when}" for kind in KINDS for when in ("before", "after")),
+    *("rmsd_angstrom", "rmsd_superposed_angstrom", "repairs", "message", "error"),
+)
+# Of the libraries that numpy and torch compute with, and of OpenMM's CPU platform by default.
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    "OPENMM_CPU_THREADS",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to minimize; what a worker process is sent.
+
+    Attributes
+    ----------
+    file : Path
+    output : Path or None
+        Where to write the minimized structure.
+    settings : RunSettings
+    restraint : float or None
+        Of heavy atoms, kcal/mol/A^2.
+    preparation : dict
+        Arguments of `openmm_reparam.preparation.prepare_file`.
+    """
+
+    file: Path
+    output: Path | None
+    settings: RunSettings
+    restraint: float | None
+    preparation: dict[str, Any]
+
+
+def minimize_folder(
+    folder: Path,
+    settings: RunSettings,
+    outputs: Outputs,
+    *,
+    workers: int | None = None,
+    summary: Path | None = None,
+    restraint: float | None = None,
+    **preparation: Any,
+) -> int:
+    """Minimize every structure file of a folder and summarize them as CSV.
+
+    Parameters
+    ----------
+    folder : Path
+        Its .pdb, .ent, .cif and .mmcif files are taken by name; folders inside it are not.
+    settings : RunSettings
+        With more than one worker, no platform means the CPU platform on one thread.
+    outputs : Outputs
+        ``structure`` is a folder here: it gets files of the same names.
+    workers : int or None
+        Processes; None is half of the cores.
+    summary : Path or None
+        CSV file; None is ``summary.csv`` in the folder of outputs, if there is one.
+    restraint : float or None
+        Force constant of heavy atoms in kcal/mol/A^2; None restrains nothing.
+    **preparation
+        Further arguments of `openmm_reparam.preparation.prepare_file`.
+
+    Returns
+    -------
+    int
+        Exit code: 0 all converged, 1 some not converged or failed.
+
+    Raises
+    ------
+    ValueError
+        There is no file to minimize, or the arguments cannot be right for any.
+    KeyboardInterrupt
+        Ctrl-C, once the workers have ended and the summary holds the files that were done.
+    """
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
+    )
+    if not files:
+        raise ValueError(f"no .pdb, .ent, .cif or .mmcif file in {folder}")
+    _refuse_bad_arguments(folder, settings, outputs, preparation)
+    if summary is None and outputs.structure is not None:
+        summary = outputs.structure / "summary.csv"
+    for place in (outputs.structure, summary and summary.parent):
+        if place is not None:
+            place.mkdir(parents=True, exist_ok=True)
+    workers = min(workers or default_workers(), len(files))
+    if workers > 1:
+        chosen = platform_name(settings.platform, settings.threads) or "CPU"
+        threads = (settings.threads or 1) if chosen == "CPU" else settings.threads
+        settings = replace(settings, platform=chosen, threads=threads)
+    preparation["seed"] = settings.seed
+    tasks = [
+        Task(
+            file,
+            outputs.structure and outputs.structure / file.name,
+            settings,
+            restraint,
+            preparation,
+        )
+        for file in files
+    ]
+    print(f"{len(files)} files of {folder}, {workers} worker process{'es' * (workers > 1)}")
+    print(_LINE.format(*_HEAD))
+    rows: list[dict[str, Any]] = []
+    try:
+        with (
+            tqdm(total=len(files), unit="file", leave=False, disable=None) as bar,
+            closing(_rows(tasks, workers)) as finished,
+        ):
+            for row in finished:
+                rows.append(row)
+                bar.write(_line(row), file=sys.stdout)
+                bar.update()
+    finally:
+        rows.sort(key=lambda row: row["file"])
+        if summary is not None:
+            _write_csv(rows, summary)
+    failed = [row["file"] for row in rows if row["error"]]
+    converged = sum(row["converged"] is True for row in rows)
+    print(
+        f"{converged} of {len(rows)} converged, {len(rows) - converged - len(failed)} did not, "
+        f"{len(failed)} failed{': ' if failed else ''}{', '.join(failed)}"
+    )
+    if summary is not None:
+        print(f"Wrote the summary: {summary}")
+    return 0 if converged == len(rows) else 1
+
+
+def default_workers() -> int:
+    """Return half of the cores that this process may use, at least one."""
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    return max(1, cores // 2)
+
+
+def minimize_task(task: Task) -> dict[str, Any]:
+    """Minimize one file, in whatever process this is.
+
+    Parameters
+    ----------
+    task : Task
+
+    Returns
+    -------
+    dict
+        A row of the summary, with None where a failure left nothing to say.
+    """
+    row = _empty_row(task)
+    try:
+        _minimize(task, row)
+    except Exception as error:  # any failure of one file is that file's alone
+        return _failed(task, f"{error}" or type(error).__name__)
+    return row
+
+
+def _minimize(task: Task, row: dict[str, Any]) -> None:
+    """Fill a row."""
+    settings = task.settings
+    molecule, _ = restrained_molecule(task.file, task.restraint, **task.preparation)
+    topology, start = molecule.topology, molecule.positions
+    row.update(atoms=topology.getNumAtoms(), repairs="; ".join(molecule.repairs))
+    before = find_violations(topology, start, molecule.system)
+    simulation = molecule.simulation(
+        platform_name(settings.platform, settings.threads), threads=settings.threads
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the row says so
+        result = minimize_reparam(
+            simulation,
+            settings.tolerance,
+            settings.max_iterations,
+            reparametrization=settings.reparametrization,
+            max_force_evaluations=settings.max_force_evaluations,
+            search=settings.search,
+            seed=settings.seed,
+            progress=False,
+        )
+    end = simulation.context.getState(positions=True).getPositions(asNumpy=True)
+    after = find_violations(topology, end, molecule.system)
+    shift, superposed = heavy_atom_shifts(topology, start, end)
+    if task.output is not None:
+        is_pdb = task.output.suffix.lower() in (".pdb", ".ent")
+        with open(task.output, "w") as file:
+            writer = app.PDBFile if is_pdb else app.PDBxFile
+            writer.writeFile(topology, end, file, keepIds=True)
+    row.update(
+        converged=result.converged,
+        initial_energy=result.initial_energy,
+        final_energy=result.energy,
+        rms_force=result.rms_force,
+        force_evaluations=result.force_evaluations,
+        seconds=round(result.seconds, 3),
+        rmsd_angstrom=round(shift, 4),
+        rmsd_superposed_angstrom=round(superposed, 4),
+        message=result.message,
+    )
+    for when, violations in (("before", before), ("after", after)):
+        row.update({f"{kind}_{when}": count for kind, count in violations.counts.items()})
+
+
+def _empty_row(task: Task) -> dict[str, Any]:
+    return {**dict.fromkeys(COLUMNS), "file": task.file.name}
+
+
+def _failed(task: Task, error: str) -> dict[str, Any]:
+    return {**_empty_row(task), "converged": False, "error": " ".join(error.split())}
+
+
+def _refuse_bad_arguments(folder, settings, outputs, preparation) -> None:
+    """Raise what would make every file fail, before any is read."""
+    if outputs.plot is not None or outputs.json is not None or settings.compare:
+        raise ValueError("--plot, --json and --compare are for one file; for a folder take --csv")
+    if outputs.structure is not None:
+        if outputs.structure.suffix.lower() in ENDINGS:
+            raise ValueError(f"-o {outputs.structure}: for a folder of files, name a folder")
+        if outputs.structure.resolve() == folder.resolve():
+            raise ValueError(f"-o {outputs.structure} would overwrite the input: name another")
+    if in_unit(settings.tolerance, unit.kilojoules_per_mole / unit.nanometer, "tolerance") == 0:
+        raise ValueError("tolerance is 0; no force is ever exactly that")
+    if preparation.get("keep_water") and preparation["solvent"] != "tip3p":
+        raise ValueError("keep_water=True needs solvent='tip3p'")
+    chosen = platform_name(settings.platform, settings.threads)
+    if chosen is not None:
+        platform_by_name(chosen)
+    if settings.threads is not None and chosen != "CPU":
+        raise ValueError(f"--threads is for platform='CPU', not for {chosen}")
+    load_forcefield(preparation["forcefield"], preparation["solvent"])
+
+
+def _rows(tasks: list[Task], workers: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for each task as it ends."""
+    waiting = deque(tasks)
+    while waiting:
+        suspects = yield from _pool_rows(waiting, workers, workers > 1)
+        for task in suspects:  # one of them ended its process, and took the pool along
+            if (yield from _pool_rows(deque([task]), 1, workers > 1)):
+                yield _failed(task, "the worker process died (out of memory?)")
+
+
+def _pool_rows(waiting: deque[Task], workers: int, single_threaded: bool):
+    """Yield rows of a pool while it lasts; return the tasks it held when it broke.
+
+    No more tasks than workers are handed out, so that few are held at any time.
+    """
+    held: dict[Any, Task] = {}
+    with _pool(workers, single_threaded) as pool, suppress(BrokenProcessPool):
+        while waiting or held:
+            while waiting and len(held) < workers:
+                future = _submit(pool, waiting[0])
+                held[future] = waiting.popleft()
+            for future in wait(held, return_when=FIRST_COMPLETED).done:
+                row = future.result()
+                del held[future]
+                yield row
+    return list(held.values())
+
+
+def _submit(pool: ProcessPoolExecutor, task: Task):
+    """Hand a task out; a process that starts for it never sees Ctrl-C, only this one does."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return pool.submit(minimize_task, task)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        return pool.submit(minimize_task, task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _pool(workers: int, single_threaded: bool) -> Iterator[ProcessPoolExecutor]:
+    """Run a pool of fresh processes; whatever ends the block ends them."""
+    others = set(multiprocessing.active_children())
+    environment = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _begin_worker, (single_threaded,)
+    )
+    try:
+        if single_threaded:  # libraries read these when they are loaded, before _begin_worker
+            os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        pool.shutdown()
+
+
+def _begin_worker(single_threaded: bool) -> None:
+    """Prepare a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    if single_threaded:
+        torch.set_num_threads(1)
+
+
+def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+# On the terminal; violations are shown as before>after.
+_LINE = "{:<24} {:>7} {:>9} {:>13} {:>9} {:>9} {:>9} {:>7} {:>7}"
+_HEAD = ("file", "atoms", "converged", "kJ/mol", "clashes", "with H", "others", "RMSD/A", "s")
+_OTHERS = [kind for kind in KINDS if "clashes" not in kind and kind != "cis_prolines"]
+
+
+def _line(row: dict[str, Any]) -> str:
+    """Return a row for the terminal."""
+    if row["error"]:
+        return f"{row['file']:<24} FAILED: {row['error']}"
+    change = [
+        ">".join(str(sum(row[f"{kind}_{when}"] for kind in kinds)) for when in ("before", "after"))
+        for kinds in (["clashes"], ["hydrogen_clashes"], _OTHERS)
+    ]
+    return _LINE.format(
+        row["file"],
+        row["atoms"],
+        "yes" if row["converged"] else "NO",
+        f"{row['final_energy']:.1f}",
+        *change,
+        f"{row['rmsd_angstrom']:.3f}",
+        f"{row['seconds']:.1f}",
+    )

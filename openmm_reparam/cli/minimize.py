@@ -1,0 +1,170 @@
+"""``openmm-reparam minimize``: a structure file in, a minimized structure out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from openmm import app, unit
+from scipy.spatial.transform import Rotation
+
+from ..prepare.molecular_system import MolecularSystem
+from ..prepare.restraints import restrain_heavy_atoms
+from ..prepare.structure_files import prepare_file
+from ..prepare.system_builder import is_ion, is_water
+from ..structure.violations import find_violations
+from ..units import positions_in_nanometers
+from .reporting import Run, describe, minimize_molecule, write_json, write_plot, write_structure
+from .settings import Console, Outputs, RunSettings
+
+__all__ = ["heavy_atom_shifts", "minimize_file", "restrained_molecule"]
+
+
+def minimize_file(
+    file: Path,
+    settings: RunSettings,
+    outputs: Outputs,
+    *,
+    forcefield: list[str],
+    solvent: str,
+    restraint: float | None = None,
+    **preparation: Any,
+) -> int:
+    """Prepare a structure file, minimize it, report and write.
+
+    Parameters
+    ----------
+    file : Path
+    settings : RunSettings
+    outputs : Outputs
+    forcefield : list of str
+    solvent : str
+    restraint : float or None
+        Force constant of heavy atoms in kcal/mol/A^2; None restrains nothing.
+    **preparation
+        Further arguments of `openmm_reparam.preparation.prepare_file`.
+
+    Returns
+    -------
+    int
+        Exit code: 0 converged, 1 not.
+    """
+    outputs.prepare()
+    console = Console(outputs.json)
+    molecule, restrained = restrained_molecule(
+        file,
+        restraint,
+        forcefield=forcefield,
+        solvent=solvent,
+        seed=settings.seed,
+        **preparation,
+    )
+    console.say(f"{file}, {', '.join(forcefield)}, {solvent}")
+    console.say(f"Repairs: {'; '.join(molecule.repairs) or 'none'}")
+    if restraint is not None:
+        console.say(
+            f"Restraints: {restrained} heavy atoms, {restraint:g} kcal/mol/A^2; "
+            "energies include them"
+        )
+    run = minimize_molecule(molecule, settings, console)
+    before, after = (
+        find_violations(molecule.topology, positions, molecule.system)
+        for positions in (molecule.positions, run.positions)
+    )
+    shift, superposed = heavy_atom_shifts(molecule.topology, molecule.positions, run.positions)
+    console.say(f"\n{before.table(after)}")
+    if not np.isnan(shift):
+        console.say(
+            f"Heavy atoms moved by an RMSD of {shift:.3f} A, {superposed:.3f} A after "
+            "superposition."
+        )
+    write_outputs(run, outputs, console, file.name)
+    described = {
+        "file": str(file),
+        "forcefield": forcefield,
+        "solvent": solvent,
+        "restraint_kcal_per_mol_angstrom2": restraint,
+        **describe(molecule, run.simulation, settings),
+    }
+    write_json(
+        "minimize",
+        described,
+        run,
+        outputs,
+        console,
+        violations={"before": before.to_dict(), "after": after.to_dict()},
+        heavy_atom_rmsd_angstrom=None
+        if np.isnan(shift)
+        else {"as_it_stands": shift, "superposed": superposed},
+    )
+    return run.exit_code
+
+
+def restrained_molecule(
+    file: Path, restraint: float | None, **preparation: Any
+) -> tuple[MolecularSystem, int]:
+    """Prepare a structure file, and restrain its heavy atoms to their places if asked.
+
+    Parameters
+    ----------
+    file : Path
+    restraint : float or None
+        Force constant in kcal/mol/A^2.
+    **preparation
+        Arguments of `openmm_reparam.preparation.prepare_file`.
+
+    Returns
+    -------
+    MolecularSystem
+    int
+        Number of atoms restrained.
+    """
+    molecule = prepare_file(file, **preparation)
+    if restraint is None:
+        return molecule, 0
+    constant = restraint * unit.kilocalories_per_mole / unit.angstrom**2
+    force = restrain_heavy_atoms(molecule.system, molecule.topology, molecule.positions, constant)
+    return molecule, force.getNumParticles()
+
+
+def heavy_atom_shifts(topology: app.Topology, before: Any, after: Any) -> tuple[float, float]:
+    """Return how far the heavy atoms of a molecule moved; water and ions do not count.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+    before, after : (N, 3) array in nm, or Quantity
+
+    Returns
+    -------
+    float, float
+        RMSD in angstrom, as the structures stand and after superposition; nan without such atoms.
+    """
+    heavy = [
+        atom.index
+        for residue in topology.residues()
+        if not is_water(residue) and not is_ion(residue)
+        for atom in residue.atoms()
+        if atom.element not in (None, app.element.hydrogen)
+    ]
+    if not heavy:
+        return float("nan"), float("nan")
+    x, y = (positions_in_nanometers(p, topology.getNumAtoms())[heavy] for p in (before, after))
+    shift = float(np.sqrt(((x - y) ** 2).sum(axis=1).mean()))
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    if len(heavy) < 3:  # no rotation is determined
+        return 10 * shift, 10 * float(np.sqrt(((x - y) ** 2).sum(axis=1).mean()))
+    rotation, _ = Rotation.align_vectors(x, y)
+    superposed = float(np.sqrt(((x - rotation.apply(y)) ** 2).sum(axis=1).mean()))
+    return 10 * shift, 10 * superposed
+
+
+def write_outputs(run: Run, outputs: Outputs, console: Console, title: str) -> None:
+    """Write the structure and the plot that were asked for."""
+    if outputs.structure or outputs.plot or outputs.json not in (None, "-"):
+        console.say()
+    if outputs.structure is not None:
+        write_structure(run, outputs.structure, console)
+    if outputs.plot is not None:
+        write_plot(run, outputs.plot, title, console)

@@ -1,0 +1,180 @@
+"""What the commands share: minimize, report, write."""
+
+from __future__ import annotations
+
+import json
+import platform
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import openmm as mm
+import torch
+from openmm import app
+
+from ..errors import ConvergenceWarning
+from ..minimization.api import minimize_reparam
+from ..minimization.result import MinimizationResult
+from ..prepare.molecular_system import MolecularSystem
+from ..version import __version__
+from .comparison import PEER, PeerResult, comparison, run_peer
+from .settings import Console, Outputs, RunSettings, platform_name
+
+__all__ = ["Run", "describe", "minimize_molecule", "write_json", "write_plot", "write_structure"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A minimized molecule.
+
+    Attributes
+    ----------
+    molecule : MolecularSystem
+        With the positions of the start.
+    simulation : openmm.app.Simulation
+        With the positions of the minimum.
+    result : MinimizationResult
+    peer : PeerResult or None
+    settings : RunSettings
+    """
+
+    molecule: MolecularSystem
+    simulation: app.Simulation
+    result: MinimizationResult
+    peer: PeerResult | None
+    settings: RunSettings
+
+    @property
+    def positions(self):
+        """Positions of the minimum, a Quantity."""
+        return self.simulation.context.getState(positions=True).getPositions(asNumpy=True)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if the minimization converged, 1 if not."""
+        return 0 if self.result.converged else 1
+
+
+def minimize_molecule(molecule: MolecularSystem, settings: RunSettings, console: Console) -> Run:
+    """Minimize, with OpenMM's own minimizer beside it if asked, and report.
+
+    Parameters
+    ----------
+    molecule : MolecularSystem
+    settings : RunSettings
+    console : Console
+
+    Returns
+    -------
+    Run
+    """
+    chosen = platform_name(settings.platform, settings.threads)
+    simulation = molecule.simulation(chosen, threads=settings.threads)
+    used = simulation.context.getPlatform().getName()
+    console.say(f"Minimizing {molecule.topology.getNumAtoms()} atoms on the {used} platform ...")
+    with warnings.catch_warnings():
+        # The report says so in its first line.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = minimize_reparam(
+            simulation,
+            settings.tolerance,
+            settings.max_iterations,
+            reparametrization=settings.reparametrization,
+            max_force_evaluations=settings.max_force_evaluations,
+            search=settings.search,
+            seed=settings.seed,
+        )
+    console.say(f"\n{result}")
+    peer = None
+    if settings.compare:
+        console.say(f"\nNow OpenMM's {PEER}, from the same start to the same tolerance ...\n")
+        peer = run_peer(molecule, settings)
+        console.say(comparison(result, peer))
+    return Run(molecule, simulation, result, peer, settings)
+
+
+def write_structure(run: Run, path: Path, console: Console) -> None:
+    """Write the minimum as a PDB or mmCIF file, whichever the ending says."""
+    writer = app.PDBFile if path.suffix.lower() == ".pdb" else app.PDBxFile
+    with open(path, "w") as file:
+        writer.writeFile(run.simulation.topology, run.positions, file, keepIds=True)
+    console.say(f"Wrote the minimized structure: {path}")
+
+
+def write_plot(run: Run, path: Path, title: str, console: Console) -> None:
+    """Plot energy and RMS force against force evaluations, the peer's beside it if it ran.
+
+    Of a search, its best energy and its minima.
+    """
+    from ..plotting import plot_history, plot_search
+
+    if run.result.minima is not None:
+        plot_search({"openmm-reparam": run.result}, path, title=title)
+        console.say(f"Wrote the plot: {path}")
+        return
+    results: dict[str, Any] = {"openmm-reparam": run.result}
+    if run.peer is not None:
+        results[f"{PEER}, by iterations"] = run.peer
+    plot_history(results, path, title=title)
+    console.say(f"Wrote the plot: {path}")
+
+
+def write_json(
+    command: str,
+    described: dict[str, Any],
+    run: Run | None,
+    outputs: Outputs,
+    console: Console,
+    **more: Any,
+) -> None:
+    """Write what was asked and what came of it as JSON.
+
+    Parameters
+    ----------
+    command : str
+    described : dict
+        The input: file or sequence, force field, solvent, ...
+    run : Run or None
+    outputs : Outputs
+    console : Console
+    **more
+        Further entries, as plain Python values.
+    """
+    if outputs.json is None:
+        return
+    document = {
+        "command": command,
+        "versions": {
+            "openmm_reparam": __version__,
+            "openmm": mm.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "input": described,
+        **more,
+    }
+    if run is not None:
+        document["result"] = run.result.to_dict()
+        if run.peer is not None:
+            document["local_energy_minimizer"] = run.peer.to_dict()
+    text = json.dumps(document, indent=1)
+    if outputs.json == "-":
+        print(text)
+        return
+    Path(outputs.json).write_text(text + "\n")
+    console.say(f"Wrote the numbers: {outputs.json}")
+
+
+def describe(
+    molecule: MolecularSystem, simulation: app.Simulation, settings: RunSettings
+) -> dict[str, Any]:
+    """Return what a JSON document says of its input."""
+    return {
+        "name": molecule.name,
+        "atoms": molecule.topology.getNumAtoms(),
+        "residues": molecule.topology.getNumResidues(),
+        "repairs": list(molecule.repairs),
+        **asdict(settings),
+        "platform": simulation.context.getPlatform().getName(),
+    }

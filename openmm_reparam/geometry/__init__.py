@@ -1,0 +1,1 @@
+"""Arrays only: internal coordinates, near pairs, superposition."""

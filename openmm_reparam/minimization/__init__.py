@@ -1,0 +1,1 @@
+"""One minimization: its stages, budget, replicas and result."""

@@ -1,0 +1,172 @@
+"""What a minimization says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..structure.stereochemistry import StereoCheck
+from .replicas import Replicas
+
+__all__ = ["HISTORY_DTYPE", "MinimizationResult", "Stage"]
+
+HISTORY_DTYPE = np.dtype(
+    [
+        ("stage", np.int32),
+        ("iteration", np.int64),
+        ("force_evaluations", np.int64),
+        ("energy", np.float64),
+        ("rms_force", np.float64),
+        ("seconds", np.float64),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes
+    ----------
+    name : str
+    iterations, force_evaluations : int
+    energy : float
+        The lowest reached by its end, kJ/mol.
+    seconds : float
+    message : str
+        Why it ended.
+    """
+
+    name: str
+    iterations: int
+    force_evaluations: int
+    energy: float
+    seconds: float
+    message: str
+
+
+@dataclass(frozen=True, repr=False)
+class MinimizationResult:
+    """Result of a minimization. Energies are in kJ/mol, forces in kJ/mol/nm.
+
+    Attributes
+    ----------
+    converged : bool
+        The RMS force reached the tolerance.
+    message : str
+        Why the run ended.
+    initial_energy : float
+        Of the start, once its constraints were satisfied.
+    energy : float
+        Of the structure written to the Context.
+    rms_force : float
+        sqrt(sum |F|^2 / N) over the N atoms that move, F projected on the constraints' tangent
+        space.
+    max_force : float
+        The largest force on an atom.
+    max_force_atom : str
+        That atom.
+    iterations : int
+        Of all stages.
+    force_evaluations : int
+        All of them: on the Context, and on side Contexts for Hessians.
+    seconds : float
+    stages : tuple of Stage
+    history : structured array
+        A row for each iteration: ``stage`` (index in ``stages``), ``iteration``,
+        ``force_evaluations``, ``energy``, ``rms_force``, ``seconds``.
+    evaluations : dict
+        ``force_evaluations`` by kind: ``context`` (the user's Context), ``side`` (all forces on
+        a double precision side Context), ``bonded`` (bonded forces alone there).
+    stereo_changes : tuple of str, or None
+        Stereocentres, peptide and double bonds whose state differs from the start's, "PRO 3 CA: L
+        -> D"; None where nothing could be checked because no bonds are known.
+    stereo_checked : StereoCheck or None
+        How many centres and bonds were checked, and which residues were not.
+    tolerance : float
+        That was asked for.
+    seed : int
+    replicas : Replicas or None
+        All replicas, where more than one was minimized; the counts above are then those of all.
+    minima : tuple of Minimum or None
+        Of a search: every sound minimum it met, lowest first.
+    """
+
+    converged: bool
+    message: str
+    initial_energy: float
+    energy: float
+    rms_force: float
+    max_force: float
+    max_force_atom: str
+    iterations: int
+    force_evaluations: int
+    seconds: float
+    stages: tuple[Stage, ...]
+    history: np.ndarray = field(compare=False)
+    evaluations: dict[str, int]
+    stereo_changes: tuple[str, ...] | None
+    tolerance: float
+    seed: int
+    replicas: Replicas | None = field(default=None, compare=False)
+    minima: tuple | None = field(default=None, compare=False)
+    stereo_checked: StereoCheck | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain Python values, ready for JSON; history as lists by column."""
+        plain = asdict(dataclasses.replace(self, replicas=None, minima=None))
+        del plain["minima"]
+        if self.minima is not None:
+            plain["minima"] = [
+                {"energy": m.energy, "force_evaluations": m.force_evaluations} for m in self.minima
+            ]
+        if self.replicas is None:
+            del plain["replicas"]
+        else:
+            plain["replicas"] = self.replicas.to_dict()
+        plain["history"] = {name: self.history[name].tolist() for name in HISTORY_DTYPE.names}
+        return plain
+
+    def __repr__(self) -> str:
+        lines = [
+            f"MinimizationResult: {'converged' if self.converged else 'NOT converged'}",
+            f"          message: {self.message}",
+            f"   initial energy: {self.initial_energy:.3f} kJ/mol",
+            f"           energy: {self.energy:.3f} kJ/mol",
+            f"        RMS force: {self.rms_force:.4g} kJ/mol/nm (tolerance {self.tolerance:g})",
+            f"    largest force: {self.max_force:.4g} kJ/mol/nm on {self.max_force_atom}",
+            f"       iterations: {self.iterations}",
+            f"force evaluations: {self.force_evaluations}{self._side_evaluations()}",
+            f"          seconds: {self.seconds:.2f}",
+        ]
+        for stage in self.stages:
+            lines.append(
+                f"            stage: {stage.name}: {stage.iterations} iterations, "
+                f"{stage.force_evaluations} evaluations, {stage.seconds:.2f} s, "
+                f"{stage.energy:.3f} kJ/mol; {stage.message}"
+            )
+        lines.append(f"  stereochemistry: {self._stereochemistry()}")
+        if self.minima is not None:
+            energies = ", ".join(f"{minimum.energy:.1f}" for minimum in self.minima[:3])
+            lines.append(f"           minima: {len(self.minima)} met, lowest {energies} kJ/mol")
+        if self.replicas is not None:
+            lines.append(f"         replicas: {self.replicas!r}")
+        return "\n".join(lines)
+
+    def _stereochemistry(self) -> str:
+        checked = self.stereo_checked
+        if self.stereo_changes is None or (checked is not None and not checked.total):
+            return "not checked" if checked is None else str(checked)
+        verdict = "; ".join(self.stereo_changes) or "unchanged"
+        return verdict if checked is None else f"{verdict} ({checked})"
+
+    def _side_evaluations(self) -> str:
+        parts = []
+        if self.evaluations["bonded"]:
+            parts.append(f"{self.evaluations['bonded']} of the bonded forces alone")
+        if self.evaluations["side"]:
+            parts.append(f"{self.evaluations['side']} in double precision")
+        return f" ({', '.join(parts)}, for Hessians)" if parts else ""

@@ -1,0 +1,469 @@
+"""One minimization: runs the stages, holds the budget, keeps the best structure."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..errors import BudgetExhausted, NonFiniteError
+from ..openmm_torch.latent_system import torchforce_gradients
+from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients
+from ..optimizers.lbfgs import LineSearchError, Point, dot, lbfgs
+from ..potentials.bond_graph import bond_graph, interchangeable_atoms
+from ..potentials.collapse import CollapseCheck
+from ..potentials.constraints import constraint_manifold
+from ..potentials.potential import Potential
+from ..precon.preconditioner import Whitening
+from ..reparametrizations import Start, build
+from ..search import LOOSE, Hops, exchanged_points, hop, spring_points
+from ..structure.stereochemistry import Stereochemistry
+from .clashes import evaluated_start
+from .progress import Progress
+from .replicas import compared_atoms
+from .result import HISTORY_DTYPE, MinimizationResult, Stage
+
+__all__ = ["LATENT_SHARE", "Run", "rms"]
+
+# The latent stage may use this share of a budget, so that the last stage gets its turn.
+LATENT_SHARE = 1 / 3
+# A search leaves this share of its budget to the last stage, and no more than so many evaluations.
+LAST_SHARE, LAST_EVALUATIONS = 0.1, 600
+# Iterations without a lower energy or a smaller force before the last stage gives up. Lower is what
+# exceeds the energy's rounding error, smaller what exceeds this share of the force.
+STALL, SMALLER = 200, 1e-3
+# No energy that has a bottom falls further below the start's, or below zero, kJ/mol an atom; and
+# nobody wants atoms carried this far (nm).
+DEEPEST, FURTHEST = 1e6, 1e6
+# Where atoms that would fall onto each other leave no step, those of attracting pairs nearer than
+# the first (nm) are moved to the second, so many times at most.
+CLOSING, OPENED, PARTINGS = 0.1, 0.12, 10
+SOUND = 2
+FELL = "that are not bonded have fallen onto each other"
+# A run that falls without bound is left with the last structure whose atoms have moved less, in nm.
+NOT_FAR = 10.0
+
+
+def rms(forces: np.ndarray, count: int) -> float:
+    r"""RMS force in OpenMM's convention: sqrt(sum \\|F\\|^2 / count), (N, 3) in kJ/mol/nm."""
+    return float(np.sqrt(dot(forces, forces) / count))
+
+
+class Run:
+    """One minimization: what has been reached, and when to stop.
+
+    Parameters
+    ----------
+    minimizer : ReparamMinimizer
+        Its settings, and the Context to evaluate on.
+    tolerance : float
+    max_iterations : int
+    reporter : openmm.MinimizationReporter or None
+    budget : int or None
+        Force evaluations.
+    progress : optional
+        Told of every iteration, as `Progress` is.
+    """
+
+    def __init__(
+        self, minimizer, tolerance, max_iterations, reporter, budget, progress=None
+    ) -> None:
+        self.minimizer = minimizer
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+        self.reporter = reporter
+        self.potential = Potential(minimizer.context, minimizer.topology)
+        self.potential.counter.limit = budget
+        self.budget = budget
+        self.num_moving = int(self.potential.moves.sum())
+        if not self.num_moving:
+            raise ValueError("every particle is massless or a virtual site: nothing can move")
+        self.manifold = constraint_manifold(self.potential)
+        self.collapse = CollapseCheck(self.potential)
+        self.progress = progress or Progress(minimizer.progress, max_iterations or None)
+        self.began = time.perf_counter()
+        self.iterations = 0
+        self.history: list[tuple] = []
+        self.stages: list[Stage] = []
+        self.converged_at: Point | None = None
+        self.stopped = False
+        self.start: Point | None = None
+        self.hops: Hops | None = None
+
+    def resume(self, latent, name: str) -> None:
+        """Go on where the latent stage of a `LatentReplica` has ended."""
+        self._begin(latent.start, latent.best)
+        self.iterations, self.history = latent.iterations, list(latent.history)
+        self.potential.counter = latent.counter
+        self.potential.counter.limit = self.budget
+        seconds = latent.history[-1][5] if latent.history else 0.0
+        self.began -= seconds
+        total = latent.counter.total
+        self.stages.append(
+            Stage(name, self.iterations, total, self.best.energy, seconds, latent.message)
+        )
+
+    def _begin(self, start: Point, best: Point) -> None:
+        self.start, self.best = start, best
+        self.soundness = SOUND - bool(self.collapse.pairs(best.positions))
+
+    def evaluate(self, positions: np.ndarray) -> Point:
+        """Energy and tangent forces of a configuration, retracted onto the constraints."""
+        if self.manifold is None:
+            energy, forces = self.potential.evaluate(positions)
+            sites = self.potential.virtual_sites
+            if sites.any():
+                positions = np.where(sites[:, None], self.potential.positions(), positions)
+            return Point(positions, energy, forces)
+        positions = self.manifold.retract(positions)
+        energy, forces = self.potential.evaluate(positions)
+        return Point(positions, energy, self.manifold.project(positions, forces))
+
+    def rms(self, point: Point) -> float:
+        """RMS force of a point over the atoms that move."""
+        return rms(point.forces, self.num_moving)
+
+    def minimize(self, original: np.ndarray) -> tuple[MinimizationResult, Point]:
+        """Run all stages from (N, 3) positions in nm; the Context's positions are left anywhere."""
+        message = ""
+        if self.start is None:
+            self.potential.refuse_non_finite(original)
+            start = evaluated_start(self.potential, self.collapse, self.evaluate, original)
+            self._begin(start, start)
+            message = "the start is a minimum to within the tolerance"
+        start = self.start
+        if self.rms(self.best) <= self.tolerance:
+            self.converged_at = self.best
+            message = message or "the RMS force reached the tolerance"
+        else:
+            if self.minimizer.bond_springs:
+                message = self._run_stage("bond springs", self._spring_points())
+            latent = self.minimizer.latent
+            if latent.iterations and not self._over():
+                if self.budget and self.minimizer.fine_stage:
+                    self.potential.counter.limit = max(1, int(LATENT_SHARE * self.budget))
+                message = self._run_stage(self.stage_name(), self._latent_points(self.best, latent))
+                self.potential.counter.limit = self.budget
+            if self.minimizer.fine_stage and not self._over():
+                message = self._run_stage("whitened L-BFGS", self._fine_points())
+        if self.minimizer.search and not self.stopped:
+            message = self._search()
+        final = self.converged_at or self.best
+        if final.energy > start.energy:
+            final = self.best
+        final, collapse = self._refuse_collapse(final)
+        message = collapse or message
+        return self._result(start, final, message), final
+
+    def _search(self) -> str:
+        """Hop on from the minimum reached, then take the best structure to the tolerance."""
+        quenched = self.converged_at
+        self.converged_at = None
+        if self.budget:
+            self.potential.counter.limit = self.budget - min(
+                int(LAST_SHARE * self.budget), LAST_EVALUATIONS
+            )
+        topology, number = self.minimizer.topology, self.potential.num_particles
+        alike = interchangeable_atoms(bond_graph(self.potential), self.potential.masses)
+        self.hops = Hops(compared_atoms(topology, number), alike)
+        name = self.minimizer.search.name
+        message = self._run_stage(name, self._hop_points(), searching=True)
+        self.stages[-1] = dataclasses.replace(self.stages[-1], message=f"{self.hops}; {message}")
+        self.potential.counter.limit = self.budget
+        if quenched is not None and quenched.energy <= self.best.energy:
+            self.converged_at = quenched
+            return "the RMS force reached the tolerance; no lower minimum was found"
+        if not self.stopped:
+            exchanges = exchanged_points(self.potential, self.evaluate, self.best)
+            message = self._run_stage("like atoms exchanged", exchanges, searching=True)
+        if self.stopped:
+            if self.rms(self.best) <= self.tolerance:
+                self.converged_at = self.best
+            return message
+        return self._run_stage("whitened L-BFGS", self._fine_points())
+
+    def _hop_points(self) -> Iterator[Point]:
+        settings = self.minimizer.search
+        if settings.quench_tolerance is None:
+            settings = dataclasses.replace(
+                settings, quench_tolerance=min(LOOSE, 10 * self.tolerance)
+            )
+        return hop(
+            self.potential,
+            self.evaluate,
+            self.best,
+            settings,
+            np.random.default_rng(self.minimizer.seed),
+            self.hops,
+            rms=self.rms,
+            tolerance=self.tolerance,
+            project=self.manifold.project if self.manifold is not None else None,
+            reference=self.start.positions,
+        )
+
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.perf_counter() - self.began
+
+    def stage_name(self) -> str:
+        """Name of the latent stage: that of its reparametrization."""
+        spec = self.minimizer.reparametrization
+        return spec if isinstance(spec, str) else getattr(spec, "__name__", type(spec).__name__)
+
+    def _over(self) -> bool:
+        return (
+            self.converged_at is not None
+            or self.stopped
+            or bool(self.max_iterations and self.iterations >= self.max_iterations)
+            or bool(self.budget and self.potential.counter.total >= self.budget)
+        )
+
+    def _spring_points(self) -> Iterator[Point]:
+        try:
+            yield from spring_points(self.potential, self.evaluate, self.best)
+        except NonFiniteError as error:
+            raise StageEnd(f"left as it was: {error}") from None
+
+    def _latent_points(self, start: Point, latent: LatentSettings) -> Iterator[Point]:
+        iterations = latent.iterations
+        if self.max_iterations and self.minimizer.fine_stage:
+            iterations = min(iterations, max(1, int(LATENT_SHARE * self.max_iterations)))
+        begin = Start(self.potential, start.positions, np.random.default_rng(self.minimizer.seed))
+        module = build(self.minimizer.reparametrization, begin, **self.minimizer.settings)
+        if self.minimizer.engine == "openmm-torch":
+            gradients = torchforce_gradients(module, self.potential)
+        else:
+            gradients = eager_gradients(module, self.evaluate, start, self.potential.moves)
+        points = descend_latents(module, gradients, start, latent)
+        for done, point in enumerate(points, start=1):
+            yield point
+            if done >= iterations:
+                raise StageEnd(f"{iterations} iterations done")
+
+    def _fine_points(self) -> Iterator[Point]:
+        begin = sane = self.best
+        lowest, smallest, since = begin.energy, np.inf, 0
+        bottom = min(begin.energy, 0.0) - DEEPEST * self.num_moving
+        for point in self._descent(begin):
+            yield point
+            force = self.rms(point)
+            lower = point.energy < lowest - self.potential.noise(lowest)
+            since = 0 if lower or force < (1 - SMALLER) * smallest else since + 1
+            lowest, smallest = min(point.energy, lowest), min(force, smallest)
+            if since >= STALL:
+                raise StageEnd(
+                    f"neither energy nor force has fallen in {STALL} iterations: the platform's "
+                    "precision is reached, or the energy has a cusp there"
+                )
+            moved = np.abs(point.positions - begin.positions).max()
+            if moved < NOT_FAR:
+                sane = point
+            if moved > FURTHEST or point.energy < bottom:
+                if self.soundness == SOUND:
+                    self.best = sane
+                raise StageEnd(self._without_bottom(begin, point))
+
+    def _descent(self, point: Point) -> Iterator[Point]:
+        """L-BFGS, begun anew where atoms about to fall onto each other leave it no step."""
+        metric, partings = self._metric(point), 0
+        while True:
+            try:
+                points = lbfgs(
+                    self.evaluate,
+                    point,
+                    metric=metric,
+                    project=self.manifold.project if self.manifold is not None else None,
+                    largest_step=np.inf,
+                    noise=self.potential.noise,
+                    refuses=self.collapse.refuses,
+                )
+                for point in points:
+                    yield point
+            except LineSearchError:
+                closing = self.collapse.pairs(point.positions, cutoff=CLOSING)
+                partings += 1
+                if not closing or partings > PARTINGS:
+                    raise
+                apart = self.collapse.pushed_apart(point.positions, closing, OPENED)
+                try:
+                    point = self.evaluate(apart)
+                except NonFiniteError:
+                    raise StageEnd(
+                        f"atoms fall onto each other: {self.collapse.named(closing)}"
+                    ) from None
+                yield point
+
+    def _metric(self, begin: Point) -> Whitening | None:
+        """Return P at a point; None where nothing is known of any stiffness."""
+        settings = self.minimizer.settings if self.minimizer._latents_are_fine else {}
+        metric = Whitening(self.potential, **settings)
+        if metric.informed:
+            with contextlib.suppress(NonFiniteError):
+                metric.update(begin.positions)
+                return metric
+        return None
+
+    def _without_bottom(self, begin: Point, point: Point) -> str:
+        pairs = self.collapse.pairs(point.positions)
+        if pairs:
+            return f"atoms fall onto each other: {self.collapse.named(pairs)}"
+        moved = np.linalg.norm(point.positions - begin.positions, axis=1)
+        atom = int(np.argmax(moved))
+        return (
+            f"the energy falls without bound: it has come to {point.energy:.3g} kJ/mol and "
+            f"{self.potential.label(atom)} has moved {moved[atom]:.3g} nm; the structure from "
+            f"before that is kept. Something pulls without end (a field on a charge, a force that "
+            "nothing opposes): add a restraint, or minimize without that force"
+        )
+
+    def _run_stage(self, name: str, points: Iterator[Point], searching: bool = False) -> str:
+        """Consume a stage's points until one of the run's own conditions or its end."""
+        began, first = time.perf_counter(), self.iterations
+        evaluations = self.potential.counter.total
+        try:
+            with contextlib.closing(points):
+                message = self._consume(name, points, searching)
+        except KeyboardInterrupt:
+            # A search, and the last stage after it, have something to keep.
+            if self.hops is None:
+                raise
+            self.stopped, message = True, "stopped by Ctrl-C"
+        except (StageEnd, LineSearchError, BudgetExhausted) as end:
+            message = str(end)
+            limit = self.potential.counter.limit
+            if isinstance(end, BudgetExhausted) and limit != self.budget:
+                message = f"the first {limit} of {self.budget} force evaluations are used up"
+        self.stages.append(
+            Stage(
+                name,
+                self.iterations - first,
+                self.potential.counter.total - evaluations,
+                self.best.energy,
+                time.perf_counter() - began,
+                message,
+            )
+        )
+        return message
+
+    def _consume(self, name: str, points: Iterator[Point], searching: bool) -> str:
+        for point in points:
+            self.iterations += 1
+            force = self.rms(point)
+            self.history.append(
+                (
+                    len(self.stages),
+                    self.iterations,
+                    self.potential.counter.total,
+                    point.energy,
+                    force,
+                    self.seconds(),
+                )
+            )
+            self._keep(point)
+            stage, shown = name, point.energy
+            if searching:
+                hopping = name == self.minimizer.search.name
+                tried = f", {self.hops.accepted}/{self.hops.tried} hops accepted"
+                stage, shown = f"{name}{tried if hopping else ''}, best", self.best.energy
+            self.progress.update(self.iterations, shown, force, self.potential.counter.total, stage)
+            close = self.best.energy + 10 * self.potential.noise(self.best.energy)
+            if not searching and force <= self.tolerance and point.energy <= close:
+                self.converged_at = point if self.collapse.sound(point) else None
+            if self._report(point):
+                self.stopped = True
+                return "stopped by the reporter"
+            if self.converged_at is not None:
+                return "the RMS force reached the tolerance"
+            if self.max_iterations and self.iterations >= self.max_iterations:
+                return f"maxIterations = {self.max_iterations} reached"
+        return "ended"
+
+    def _keep(self, point: Point) -> None:
+        """Keep the best structure: the soundest, and of those the lowest."""
+        if self.soundness == SOUND and point.energy >= self.best.energy:
+            return
+        soundness = self._soundness(point)
+        if (soundness, -point.energy) > (self.soundness, -self.best.energy):
+            self.best, self.soundness = point, soundness
+
+    def _soundness(self, point: Point) -> int:
+        """SOUND where nothing has collapsed, less where something has in the start already."""
+        if self.collapse.sound(point):
+            return SOUND
+        return SOUND - 1 - bool(self.collapse.pairs(point.positions, self.start.positions))
+
+    def _refuse_collapse(self, final: Point) -> tuple[Point, str]:
+        """Return the final structure, or the start where atoms have fallen in it; and what is said.
+
+        What has collapsed in the start already may stay.
+        """
+        pairs = self.collapse.pairs(final.positions)
+        if not pairs:
+            return final, ""
+        self.converged_at = None
+        fallen = self.collapse.pairs(final.positions, self.start.positions)
+        what = f"the start is kept, since atoms {FELL}" if fallen else f"in the start atoms {FELL}"
+        advice = "Rebuild or remove one of each pair, or restrain them"
+        named = self.collapse.named(fallen or pairs)
+        return self.start if fallen else final, f"{what}: {named}. {advice}"
+
+    def _report(self, point: Point) -> bool:
+        if self.reporter is None:
+            return False
+        error = 0.0 if self.manifold is None else float(self.manifold.errors(point.positions).max())
+        arguments = {
+            "system energy": point.energy,
+            "restraint energy": 0.0,
+            "restraint strength": 0.0,
+            "max constraint error": error,
+        }
+        return bool(
+            self.reporter.report(
+                self.iterations - 1,
+                tuple(point.positions.ravel().tolist()),
+                tuple((-point.forces).ravel().tolist()),
+                arguments,
+            )
+        )
+
+    def _result(self, start: Point, final: Point, message: str) -> MinimizationResult:
+        counter = self.potential.counter
+        sizes = np.sqrt((final.forces**2).sum(axis=1))
+        worst = int(np.argmax(sizes))
+        force = self.rms(final)
+        # The converged point may have been left for a lower one with larger forces.
+        converged = self.converged_at is not None and force <= self.tolerance
+        if not converged:
+            message = (
+                f"stopped at RMS force {force:.4g} kJ/mol/nm, above the tolerance "
+                f"{self.tolerance:g}: {message}"
+            )
+        stereo = Stereochemistry.of_potential(self.potential)
+        compared = stereo.compare(start.positions, final.positions)
+        return MinimizationResult(
+            converged=converged,
+            message=message,
+            initial_energy=start.energy,
+            energy=final.energy,
+            rms_force=force,
+            max_force=float(sizes[worst]),
+            max_force_atom=self.potential.label(worst),
+            iterations=self.iterations,
+            force_evaluations=counter.total,
+            seconds=self.seconds(),
+            stages=tuple(self.stages),
+            history=np.array(self.history, dtype=HISTORY_DTYPE),
+            evaluations={
+                "context": counter.context,
+                "side": counter.side,
+                "bonded": counter.bonded,
+            },
+            stereo_changes=compared.changes,
+            stereo_checked=compared.checked,
+            tolerance=self.tolerance,
+            seed=self.minimizer.seed,
+            minima=None if self.hops is None else self.hops.sorted_minima(),
+        )

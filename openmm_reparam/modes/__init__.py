@@ -1,0 +1,1 @@
+"""Slow and low-frequency modes."""

@@ -1,0 +1,1 @@
+"""Reparametrized molecules as OpenMM Systems, by openmm-torch and the C++ plugin."""

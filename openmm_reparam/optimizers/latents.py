@@ -1,0 +1,278 @@
+"""The latent stage: descent in Z and theta of a reparametrization X = rho(Z; theta)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import NonFiniteError
+from .lbfgs import LineSearchError, Point, lbfgs
+
+__all__ = [
+    "Gradients",
+    "LatentSettings",
+    "StageEnd",
+    "descend_latents",
+    "eager_gradients",
+    "fusable",
+    "schedule_of",
+    "torch_threads_for",
+    "trained",
+]
+
+OPTIMIZERS = ("adam", "lbfgs")
+SCHEDULES = ("constant", "cosine", "exponential")
+# Systems up to this many atoms are too small for torch's threads to pay.
+SINGLE_THREADED = 20_000
+
+
+@dataclass(frozen=True)
+class LatentSettings:
+    """How the latent stage descends.
+
+    Attributes
+    ----------
+    optimizer : {"adam", "lbfgs"}
+    learning_rate : float or None
+        Of Adam; None takes the reparametrization's own ``learning_rate``, or 0.01.
+    schedule : {"cosine", "constant", "exponential"}
+        How the learning rate falls over ``iterations``: to zero along a cosine, not at all, or
+        to 1 %.
+    iterations : int
+    patience, relative_energy : int, float
+        Stop early when ``patience`` iterations have lowered the best energy by less than this
+        fraction of its magnitude.
+    max_gradient_norm : float
+        Gradients of latents and weights are scaled down to this norm.
+    """
+
+    optimizer: str = "adam"
+    learning_rate: float | None = None
+    schedule: str = "cosine"
+    iterations: int = 200
+    patience: int = 50
+    relative_energy: float = 1e-4
+    max_gradient_norm: float = 1e4
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}; it must be one of {OPTIMIZERS}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule is {self.schedule!r}; it must be one of {SCHEDULES}")
+        positive = ("patience", "relative_energy", "max_gradient_norm")
+        if self.learning_rate is not None:
+            positive += ("learning_rate",)
+        for name in positive:
+            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be positive")
+        if self.iterations < 0:
+            raise ValueError(f"latent iterations are {self.iterations}; give 0 or more")
+
+
+class StageEnd(Exception):  # noqa: N818 - an end, not an error
+    """Ends a stage; the message says why."""
+
+
+# Evaluates what a module returns, or the gradient alone at a point known already; fills `.grad`.
+Gradients = Callable[..., Point]
+
+
+def eager_gradients(
+    module: torch.nn.Module,
+    evaluate: Callable[[np.ndarray], Point],
+    start: Point,
+    moves: np.ndarray,
+) -> Gradients:
+    """Energies by calling OpenMM, gradients by torch's autograd, from one evaluation.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        ``forward()`` returns (N, 3) positions in nm, first those of ``start``.
+    evaluate : callable
+        (N, 3) positions -> Point, retracted onto the constraint manifold where there is one (the
+        gradient is then that of the projected forces, exact to first order).
+    start : Point
+    moves : (N,) bool array
+        Other atoms keep the positions of ``start``, bit for bit.
+
+    Returns
+    -------
+    callable
+        ``() -> Point``, with the gradient of each parameter in its ``grad``. Called with a Point,
+        it takes that for the evaluation.
+    """
+    parameters = trained(module)
+    fixed = None if moves.all() else ~moves
+
+    def energy_and_gradient(known: Point | None = None) -> Point:
+        with torch.enable_grad():
+            positions = module()
+        configuration = positions.detach().double().cpu().numpy()
+        if fixed is not None:
+            configuration = np.array(configuration)
+            configuration[fixed] = start.positions[fixed]
+        point = known or evaluate(configuration)
+        downhill = torch.from_numpy(-point.forces).to(positions)
+        gradients = torch.autograd.grad(positions, parameters, downhill, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient if gradient is not None else torch.zeros_like(parameter)
+        return point
+
+    return energy_and_gradient
+
+
+def trained(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Parameters of a module that are trained."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def descend_latents(
+    module: torch.nn.Module,
+    energy_and_gradient: Gradients,
+    start: Point,
+    settings: LatentSettings,
+) -> Iterator[Point]:
+    """Minimize the energy over a module's parameters, one evaluated configuration at a time.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    energy_and_gradient : callable
+        As `eager_gradients` makes it.
+    start : Point
+        What the module returns first.
+    settings : LatentSettings
+
+    Yields
+    ------
+    Point
+        After each iteration.
+
+    Raises
+    ------
+    StageEnd
+        The energy has stopped falling, or every step leads to non-finite energies.
+    """
+    parameters = trained(module)
+    if settings.optimizer == "adam":
+        points = _adam(module, parameters, energy_and_gradient, start, settings)
+    else:
+        points = _latent_lbfgs(parameters, energy_and_gradient)
+    best, since = start.energy, 0
+    for _ in range(settings.iterations):
+        point = next(points)
+        yield point
+        if point.energy < best - settings.relative_energy * abs(best):
+            best, since = point.energy, 0
+        else:
+            since += 1
+        if since >= settings.patience:
+            raise StageEnd(
+                f"the energy fell by less than {settings.relative_energy:g} of itself in "
+                f"{settings.patience} iterations"
+            )
+    raise StageEnd(f"{settings.iterations} iterations done")
+
+
+def _adam(
+    module, parameters, energy_and_gradient, start: Point, settings: LatentSettings
+) -> Iterator[Point]:
+    rate = settings.learning_rate or getattr(module, "learning_rate", 0.01)
+    optimizer = torch.optim.Adam(parameters, lr=rate, fused=fusable(parameters))
+    schedule = schedule_of(optimizer, settings)
+    damping, failures = 1.0, 0
+    good = _copies(parameters)
+    energy_and_gradient(start)
+    while True:
+        torch.nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
+        for group in optimizer.param_groups:
+            group["lr"] *= damping
+        optimizer.step()
+        schedule.step()
+        try:
+            point = energy_and_gradient()
+        except NonFiniteError:
+            # Back to where the energy was finite, with smaller steps from now on.
+            failures, damping = failures + 1, damping / 4
+            if failures > 8:
+                raise StageEnd("every step led to non-finite energies") from None
+            _restore(parameters, good)
+            optimizer.state.clear()
+            energy_and_gradient()
+            continue
+        good = _copies(parameters)
+        yield point
+
+
+def schedule_of(optimizer, settings: LatentSettings):
+    """Return torch's scheduler of the learning rate."""
+    total = max(1, settings.iterations)
+    shapes = {
+        "constant": lambda i: 1.0,
+        "cosine": lambda i: 0.5 * (1.0 + math.cos(math.pi * min(i / total, 1.0))),
+        "exponential": lambda i: 0.01 ** (i / total),
+    }
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, shapes[settings.schedule])
+
+
+def _latent_lbfgs(parameters, energy_and_gradient) -> Iterator[Point]:
+    """L-BFGS on all parameters as one column of numbers, without step limit in nm."""
+
+    def flat() -> np.ndarray:
+        return torch.cat([p.detach().reshape(-1) for p in parameters]).double().numpy()[:, None]
+
+    last: list[Point] = []
+
+    def evaluate(column: np.ndarray) -> Point:
+        values = torch.from_numpy(column[:, 0])
+        with torch.no_grad():
+            for p, part in zip(
+                parameters, values.split([p.numel() for p in parameters]), strict=True
+            ):
+                p.copy_(part.view_as(p))
+        last[:] = [energy_and_gradient()]
+        gradient = torch.cat([p.grad.reshape(-1) for p in parameters]).double().numpy()
+        return Point(column, last[0].energy, -gradient[:, None])
+
+    try:
+        # The step that lbfgs accepts is always the one evaluated last.
+        for _ in lbfgs(evaluate, evaluate(flat()), max_step=1.0):
+            yield last[0]
+    except LineSearchError as error:
+        raise StageEnd(str(error)) from None
+
+
+def fusable(parameters) -> bool:
+    """Whether torch has a fused Adam for these."""
+    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+
+
+def _copies(parameters) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in parameters]
+
+
+def _restore(parameters, values) -> None:
+    with torch.no_grad():
+        for p, value in zip(parameters, values, strict=True):
+            p.copy_(value)
+
+
+@contextmanager
+def torch_threads_for(num_atoms: int):
+    """Run torch on one thread inside the block where the molecule is small, then put it back.
+
+    Its idle threads spin and take the cores from OpenMM's.
+    """
+    before = torch.get_num_threads()
+    if num_atoms <= SINGLE_THREADED:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

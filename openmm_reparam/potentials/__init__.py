@@ -1,0 +1,1 @@
+"""One OpenMM Context: its energies, forces, constraints, bonds and Hessians."""

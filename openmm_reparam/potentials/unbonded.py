@@ -1,0 +1,81 @@
+"""Pairs of atoms that stand close and are neither bonded nor excluded from non-bonded forces."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import openmm as mm
+
+from ..precon.contacts import near_pairs
+from .bonded import bonded_terms
+from .potential import Potential
+
+__all__ = ["UnbondedPairs"]
+
+
+class UnbondedPairs:
+    """Finds near pairs that are not meant to be near.
+
+    Parameters
+    ----------
+    potential : Potential
+        Left out are pairs that its NonbondedForce and CustomNonbondedForces exclude; where it has
+        no NonbondedForce, also the bonds of its topology, of its bonded forces and its constraints.
+    """
+
+    def __init__(self, potential: Potential) -> None:
+        self._potential = potential
+
+    def near(self, positions: np.ndarray, cutoff: float, among: np.ndarray | None = None):
+        """Pairs nearer than a cutoff, over periodic images.
+
+        Parameters
+        ----------
+        positions : (N, 3) array
+            In nm.
+        cutoff : float
+            In nm.
+        among : (n,) int array, optional
+            Both atoms are of these; of all by default.
+
+        Returns
+        -------
+        (n,), (n,) int and (n, 3) arrays
+            Atoms i and j of each pair, and the vector from j to i in nm.
+        """
+        chosen = positions if among is None else positions[among]
+        i, j, vectors = near_pairs(chosen, cutoff, self._potential.box())
+        if among is not None:
+            i, j = among[i], among[j]
+        free = ~np.isin(self._keys(i, j), self._excluded)
+        return i[free], j[free], vectors[free]
+
+    def _keys(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        return np.minimum(i, j) * self._potential.num_particles + np.maximum(i, j)
+
+    @cached_property
+    def _excluded(self) -> np.ndarray:
+        pairs, known = [], self._potential.nonbonded
+        if known is not None:
+            felt = (known.exception_products != 0) | (known.exception_epsilons != 0)
+            pairs.append(known.exception_pairs[~felt])
+        else:
+            pairs += self._bonds()
+        for force in self._potential.system.getForces():
+            if isinstance(force, mm.CustomNonbondedForce):
+                count = force.getNumExclusions()
+                exclusions = [force.getExclusionParticles(k) for k in range(count)]
+                pairs.append(np.array(exclusions, dtype=np.int64).reshape(-1, 2))
+        return np.unique(self._keys(*np.concatenate(pairs).T))
+
+    def _bonds(self) -> list[np.ndarray]:
+        potential = self._potential
+        pairs = [potential.constraints[0]]
+        for force in potential.system.getForces():
+            if isinstance(force, mm.HarmonicBondForce | mm.CustomBondForce):
+                pairs.append(bonded_terms(force).reshape(-1, 2))
+        if potential.topology is not None:
+            bonds = [(a.index, b.index) for a, b in potential.topology.bonds()]
+            pairs.append(np.array(bonds, dtype=np.int64).reshape(-1, 2))
+        return pairs

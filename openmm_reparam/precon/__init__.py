@@ -1,0 +1,1 @@
+"""The preconditioner P of a descent, from a System's stiff terms."""

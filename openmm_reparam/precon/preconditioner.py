@@ -1,0 +1,229 @@
+"""The whitening P = H + mu I of a molecule's stiff terms, and its inverse.
+
+P^-1 is the linear one-layer graph convolution whose propagation is H^(-1/2): with
+P = S^-T S^-1 and X = X0 + S Z, a gradient step on the latents Z moves X by -P^-1 g.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import openmm as mm
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from ..errors import NonFiniteError
+from ..potentials.bonded import bonded_terms
+from ..potentials.potential import Potential
+from .contacts import Contacts, NoContacts
+from .factorization import LARGEST_SMALL_MOLECULE, LargeMolecules, small_molecules
+from .other_terms import OtherTerms, worthwhile
+from .stiff_terms import stiff_terms
+
+__all__ = ["Whitening"]
+
+SHIFT, CONDENSED_SHIFT, MAX_SHIFT = 1e3, 5e3, 1e12
+# An update may spend this share of the force evaluations that are left: the rest is for moving.
+UPDATE_SHARE = 0.25
+# Of atoms whose bonds only a network, xTB or the like knows (kJ/mol/nm^2): between the stiffness of
+# bonds and that of torsions.
+UNKNOWN_STIFFNESS = 1e5
+
+
+class Whitening:
+    """P = H + mu I, sparse and positive definite, with P^-1 as an operation.
+
+    H is the positive semi-definite (Gauss-Newton) part of the Hessian of the bonded terms, in
+    closed form: k grad(q) grad(q)^T for each bond, angle and torsion coordinate q, constraints as
+    stiff springs, and the positive curvature of non-bonded pairs in contact. It costs no force
+    evaluation. Curvatures of custom bonds, angles and torsions take two evaluations of those terms
+    alone, other bonded Custom forces coloured finite differences, all counted as "bonded". Where a
+    quarter of the force evaluations left does not pay for them, they stay as they were last.
+
+    Parameters
+    ----------
+    potential : Potential
+    shift : float, optional
+        mu in kJ/mol/nm^2, the smallest stiffness of any direction: about that of the non-bonded
+        surroundings. 1000 by default, 5000 in periodic boxes; raised by itself until P is positive
+        definite.
+    contacts : bool
+        Include non-bonded pairs nearer than 0.35 nm.
+
+    Attributes
+    ----------
+    shift : float
+        mu in use.
+    updates : int
+        Factorizations so far.
+    free : bool
+        Whether an update costs no force evaluation.
+    informed : bool
+        Whether anything is known of the stiffness of any atom; if not, P is mu I.
+    complete : bool
+        Whether all forces are ones whose stiff terms can be read.
+
+    Examples
+    --------
+    >>> from openmm_reparam.potentials.potential import Potential
+    >>> from openmm_reparam.testsystems import peptide
+    >>> potential = Potential(peptide("AAA").simulation("CPU").context)
+    >>> whitening = Whitening(potential)
+    >>> whitening.update(potential.positions())
+    >>> whitening.solve(potential.positions()).shape == (potential.num_particles, 3)
+    True
+    >>> potential.counter.total
+    0
+    """
+
+    def __init__(
+        self, potential: Potential, *, shift: float | None = None, contacts: bool = True
+    ) -> None:
+        self._potential = potential
+        periodic = potential.system.usesPeriodicBoundaryConditions()
+        default = CONDENSED_SHIFT if periodic else SHIFT
+        self.shift = self._smallest_shift = default if shift is None else float(shift)
+        if not 0 < self.shift <= MAX_SHIFT:
+            raise ValueError(f"shift is {shift!r}; it must be positive, in kJ/mol/nm^2")
+        self.updates = 0
+        self._terms, others = potential.once("stiff terms", lambda: stiff_terms(potential))
+        others = worthwhile(others, potential.num_particles)
+        self._others = None
+        if others:
+            self._others = potential.once("other terms", lambda: OtherTerms(potential, others))
+        self.free = not others and all(term.free for term in self._terms)
+        known = contacts and potential.nonbonded is not None
+        self.informed = bool(self._terms or others or known)
+        self.complete = not any(
+            _opaque(force)
+            for force in potential.system.getForces()
+            if potential.groups >> force.getForceGroup() & 1
+        )
+        self._unknown = np.empty(0, dtype=int) if self.complete else _unknown_atoms(potential)
+        members = [term.atoms for term in self._terms]
+        coloured = [bonded_terms(force) for force in others]
+        labels = _molecules(potential.num_particles, members + coloured)
+        small = np.bincount(labels) <= LARGEST_SMALL_MOLECULE
+        for atoms in coloured:
+            small[labels[atoms]] = False
+        self._parts: list = []
+        if not small.all():
+            within = [np.flatnonzero(~small[labels[atoms[:, 0]]]) for atoms in members]
+            chosen = [(w, atoms[w]) for w, atoms in zip(within, members, strict=True)]
+            self._parts.append(LargeMolecules(np.flatnonzero(~small[labels]), len(labels), chosen))
+        self._parts += small_molecules(labels, small, members)
+        self._contacts = Contacts(potential, labels, ~small) if contacts else NoContacts(potential)
+        self._fixed = None if potential.moves.all() else ~potential.moves
+        self._stiffness = self._factors = None
+
+    def update(self, positions: np.ndarray) -> None:
+        """Rebuild and factorize P at (N, 3) positions in nm.
+
+        Raises
+        ------
+        NonFiniteError
+            P could not be factorized; the one before stays in use.
+        """
+        stiffness = self._evaluate(positions)
+        self._factors, self.shift = self._factorized(stiffness, self._smallest_shift)
+        self._stiffness = stiffness
+        self.updates += 1
+
+    def stiffen(self) -> None:
+        """Raise the shift tenfold, until the next update: shorter steps along soft directions."""
+        with contextlib.suppress(NonFiniteError):
+            self._factors, self.shift = self._factorized(self._stiffness, 10 * self.shift)
+
+    def solve(self, vectors: np.ndarray) -> np.ndarray:
+        """Return P^-1 v for an (N, 3) array v; zero on atoms that do not move."""
+        solution = np.empty_like(vectors)
+        for part, factors in zip(self._parts, self._factors, strict=True):
+            solution[part.index] = part.solve(factors, vectors)
+        if self._fixed is not None:
+            solution[self._fixed] = 0.0
+        return solution
+
+    def matrix(self) -> sp.csr_array:
+        """P as factorized last: sparse (3N, 3N), kJ/mol/nm^2."""
+        size = 3 * self._potential.num_particles
+        return self.stiffness() + self.shift * sp.eye_array(size, format="csr")
+
+    def stiffness(self, positions: np.ndarray | None = None) -> sp.csr_array:
+        """H at (N, 3) positions in nm: sparse (3N, 3N), kJ/mol/nm^2; fixed atoms have none.
+
+        By default where P was factorized last.
+        """
+        evaluated = self._stiffness if positions is None else self._evaluate(positions)
+        return self._assembled(evaluated)
+
+    def _assembled(self, stiffness: list) -> sp.csr_array:
+        size = 3 * self._potential.num_particles
+        parts = [part.entries(own) for part, own in zip(self._parts, stiffness, strict=True)]
+        i, j = (np.concatenate([part.coords[k] for part in parts]) for k in (0, 1))
+        values = np.concatenate([part.data for part in parts])
+        return sp.coo_array((values, (i, j)), shape=(size, size)).tocsr()
+
+    def _evaluate(self, positions: np.ndarray) -> list:
+        """Return the stiffness of every part."""
+        box = self._potential.box()
+        rows = [term.rows(positions, box, spend=self._affords(term.cost)) for term in self._terms]
+        others = None
+        if self._others is not None:
+            others = self._others.hessian(positions, spend=self._affords(self._others.cost))
+        contacts = self._contacts.evaluate(positions, box)
+        contacts.blocks[self._unknown] += UNKNOWN_STIFFNESS * np.eye(3)
+        return [part.stiffness(rows, contacts, others) for part in self._parts]
+
+    def _affords(self, cost: int) -> bool:
+        return cost <= UPDATE_SHARE * self._potential.counter.left
+
+    def _factorized(self, stiffness: list, shift: float) -> tuple[list, float]:
+        """Return the factors of every part, and the smallest shift that makes all definite."""
+        factors = []
+        for part, own in zip(self._parts, stiffness, strict=True):
+            while (found := part.factors(own, shift)) is None:
+                shift *= 3
+                if shift > MAX_SHIFT:
+                    raise NonFiniteError("the bonded forces have curvatures that are not finite")
+            factors.append(found)
+        return factors, shift
+
+
+def _molecules(size: int, terms: list[np.ndarray]) -> np.ndarray:
+    """Label of the bonded component of every particle."""
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for atoms in terms:
+        pairs += [atoms[:, [0, k]] for k in range(1, atoms.shape[1])]
+    i, j = np.concatenate(pairs).T
+    graph = sp.coo_array((np.ones(len(i)), (i, j)), shape=(size, size))
+    return connected_components(graph, directed=False)[1]
+
+
+def _unknown_atoms(potential: Potential) -> np.ndarray:
+    """Return the moving atoms that an opaque force may bond: (n,).
+
+    Not those with an angle or torsion of their own, rigid ones, and ions. A bond alone may as well
+    be a restraint.
+    """
+    constrained = np.bincount(potential.constraints[0].ravel(), minlength=potential.num_particles)
+    known, bonded = constrained > 1, constrained > 0
+    for force in potential.system.getForces():
+        atoms = bonded_terms(force)
+        if atoms is not None and atoms.shape[1] > 1:
+            bonded[atoms] = True
+            known[atoms] |= atoms.shape[1] > 2
+    if potential.topology is not None and potential.nonbonded is not None:
+        bonded[[atom.index for bond in potential.topology.bonds() for atom in bond]] = True
+        known |= ~bonded & (potential.nonbonded.charges != 0)
+    return np.flatnonzero(potential.moves & ~known)
+
+
+def _opaque(force: mm.Force) -> bool:
+    """Whether a force is code of somebody else's, of which no terms are known."""
+    if isinstance(force, mm.CustomCVForce):
+        count = force.getNumCollectiveVariables()
+        return any(_opaque(force.getCollectiveVariable(k)) for k in range(count))
+    # Plugins' forces are plain Forces until their own module is imported.
+    own = type(force).__module__.startswith("openmm.")
+    return not own or type(force) in (mm.Force, mm.PythonForce)

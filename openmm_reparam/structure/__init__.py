@@ -1,0 +1,1 @@
+"""Chemistry of a structure: stereochemistry, violations, distances to another."""
