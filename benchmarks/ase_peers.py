@@ -10,7 +10,7 @@ from ase.optimize import FIRE
 from ase.optimize.precon import Exp, PreconLBFGS
 from peers import MAX_EVALUATIONS, judged
 
-from openmm_reparam.minimization.run import rms
+from openmm_reparam.potentials.point import rms
 from openmm_reparam.potentials.potential import Potential
 
 EV = 96.48533212331  # kJ/mol

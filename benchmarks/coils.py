@@ -31,7 +31,6 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from report import spread, write_json
 
 from openmm_reparam.minimization.bond_continuation import spring_points
-from openmm_reparam.minimization.run import rms
 from openmm_reparam.modes.slow_modes import SlowModes, laplacian, slow_modes
 from openmm_reparam.optimizers.latents import (
     LatentSettings,
@@ -39,8 +38,9 @@ from openmm_reparam.optimizers.latents import (
     descend_latents,
     eager_gradients,
 )
-from openmm_reparam.optimizers.lbfgs import LineSearchError, Point, lbfgs
+from openmm_reparam.optimizers.lbfgs import LineSearchError, lbfgs
 from openmm_reparam.potentials.bonded import coupling_pattern
+from openmm_reparam.potentials.point import Point, rms
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.precon.preconditioner import Whitening
 from openmm_reparam.reparametrizations.cartesian import Cartesian

@@ -22,8 +22,8 @@ from openmm_reparam.optimizers.latents import torch_threads_for
 from openmm_reparam.potentials.hessian import BondedHessian, dense_hessian
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.reparametrizations import Start, build
-from openmm_reparam.testsystems import peptide
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -47,9 +47,9 @@ from openmm_reparam import ConvergenceWarning, NonFiniteError, minimize_reparam
 from openmm_reparam.potentials.collapse import CollapseCheck
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.prepare.molecular_system import MolecularSystem
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchSettings
 from openmm_reparam.structure.measures import Stereochemistry, rmsd
-from openmm_reparam.testsystems import peptide
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"

@@ -28,8 +28,8 @@ from peers import Outcome, local_energy_minimizer, reparam, scipy_lbfgs
 from report import spread, write_json
 
 from openmm_reparam.prepare.molecular_system import MolecularSystem
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.prepare.structure_files import prepare_file
-from openmm_reparam.testsystems import peptide
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"

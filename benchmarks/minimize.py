@@ -15,7 +15,7 @@ from pathlib import Path
 from peers import PEERS
 from report import table, write_json
 
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 RESULTS = Path(__file__).parent / "results"
 

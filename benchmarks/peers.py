@@ -14,8 +14,8 @@ import openmm as mm
 from scipy.optimize import minimize as scipy_minimize
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
-from openmm_reparam.minimization.run import rms
 from openmm_reparam.potentials.constraints import constraint_manifold
+from openmm_reparam.potentials.point import rms
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.prepare.molecular_system import MolecularSystem
 from openmm_reparam.structure.measures import Stereochemistry

@@ -21,7 +21,7 @@ import torch
 from report import write_json
 
 from openmm_reparam import Potential, torch_potential
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 RESULTS = Path(__file__).parent / "results"
 REPLICAS = 16

@@ -23,9 +23,9 @@ from openmm import app, unit
 
 from openmm_reparam import minimize_reparam
 from openmm_reparam.plotting import plot_search
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SEARCHES
 from openmm_reparam.structure.measures import rmsd
-from openmm_reparam.testsystems import peptide
 
 parser = argparse.ArgumentParser(description="Search for the deepest minimum of 2JOF.")
 parser.add_argument("--native", help="a PDB file of 2JOF, to compare with at the end")

@@ -23,7 +23,7 @@ import openmm as mm
 from openmm import app, unit
 
 from openmm_reparam import latent_system, minimize_reparam
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 parser = argparse.ArgumentParser(description="Anneal a peptide in its latents.")
 parser.add_argument("--sequence", default="1PLW", help="a code or one-letter sequence")

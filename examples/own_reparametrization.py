@@ -17,8 +17,8 @@ import argparse
 import torch
 
 from openmm_reparam import minimize_reparam
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.reparametrizations import Start, available, register
-from openmm_reparam.testsystems import peptide
 
 
 class ResidueShifts(torch.nn.Module):

@@ -1,6 +1,7 @@
 """Energy minimization of OpenMM Simulations by neural reparametrization."""
 
 from .openmm_torch import torchforce  # noqa: F401, I001 - torch must be imported before OpenMM's plugins load
+from .deprecated import forward_moved_modules
 from .diagnostics import diagnose
 from .errors import (
     BudgetExhausted,
@@ -21,6 +22,7 @@ from .minimization.result import MinimizationResult
 from .modes.slow_modes import SlowModes, molecular_slow_modes
 from .version import __version__
 
+forward_moved_modules()
 
 __all__ = [
     "BondedHessian",

@@ -1,8 +1,9 @@
-"""The one place for fixtures: peptides from a sequence, Lennard-Jones clusters, synthetic coils."""
+"""Test systems: Lennard-Jones clusters and the synthetic coils of the paper."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,46 +13,20 @@ from openmm import app, unit
 from scipy.spatial.distance import cdist
 
 from .prepare.molecular_system import MolecularSystem
-from .prepare.peptide_chain import extended_chain, random_coil
-from .prepare.system_builder import (
-    add_hydrogens,
-    build_system,
-    explained_template_errors,
-    load_forcefield,
-)
 from .units import in_unit
 
 __all__ = [
     "LJ_GLOBAL_MINIMA",
-    "REFUSED_CODES",
-    "SEQUENCES",
     "ReducedSystem",
     "coil",
     "coil_lower_bound",
     "lennard_jones_cluster",
-    "peptide",
 ]
 
-#: One-letter sequences of the proteins folded in the neural reparametrization paper, by PDB code.
-#: Caps, amidated ends and modified residues of the entries are left out: both ends are charged.
-SEQUENCES: dict[str, str] = {
-    "1PLW": "YGGFM",  # Met-enkephalin
-    "5AWL": "YYDPETGTWY",  # chignolin CLN025
-    "2JOF": "DAYAQWLKDGGPSSGRPPPS",  # Trp-cage TC10b
-    "1UNC": "HLSIEDFTQAFGMTPAAFSALPRWKQQNLKKEKGLF",  # villin headpiece, human: its last 36 residues
-    "2WXC": "GSQNNDALSPAIRRLLAEWNLDASAIKGTGVGGRLTREDVEKHLAKA",  # BBL
-    "3GB1": "MTYKLILNGKTLKGETTTEAVDAATAEKVFKQYANDNGVDGEWTYDDATKTFTVTE",  # GB1
-}
 
 #: Energies of the global minima of Lennard-Jones clusters in units of epsilon, by number of atoms.
 LJ_GLOBAL_MINIMA: dict[int, float] = {13: -44.326801, 19: -72.659782, 26: -108.315616}
 
-REFUSED_CODES = {
-    "2MGO": "2MGO closes a ring through a disulfide bond, which a chain grown residue by residue "
-    "does not: prepare its PDB entry with openmm_reparam.preparation.prepare_file"
-}
-
-_AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
 _REPULSION = 0.0025
 _SOFTENING = 0.01
@@ -97,89 +72,6 @@ class ReducedSystem(MolecularSystem):
         if unit.is_quantity(energy):
             energy = energy.value_in_unit(unit.kilojoules_per_mole)
         return float(energy) / self.energy_unit
-
-
-def peptide(
-    sequence: str,
-    conformation: str = "extended",
-    *,
-    forcefield: str | Sequence[str] | app.ForceField = ("amber14-all.xml",),
-    solvent: str = "vacuum",
-    constraints: Any = "auto",
-    seed: int | None = None,
-    **options: Any,
-) -> MolecularSystem:
-    """Return a peptide of L-amino acids built from its sequence.
-
-    All peptide bonds start trans, both ends are charged and cysteines reduced.
-
-    Parameters
-    ----------
-    sequence : str
-        Two or more one-letter codes in upper case, or a PDB code in `SEQUENCES`.
-    conformation : {"extended", "random-coil"}
-        Extended: phi -120, psi 140 degrees (proline: phi -65). Random coil: phi and psi drawn
-        from broad basins of the Ramachandran map (beta 35 %, polyproline II 35 %, alpha-R 25 %,
-        alpha-L 5 %), residues re-drawn where heavy atoms of residues i and j >= i + 2 come
-        closer than 0.25 nm.
-    forcefield, solvent, constraints, **options
-        As for `openmm_reparam.preparation.build_system`.
-    seed : int or None
-        Of the conformation, the hydrogens and the solvent; None is 0. Global random states are
-        left alone.
-
-    Returns
-    -------
-    MolecularSystem
-
-    Raises
-    ------
-    NotImplementedError
-        If the PDB code names a protein that a plain chain cannot stand for.
-    ValueError
-        If a letter is no amino acid (it is named), there are fewer than two, the code or
-        the conformation is unknown, no random coil free of clashes was found, or the force field
-        does not fit.
-
-    References
-    ----------
-    Tien, M. Z., Sydykova, D. K., Meyer, A. G., Wilke, C. O. PeptideBuilder: A simple Python
-    library to generate model peptides. PeerJ 2013, 1, e80.
-
-    Examples
-    --------
-    >>> peptide("1plw")
-    <MolecularSystem 1PLW: 75 atoms, 5 residues>
-    >>> peptide("AZA")
-    Traceback (most recent call last):
-    ...
-    ValueError: 'Z' at position 2 of 'AZA' is no amino acid: use the letters ACDEFGHIKLMNPQRSTVWY
-    """
-    name, letters = _letters(sequence)
-    if conformation == "extended":
-        topology, positions = extended_chain(letters)
-    elif conformation == "random-coil":
-        rng = np.random.default_rng(0 if seed is None else seed)
-        topology, positions = random_coil(letters, rng)
-    else:
-        raise ValueError(
-            f'conformation {conformation!r} is unknown: choose "extended" or "random-coil"'
-        )
-
-    modeller = app.Modeller(topology, positions * unit.nanometer)
-    field = load_forcefield(forcefield, solvent)
-    with explained_template_errors(topology, name):
-        add_hydrogens(modeller, field, seed=0 if seed is None else seed)
-    return build_system(
-        modeller.topology,
-        modeller.positions,
-        name=name,
-        forcefield=field,
-        solvent=solvent,
-        constraints=constraints,
-        seed=0 if seed is None else seed,
-        **options,
-    )
 
 
 def lennard_jones_cluster(
@@ -384,34 +276,6 @@ def coil_lower_bound(n: int = 400, kind: str = "bond-lj") -> float:
     return float((n_near + 0.1 * n_far) * depth / (n_near + n_far))
 
 
-def _letters(sequence: str) -> tuple[str, str]:
-    """Return a name and the checked one-letter codes of a sequence or PDB code."""
-    if not isinstance(sequence, str):
-        raise TypeError(f'sequence is {sequence!r}: pass a string such as "YGGFM" or "2JOF"')
-    code = sequence.upper()
-    if code in REFUSED_CODES:
-        raise NotImplementedError(REFUSED_CODES[code])
-    if code in SEQUENCES:
-        return code, SEQUENCES[code]
-    if len(code) == 4 and code[0].isdigit():
-        raise ValueError(
-            f"the sequence of PDB entry {code} is not known here: pass its one-letter codes, or "
-            f"one of {', '.join(SEQUENCES)}"
-        )
-    for position, letter in enumerate(sequence, start=1):
-        if letter not in _AMINO_ACIDS:
-            raise ValueError(
-                f"{letter!r} at position {position} of {sequence!r} is no amino acid: "
-                f"use the letters {_AMINO_ACIDS}"
-            )
-    if len(sequence) < 2:
-        raise ValueError(
-            f"the sequence is {sequence!r}: pass two letters or more, as force fields have no "
-            "template for a residue that is both ends of its chain"
-        )
-    return sequence, sequence
-
-
 def _beads(
     name: str,
     element: app.Element,
@@ -484,3 +348,13 @@ def _positive(value: float, name: str) -> float:
     if value == 0:
         raise ValueError(f"{name} is 0: it has to be positive")
     return value
+
+
+def __getattr__(name: str):
+    """Return what has moved from here, with a warning."""
+    moved = {"peptide": "peptides", "SEQUENCES": "sequences", "REFUSED_CODES": "sequences"}
+    if name not in moved:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = f"openmm_reparam.prepare.{moved[name]}"
+    warnings.warn(f"{__name__}.{name} is {new}.{name} now", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module(new), name)

@@ -8,8 +8,8 @@ import openmm
 import pytest
 import scipy.linalg
 
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.prepare.system_builder import build_system
-from openmm_reparam.testsystems import peptide
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from openmm import app, unit
 from openmm_reparam.cli import batch
 from openmm_reparam.cli.app import main
 from openmm_reparam.cli.settings import RunSettings
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 SETTINGS = RunSettings(tolerance=10.0, platform="Reference")
 PREPARATION = {"forcefield": ["amber14-all.xml"], "solvent": "vacuum", "seed": 0}

@@ -9,7 +9,7 @@ import pytest
 from openmm_reparam import Potential
 from openmm_reparam.potentials.bonded import bonded_potential, bonded_terms, coupling_pattern
 from openmm_reparam.potentials.potential import constraints_of
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 
 def test_terms_of_every_bonded_kind():

@@ -8,7 +8,7 @@ import pytest
 from openmm import app
 
 from openmm_reparam import NonFiniteError, Potential, minimize_reparam
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 
 def overlapping(molecule, pair, distance):

@@ -15,8 +15,8 @@ from openmm_reparam.cli.app import main
 from openmm_reparam.cli.comparison import run_peer
 from openmm_reparam.cli.settings import RunSettings
 from openmm_reparam.plotting import plot_history
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.prepare.system_builder import build_system
-from openmm_reparam.testsystems import peptide
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from openmm import app, unit
 from scipy.spatial import cKDTree
 
 from openmm_reparam import NonFiniteError, Potential, minimize_reparam
-from openmm_reparam.optimizers.lbfgs import Point
 from openmm_reparam.potentials.collapse import CollapseCheck
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.potentials.point import Point
+from openmm_reparam.prepare.peptides import peptide
 
 COULOMB = 138.935457644382
 

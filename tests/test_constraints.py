@@ -7,7 +7,7 @@ from openmm import app
 
 from openmm_reparam import NonFiniteError, Potential
 from openmm_reparam.potentials.constraints import ConstraintManifold, _inverses, constraint_manifold
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 
 def waters(count=4, seed=0):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmm_reparam import Potential, dense_hessian
-from openmm_reparam.precon.contacts import Contacts, near_pairs
+from openmm_reparam.geometry.neighbors import near_pairs
+from openmm_reparam.precon.contacts import Contacts
 
 BOXES = {
     "rectangular": np.diag([1.2, 1.5, 2.0]),

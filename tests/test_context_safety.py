@@ -19,8 +19,8 @@ from openmm_reparam import (
     UnsupportedSystemError,
     minimize_reparam,
 )
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.reparametrizations import Cartesian
-from openmm_reparam.testsystems import peptide
 
 QUICK = {
     "reparametrization": "gcn",

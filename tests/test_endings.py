@@ -11,7 +11,7 @@ from openmm import app, unit
 
 from openmm_reparam import EvaluationError, NonFiniteError, Potential, minimize_reparam
 from openmm_reparam.precon.preconditioner import Whitening
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 REFERENCE = mm.Platform.getPlatformByName("Reference")
 

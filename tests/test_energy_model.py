@@ -8,11 +8,11 @@ from scipy.stats import spearmanr
 
 from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.potentials.bond_graph import bond_graph
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchSettings
 from openmm_reparam.search import torsion_gp as energy_model
 from openmm_reparam.search.torsion_gp import EnergyModel
 from openmm_reparam.search.torsions import Torsions
-from openmm_reparam.testsystems import peptide
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from openmm import app
 
 from openmm_reparam import ReparamMinimizer, UnsupportedSystemError
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 pytest.importorskip("openmmtorch")
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from openmm import app
 
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

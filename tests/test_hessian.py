@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openmm_reparam import BondedHessian, Potential, dense_hessian, hessian_vector_product
 from openmm_reparam.potentials import hessian
 from openmm_reparam.potentials.bonded import bonded_potential
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 
 def potential_of(system, positions, platform="Reference"):

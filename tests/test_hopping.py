@@ -7,10 +7,11 @@ import pytest
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
 from openmm_reparam.minimization.run import Run
 from openmm_reparam.potentials.unbonded import UnbondedPairs
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import Hops, SearchSettings, hop
 from openmm_reparam.search import basin_hopping as hopping
 from openmm_reparam.structure.measures import Stereochemistry
-from openmm_reparam.testsystems import lennard_jones_cluster, peptide
+from openmm_reparam.testsystems import lennard_jones_cluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 

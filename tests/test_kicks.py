@@ -9,13 +9,13 @@ from openmm import app, unit
 from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.potentials.bond_graph import bond_graph
 from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchSettings
 from openmm_reparam.search import basin_hopping as hopping
 from openmm_reparam.search.acceptance import Walker
 from openmm_reparam.search.moves import Kicks
 from openmm_reparam.search.quench import Quench
 from openmm_reparam.search.torsions import Torsions
-from openmm_reparam.testsystems import peptide
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 

@@ -13,7 +13,7 @@ from openmm import app, unit
 
 from openmm_reparam import Potential, UnsupportedSystemError
 from openmm_reparam.openmm_torch.latent_system import latent_system
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 pytest.importorskip("openmmtorch")
 

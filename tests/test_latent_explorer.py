@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from openmm_reparam import Potential, minimize_reparam
-from openmm_reparam.minimization.replicas import rmsd_matrix
+from openmm_reparam.geometry.superposition import rmsd_matrix
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.reparametrizations import Start, build
 from openmm_reparam.search import SearchSettings
 from openmm_reparam.search.latent_moves import perturb
-from openmm_reparam.testsystems import peptide
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 

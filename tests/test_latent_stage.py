@@ -14,7 +14,7 @@ from openmm_reparam.optimizers.latents import (
     eager_gradients,
     torch_threads_for,
 )
-from openmm_reparam.optimizers.lbfgs import Point
+from openmm_reparam.potentials.point import Point
 from openmm_reparam.reparametrizations import Cartesian
 
 X0 = np.arange(12.0).reshape(4, 3) / 10

@@ -7,13 +7,8 @@ import pytest
 import scipy.optimize
 
 from openmm_reparam import NonFiniteError
-from openmm_reparam.optimizers.lbfgs import (
-    LineSearchError,
-    Point,
-    _inverse_hessian_times,
-    _ratio,
-    lbfgs,
-)
+from openmm_reparam.optimizers.lbfgs import LineSearchError, _inverse_hessian_times, _ratio, lbfgs
+from openmm_reparam.potentials.point import Point
 
 
 class ExactMetric:

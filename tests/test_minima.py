@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
-from openmm_reparam.minimization.replicas import compared_atoms, rmsd_matrix
+from openmm_reparam.geometry.superposition import rmsd_matrix
+from openmm_reparam.minimization.replicas import compared_atoms
 from openmm_reparam.minimization.run import Run
 from openmm_reparam.potentials.bond_graph import bond_graph, interchangeable_atoms
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import Hops, exchanged_points
-from openmm_reparam.testsystems import peptide
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 

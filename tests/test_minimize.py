@@ -9,8 +9,8 @@ import pytest
 from openmm import app, unit
 
 from openmm_reparam import ReparamMinimizer, minimize_reparam
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.structure.measures import chirality, stereo_changes
-from openmm_reparam.testsystems import peptide
 
 FORCE = unit.kilojoules_per_mole / unit.nanometer
 

@@ -16,7 +16,8 @@ from openmm_reparam import (
     ReparamMinimizer,
     minimize_reparam,
 )
-from openmm_reparam.testsystems import coil, lennard_jones_cluster, peptide
+from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.testsystems import coil, lennard_jones_cluster
 
 SMALL = {"reparametrization": "gcn", "hidden": (8,), "count": 6, "latents": 4}
 cut_short = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")

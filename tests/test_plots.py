@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from openmm_reparam import minimize_reparam
 from openmm_reparam.plotting import plot_history, plot_modes, plot_search
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 

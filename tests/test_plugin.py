@@ -10,7 +10,8 @@ import torch
 
 from openmm_reparam import PluginUnavailableError, Potential, torch_potential
 from openmm_reparam.openmm_torch import torch_potential as plugin
-from openmm_reparam.testsystems import lennard_jones_cluster, peptide
+from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.testsystems import lennard_jones_cluster
 
 
 def context_of(molecule, platform):

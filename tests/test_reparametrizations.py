@@ -9,6 +9,7 @@ import torch
 from openmm_reparam import Potential, minimize_reparam, molecular_slow_modes
 from openmm_reparam.potentials.hessian import dense_hessian
 from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.reparametrizations import (
     GCN,
     Anchored,
@@ -21,7 +22,7 @@ from openmm_reparam.reparametrizations import (
     build,
     register,
 )
-from openmm_reparam.testsystems import lennard_jones_cluster, peptide
+from openmm_reparam.testsystems import lennard_jones_cluster
 
 GCN_SMALL = {"latents": 5, "count": 8, "dtype": torch.float64}
 SPECS = {

@@ -12,10 +12,10 @@ from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
 from openmm_reparam import NonFiniteError, Potential, minimize_reparam
+from openmm_reparam.geometry.superposition import rmsd_clusters, rmsd_matrix
 from openmm_reparam.minimization.replica_run import BOLTZMANN, replica_starts
-from openmm_reparam.minimization.replicas import rmsd_clusters, rmsd_matrix
 from openmm_reparam.precon.preconditioner import Whitening
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 SMALL = {"hidden": (8,), "count": 6, "latents": 4, "dtype": torch.float64}
 

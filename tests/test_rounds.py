@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from openmm_reparam import Potential, minimize_reparam
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchSettings
 from openmm_reparam.search.acceptance import Walker
 from openmm_reparam.search.moves import Kicks
-from openmm_reparam.testsystems import lennard_jones_cluster, peptide
+from openmm_reparam.testsystems import lennard_jones_cluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 

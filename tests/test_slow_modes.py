@@ -16,7 +16,8 @@ from openmm_reparam.modes.slow_modes import (
     principal_angles,
     slow_modes,
 )
-from openmm_reparam.testsystems import lennard_jones_cluster, peptide
+from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.testsystems import lennard_jones_cluster
 
 
 def random_hessians(atoms=5, count=3, seed=0):

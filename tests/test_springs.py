@@ -6,8 +6,9 @@ import pytest
 
 from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.minimization.bond_continuation import spring_points
-from openmm_reparam.optimizers.lbfgs import Point
-from openmm_reparam.testsystems import coil, coil_lower_bound, peptide
+from openmm_reparam.potentials.point import Point
+from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.testsystems import coil, coil_lower_bound
 
 
 def relaxed(context, groups=None):

@@ -12,10 +12,11 @@ from scipy.spatial.transform import Rotation
 
 from openmm_reparam import minimize_reparam
 from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.structure.chemical_graph import ChemicalGraph
 from openmm_reparam.structure.double_bonds import rigid_bonds
 from openmm_reparam.structure.stereochemistry import StereoCheck, Stereochemistry
-from openmm_reparam.testsystems import lennard_jones_cluster, peptide
+from openmm_reparam.testsystems import lennard_jones_cluster
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 LIPIDS = Path(app.__file__).parent / "data" / "POPC.pdb"

@@ -11,7 +11,7 @@ from openmm_reparam.errors import BudgetExhausted
 from openmm_reparam.geometry.internal_coordinates import dihedrals
 from openmm_reparam.precon.preconditioner import Whitening
 from openmm_reparam.precon.stiff_terms import stiff_terms
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 
 def potential_of(force, positions):

@@ -6,6 +6,7 @@ import pytest
 from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.structure.measures import (
     Stereochemistry,
     chirality,
@@ -14,7 +15,7 @@ from openmm_reparam.structure.measures import (
     rmsd,
     stereo_changes,
 )
-from openmm_reparam.testsystems import lennard_jones_cluster, peptide
+from openmm_reparam.testsystems import lennard_jones_cluster
 from openmm_reparam.units import positions_in_nanometers
 
 MIRROR = np.array([-1.0, 1.0, 1.0])

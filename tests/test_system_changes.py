@@ -13,8 +13,8 @@ from openmm import app, unit
 from openmm_reparam import NonFiniteError, Potential, UnsupportedSystemError, minimize_reparam
 from openmm_reparam.potentials.constraints import constraint_manifold
 from openmm_reparam.potentials.system_changes import refuse_changed_system
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.prepare.system_builder import build_system
-from openmm_reparam.testsystems import peptide
 
 
 def custom_integrator():

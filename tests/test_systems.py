@@ -9,7 +9,7 @@ import pytest
 from openmm import app, unit
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 cut_short = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 

@@ -9,14 +9,14 @@ import pytest
 from openmm import app, unit
 from scipy.spatial.distance import cdist, pdist, squareform
 
+from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.prepare.sequences import SEQUENCES
 from openmm_reparam.structure.measures import Stereochemistry, collapsed_hydrogens
 from openmm_reparam.testsystems import (
     LJ_GLOBAL_MINIMA,
-    SEQUENCES,
     coil,
     coil_lower_bound,
     lennard_jones_cluster,
-    peptide,
 )
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"

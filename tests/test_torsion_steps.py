@@ -6,15 +6,14 @@ import pytest
 from openmm import app
 
 from openmm_reparam import Potential
-from openmm_reparam.minimization.run import rms
-from openmm_reparam.optimizers.lbfgs import Point
 from openmm_reparam.potentials.bond_graph import bond_graph
 from openmm_reparam.potentials.constraints import constraint_manifold
+from openmm_reparam.potentials.point import Point, rms
 from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search.quench import Quench
 from openmm_reparam.search.torsion_coordinates import RIDGE, SHIFT, TorsionSteps
 from openmm_reparam.search.torsions import Torsions, Turn
-from openmm_reparam.testsystems import peptide
 
 
 class Molecule:

@@ -14,10 +14,10 @@ from openmm_reparam.potentials.bond_graph import (
     rings,
 )
 from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search.torsions import Torsions
 from openmm_reparam.search.validity import Guards, Piercings
 from openmm_reparam.structure.measures import Stereochemistry
-from openmm_reparam.testsystems import peptide
 
 
 def prepared(molecule, topology=True):

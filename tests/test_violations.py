@@ -8,10 +8,10 @@ from openmm import app
 
 from openmm_reparam import minimize_reparam
 from openmm_reparam.cli.app import main
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.prepare.structure_files import prepare_file
 from openmm_reparam.prepare.system_builder import build_system
 from openmm_reparam.structure.violations import Violations, find_violations
-from openmm_reparam.testsystems import peptide
 
 
 @pytest.fixture(scope="module")

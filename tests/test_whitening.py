@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from openmm_reparam import Potential, dense_hessian
 from openmm_reparam.potentials.bonded import CONSTRAINT_STIFFNESS
 from openmm_reparam.precon.preconditioner import Whitening
-from openmm_reparam.testsystems import peptide
+from openmm_reparam.prepare.peptides import peptide
 
 
 def potential_of(system, positions):

@@ -465,4 +465,3 @@ def _as_options(message: str) -> str:
         message,
     )
     return re.sub(r"\b(solvent|platform)=(['\"])(\w+)\2", r"--\1 \3", message)
-

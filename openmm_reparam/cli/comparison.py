@@ -10,8 +10,8 @@ import numpy as np
 import openmm as mm
 
 from ..minimization.result import HISTORY_DTYPE, MinimizationResult
-from ..minimization.run import rms
 from ..potentials.constraints import constraint_manifold
+from ..potentials.point import rms
 from ..potentials.potential import Potential
 from ..prepare.molecular_system import MolecularSystem
 from .settings import RunSettings, platform_name

@@ -15,10 +15,11 @@ from openmm import app
 from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import substitutions
 
+from ..prepare.peptides import peptide
+from ..prepare.sequences import REFUSED_CODES, SEQUENCES
 from ..prepare.structure_files import ca_only_residues, fetch_pdb, read_structure
 from ..prepare.system_builder import is_ion, is_water
 from ..structure.measures import rmsd
-from ..testsystems import REFUSED_CODES, SEQUENCES, peptide
 from ..units import positions_in_nanometers
 from .minimize import write_outputs
 from .reporting import Run, describe, minimize_molecule, write_json

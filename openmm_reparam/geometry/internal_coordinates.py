@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["angles", "dihedrals", "directions", "distances", "nearest_image"]
+__all__ = [
+    "angles",
+    "dihedrals",
+    "directions",
+    "distances",
+]
 
 # A vector shorter than this (nm) is rounding: it has no direction.
 NO_LENGTH = 1e-12
@@ -112,13 +117,3 @@ def dihedrals(ij: np.ndarray, kj: np.ndarray, kl: np.ndarray) -> tuple[np.ndarra
     grad_j = (along_i - 1.0) * grad_i - along_l * grad_l
     grad_k = (along_l - 1.0) * grad_l - along_i * grad_i
     return dihedral, np.stack([grad_i, grad_j, grad_k, grad_l], axis=1)
-
-
-def nearest_image(vectors: np.ndarray, box: np.ndarray | None, periodic: bool) -> np.ndarray:
-    """Vectors reduced to their nearest periodic image (OpenMM's reduced box vectors)."""
-    if not periodic or box is None:
-        return vectors
-    vectors = np.array(vectors)
-    for axis in (2, 1, 0):
-        vectors -= np.round(vectors[:, axis] / box[axis, axis])[:, None] * box[axis]
-    return vectors

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import openmm as mm
 
-from ..geometry.internal_coordinates import nearest_image
-from ..optimizers.lbfgs import LineSearchError, Point, lbfgs
+from ..geometry.neighbors import nearest_image
+from ..optimizers.lbfgs import LineSearchError, lbfgs
 from ..potentials.bonded import bonded_system, bonded_terms
+from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..precon.custom_bonds import BondCurves
 from ..precon.preconditioner import Whitening

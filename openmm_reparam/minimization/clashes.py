@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import BudgetExhausted, EvaluationError, NonFiniteError
-from ..optimizers.lbfgs import Point
 from ..potentials.collapse import TOO_NEAR, CollapseCheck
+from ..potentials.point import Point
 from ..potentials.potential import COINCIDENT, Potential
 from ..potentials.unbonded import UnbondedPairs
 

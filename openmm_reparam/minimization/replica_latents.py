@@ -11,7 +11,7 @@ import torch
 from ..errors import BudgetExhausted
 from ..openmm_torch.torch_potential import torch_potential
 from ..optimizers.latents import LatentSettings, fusable, schedule_of
-from ..optimizers.lbfgs import Point
+from ..potentials.point import Point
 from ..potentials.potential import EvaluationCounter
 
 __all__ = ["LatentReplica", "descend_replicas"]

@@ -14,13 +14,14 @@ import torch
 from openmm import unit
 
 from ..errors import BudgetExhausted, NonFiniteError
-from ..openmm_torch.torch_potential import platform_properties
-from ..optimizers.lbfgs import Point
+from ..geometry.superposition import rmsd_clusters, rmsd_matrix
+from ..potentials.contexts import platform_properties
+from ..potentials.point import Point
 from ..potentials.potential import EvaluationCounter, Potential
 from ..reparametrizations import Start, build
 from .clashes import evaluated_start
 from .replica_latents import LatentReplica, descend_replicas
-from .replicas import Replicas, compared_atoms, rmsd_clusters, rmsd_matrix
+from .replicas import Replicas, compared_atoms
 from .result import MinimizationResult
 from .run import LATENT_SHARE, Run
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import mdtraj
 import numpy as np
 from openmm.app import Topology
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
-__all__ = ["CLUSTER_RADIUS", "Replicas", "compared_atoms", "rmsd_clusters", "rmsd_matrix"]
+from ..geometry.superposition import CLUSTER_RADIUS
 
-# nm: replicas nearer than this on average are one structure.
-CLUSTER_RADIUS = 0.1
+__all__ = [
+    "Replicas",
+    "compared_atoms",
+]
+
 
 WATERS_AND_IONS = {"HOH", "WAT", "NA", "CL", "K", "MG", "CA", "ZN", "SOL", "TIP3", "Na+", "Cl-"}
 
@@ -88,36 +88,3 @@ def compared_atoms(topology: Topology | None, num_particles: int) -> np.ndarray:
         and atom.residue.name not in WATERS_AND_IONS
     ]
     return np.array(heavy) if len(heavy) > 2 else np.arange(num_particles)
-
-
-def rmsd_matrix(positions: np.ndarray) -> np.ndarray:
-    """RMSD in nm between all pairs of (R, N, 3) structures after superposition (mdtraj).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> triangle = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
-    >>> moved = triangle[:, [1, 2, 0]] + 5
-    >>> bool(rmsd_matrix(np.stack([triangle, moved]))[0, 1] < 1e-3)
-    True
-    """
-    # mdtraj keeps single precision: centring first keeps its digits for the shape.
-    centred = positions - positions.mean(axis=1, keepdims=True)
-    structures = mdtraj.Trajectory(centred, None)
-    rows = [mdtraj.rmsd(structures, structures, frame=k) for k in range(len(positions))]
-    matrix = np.array(rows, dtype=float)
-    matrix = (matrix + matrix.T) / 2
-    np.fill_diagonal(matrix, 0.0)
-    return matrix
-
-
-def rmsd_clusters(
-    rmsd: np.ndarray, energies: np.ndarray, radius: float = CLUSTER_RADIUS
-) -> np.ndarray:
-    """Label (R,) structures by average linkage of their (R, R) RMSDs, lowest energies first."""
-    if len(rmsd) == 1:
-        return np.zeros(1, dtype=int)
-    labels = fcluster(linkage(squareform(rmsd, checks=False), "average"), radius, "distance")
-    order = dict.fromkeys(labels[np.argsort(energies, kind="stable")])
-    number = {label: k for k, label in enumerate(order)}
-    return np.array([number[label] for label in labels])

@@ -12,21 +12,26 @@ import numpy as np
 from ..errors import BudgetExhausted, NonFiniteError
 from ..openmm_torch.latent_system import torchforce_gradients
 from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients
-from ..optimizers.lbfgs import LineSearchError, Point, dot, lbfgs
+from ..optimizers.lbfgs import LineSearchError, lbfgs
 from ..potentials.bond_graph import bond_graph, interchangeable_atoms
 from ..potentials.collapse import CollapseCheck
 from ..potentials.constraints import constraint_manifold
+from ..potentials.point import Point, rms
 from ..potentials.potential import Potential
 from ..precon.preconditioner import Whitening
 from ..reparametrizations import Start, build
-from ..search import LOOSE, Hops, exchanged_points, hop, spring_points
+from ..search import LOOSE, Hops, exchanged_points, hop
 from ..structure.stereochemistry import Stereochemistry
+from .bond_continuation import spring_points
 from .clashes import evaluated_start
 from .progress import Progress
 from .replicas import compared_atoms
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
 
-__all__ = ["LATENT_SHARE", "Run", "rms"]
+__all__ = [
+    "LATENT_SHARE",
+    "Run",
+]
 
 # The latent stage may use this share of a budget, so that the last stage gets its turn.
 LATENT_SHARE = 1 / 3
@@ -45,11 +50,6 @@ SOUND = 2
 FELL = "that are not bonded have fallen onto each other"
 # A run that falls without bound is left with the last structure whose atoms have moved less, in nm.
 NOT_FAR = 10.0
-
-
-def rms(forces: np.ndarray, count: int) -> float:
-    r"""RMS force in OpenMM's convention: sqrt(sum \\|F\\|^2 / count), (N, 3) in kJ/mol/nm."""
-    return float(np.sqrt(dot(forces, forces) / count))
 
 
 class Run:

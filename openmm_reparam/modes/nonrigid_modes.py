@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, lobpcg
 
+from ..geometry.rigid_motions import rigid_basis
 from ..potentials.hessian import BondedHessian, dense_hessian, hessian_vector_product
 from ..potentials.potential import Potential
 from ..precon.preconditioner import Whitening
 from .slow_modes import DENSE_LIMIT, SlowModes, hessian_modes
 
-__all__ = ["lowest_modes", "nonrigid_modes", "rigid_basis", "rigid_motions"]
+__all__ = ["lowest_modes", "nonrigid_modes", "rigid_motions"]
 
 # LOBPCG stops where residuals are this small relative to the whitening's shift, or after so many
 # iterations.
@@ -188,26 +189,3 @@ def rigid_motions(potential: Potential, positions: np.ndarray) -> np.ndarray:
     motions = np.zeros((positions.size, basis.shape[1]))
     motions[np.repeat(potential.moves, 3)] = basis
     return motions
-
-
-def rigid_basis(x: np.ndarray, rotations: bool = True) -> np.ndarray:
-    """Orthonormal rigid motions of some atoms.
-
-    Parameters
-    ----------
-    x : (n, 3) array
-        In nm.
-    rotations : bool
-        About their centre, beside the translations.
-
-    Returns
-    -------
-    (3n, k) array
-        Of unit columns; k is 6 or less.
-    """
-    motions = [np.broadcast_to(axis, x.shape) for axis in np.eye(3)]
-    if rotations:
-        motions += [np.cross(axis, x - x.mean(axis=0)) for axis in np.eye(3)]
-    columns = [m.ravel() / max(np.linalg.norm(m), 1e-12) for m in motions]
-    basis, sizes, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
-    return basis[:, sizes > 1e-6]

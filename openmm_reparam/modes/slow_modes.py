@@ -15,10 +15,10 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, lobpcg, splu
 
+from ..geometry.neighbors import near_pairs
 from ..potentials.bonded import coupling_pattern
 from ..potentials.hessian import BondedHessian, dense_hessian
 from ..potentials.potential import Potential
-from ..precon.contacts import near_pairs
 
 __all__ = [
     "SlowModes",

@@ -17,7 +17,7 @@ from openmm import app, unit
 
 from ..errors import NonFiniteError, UnsupportedSystemError
 from ..optimizers.latents import Gradients, trained
-from ..optimizers.lbfgs import Point
+from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..reparametrizations import Start, build
 from .torch_potential import torch_potential

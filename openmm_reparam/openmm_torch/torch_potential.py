@@ -10,9 +10,10 @@ from pathlib import Path
 import openmm as mm
 import torch
 
+from ..potentials.contexts import platform_properties
 from .torchforce import load_torchforce
 
-__all__ = ["PluginUnavailableError", "load_plugin", "platform_properties", "torch_potential"]
+__all__ = ["PluginUnavailableError", "load_plugin", "torch_potential"]
 
 LIBRARY = "libOpenMMReparam.so"
 
@@ -120,20 +121,6 @@ def torch_potential(context: mm.Context, replicas: int = 1):
         state.getPeriodicBoxVectors(asNumpy=True)._value.ravel().tolist() if periodic else [],
         context.getIntegrator().getIntegrationForceGroups(),
     )
-
-
-def platform_properties(context: mm.Context, *, single_threaded: bool) -> dict[str, str]:
-    """Return the properties with which another Context of the same kind is made."""
-    platform = context.getPlatform()
-    names = ("Threads", "DeterministicForces", "Precision", "DeviceIndex")
-    properties = {
-        name: platform.getPropertyValue(context, name)
-        for name in platform.getPropertyNames()
-        if name in names
-    }
-    if single_threaded and "Threads" in properties:
-        properties["Threads"] = "1"
-    return properties
 
 
 def _registered() -> bool:

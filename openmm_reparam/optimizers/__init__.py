@@ -1,5 +1,6 @@
 """Optimizers that torch.optim and scipy lack."""
 
-from .lbfgs import LineSearchError, Point, lbfgs
+from ..potentials.point import Point
+from .lbfgs import LineSearchError, lbfgs
 
 __all__ = ["LineSearchError", "Point", "lbfgs"]

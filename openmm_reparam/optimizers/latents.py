@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ..errors import NonFiniteError
-from .lbfgs import LineSearchError, Point, lbfgs
+from ..potentials.point import Point
+from .lbfgs import LineSearchError, lbfgs
 
 __all__ = [
     "Gradients",

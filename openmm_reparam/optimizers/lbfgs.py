@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ..errors import NonFiniteError
+from ..potentials.point import Point, dot
 
-__all__ = ["Coordinates", "LineSearchError", "Metric", "Point", "lbfgs", "relative_noise"]
+__all__ = ["Coordinates", "LineSearchError", "Metric", "lbfgs", "relative_noise"]
 
 ARMIJO = 1e-4
 # A metric whose curvature along a step is wrong by more than this factor is stale.
@@ -33,18 +34,6 @@ BLOCKED = 20
 FIRST_STEP = 1e-3
 # So many full steps in a row that ended as promised, and the step bound begins to double.
 PROVEN = 5
-
-
-class Point(NamedTuple):
-    """A configuration that has been evaluated.
-
-    ``forces`` are those along which atoms can move: zero on fixed atoms, and on a constrained
-    System projected on the tangent space.
-    """
-
-    positions: np.ndarray
-    energy: float
-    forces: np.ndarray
 
 
 class Metric(Protocol):
@@ -241,11 +230,6 @@ def lbfgs(
             if pairs:
                 ratio = _ratio(*pairs[-1][1:], metric)
         yield point
-
-
-def dot(a: np.ndarray, b: np.ndarray) -> float:
-    """Inner product of two arrays, on one thread: for long ones BLAS would wake its own."""
-    return float(np.vdot(a, b) if a.size < 10_000 else np.einsum("i,i->", a.ravel(), b.ravel()))
 
 
 def _update(metric: Metric, point: Point) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..geometry.internal_coordinates import nearest_image
-from ..optimizers.lbfgs import Point
+from ..geometry.neighbors import nearest_image
+from .point import Point
 from .potential import Potential
 from .unbonded import UnbondedPairs
 

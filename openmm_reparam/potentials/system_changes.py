@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from ..errors import NonFiniteError, UnsupportedSystemError
-from ..openmm_torch.torch_potential import platform_properties
 from .constraints import ConstraintManifold
+from .contexts import platform_properties
 from .potential import Potential
 
 __all__ = ["refuse_changed_system"]

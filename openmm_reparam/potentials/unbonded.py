@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import openmm as mm
 
-from ..precon.contacts import near_pairs
+from ..geometry.neighbors import near_pairs
 from .bonded import bonded_terms
 from .potential import Potential
 

@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.spatial import cKDTree
 
-from ..geometry.internal_coordinates import nearest_image
+from ..geometry.neighbors import near_pairs, nearest_image
 from ..potentials.nonbonded import COULOMB
 from ..potentials.potential import Potential
 
-__all__ = ["ContactStiffness", "Contacts", "NoContacts", "near_pairs"]
+__all__ = [
+    "ContactStiffness",
+    "Contacts",
+    "NoContacts",
+]
 
 CUTOFF = 0.35  # nm: hydrogen bonds and everything that clashes
 # A molecule up to this many atoms gets the full blocks of its contacts; the fill-in of a larger
@@ -143,32 +146,3 @@ def _nothing(size: int) -> ContactStiffness:
     return ContactStiffness(
         np.zeros((size, 3, 3)), np.empty((0, 2), dtype=np.int64), np.empty((0, 2, 3))
     )
-
-
-def near_pairs(positions: np.ndarray, cutoff: float, box: np.ndarray | None):
-    """Pairs i < j nearer than the cutoff (nm) and their vectors x_i - x_j, over periodic images."""
-    if box is None:
-        i, j = cKDTree(positions).query_pairs(cutoff, output_type="ndarray").T
-        return i, j, positions[i] - positions[j]
-    # Wrapped into one cell and surrounded by the images that lie within the cutoff of it.
-    fractions = positions @ np.linalg.inv(box)
-    wrapped = (fractions - np.floor(fractions)) @ box
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
-    margins = cutoff / heights
-    images, owners = [wrapped], [np.arange(len(positions))]
-    inside = fractions - np.floor(fractions)
-    for shift in np.ndindex(3, 3, 3):
-        shift = np.array(shift) - 1
-        if not shift.any():
-            continue
-        moved = inside + shift
-        near = ((moved > -margins) & (moved < 1 + margins)).all(axis=1)
-        images.append(moved[near] @ box)
-        owners.append(np.flatnonzero(near))
-    points, owner = np.concatenate(images), np.concatenate(owners)
-    i, j = cKDTree(points).query_pairs(cutoff, output_type="ndarray").T
-    # Each pair once: one end in the cell itself; of two ends across a face, the lower index.
-    size = len(positions)
-    keep = (i < size) & ((j < size) | (owner[i] < owner[j]))
-    i, j = i[keep], j[keep]
-    return owner[i], owner[j], points[i] - points[j]

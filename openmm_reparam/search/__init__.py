@@ -1,6 +1,5 @@
 """Searches for minima deeper than the nearest one."""
 
-from ..minimization.bond_continuation import spring_points
 from .basin_hopping import LOOSE, hop
 from .minima import Hops, Minimum
 from .permutations import exchanged_points
@@ -15,5 +14,4 @@ __all__ = [
     "exchanged_points",
     "hop",
     "search_settings",
-    "spring_points",
 ]

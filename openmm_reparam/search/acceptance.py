@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..optimizers.lbfgs import Point
+from ..potentials.point import Point
 from .settings import LARGEST, SMALLEST, SearchSettings
 
 __all__ = ["Metropolis", "Walker"]

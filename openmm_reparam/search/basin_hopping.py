@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..errors import BudgetExhausted, NonFiniteError
-from ..optimizers.lbfgs import Point
+from ..potentials.point import Point
 from ..potentials.potential import Potential
 from .acceptance import Metropolis, Walker
 from .latent_moves import LatentExplorer

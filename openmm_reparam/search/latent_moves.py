@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from ..modes.slow_modes import SlowModes, molecular_slow_modes
 from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients, trained
-from ..optimizers.lbfgs import Point
+from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..reparametrizations import Start, build
 from ..reparametrizations.gcn import default_count

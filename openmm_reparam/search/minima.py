@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..minimization.replicas import rmsd_clusters, rmsd_matrix
+from ..geometry.superposition import rmsd_clusters, rmsd_matrix
 
 __all__ = ["Hops", "Minimum"]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..optimizers.lbfgs import Point
 from ..potentials.bond_graph import bond_graph
+from ..potentials.point import Point
 from ..potentials.potential import Potential
 from .torsions import Torsions
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..optimizers.lbfgs import LineSearchError, Point, lbfgs
+from ..optimizers.lbfgs import LineSearchError, lbfgs
+from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..precon.preconditioner import Whitening
 from .torsion_coordinates import TorsionSteps

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from ..errors import NonFiniteError
-from ..optimizers.lbfgs import Point
+from ..potentials.point import Point
 from ..precon.preconditioner import MAX_SHIFT, Whitening
 from .torsions import Torsions
 

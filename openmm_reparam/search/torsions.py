@@ -18,7 +18,9 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from ..geometry.internal_coordinates import dihedrals
-from ..modes.nonrigid_modes import rigid_basis, rigid_motions
+from ..geometry.rigid_motions import rigid_basis
+from ..geometry.superposition import superposed
+from ..modes.nonrigid_modes import rigid_motions
 from ..potentials.bond_graph import interchangeable_atoms, planar_bonds
 from ..potentials.potential import Potential
 
@@ -230,12 +232,12 @@ class Torsions:
         amounts = modes.coefficients @ amounts
         # Each molecule stays where it was, as far as its new shape allows.
         for members in self._flexible:
-            turned[members] = _superposed(turned[members], positions[members])
+            turned[members] = superposed(turned[members], positions[members])
         for body, members in enumerate(self._bodies):
             first = len(modes.chosen) + 6 * body
             basis = rigid_basis(positions[members])
             step = (basis @ amounts[first : first + basis.shape[1]]).reshape(-1, 3)
-            turned[members] = _superposed(turned[members], positions[members] + step)
+            turned[members] = superposed(turned[members], positions[members] + step)
         return turned
 
     def branch_turn(self, rng: np.random.Generator) -> Turn:
@@ -369,12 +371,3 @@ def _middle(graph: nx.Graph, members: set[int]) -> int:
         path = nx.single_source_shortest_path(graph.subgraph(members), far)
         far = max(path, key=lambda atom: len(path[atom]))
     return path[far][len(path[far]) // 2]
-
-
-def _superposed(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Move some atoms rigidly onto a reference, with least squares."""
-    centre, target = x.mean(axis=0), reference.mean(axis=0)
-    if len(x) < 3:
-        return x - centre + target
-    rotation = Rotation.align_vectors(reference - target, x - centre)[0]
-    return rotation.apply(x - centre) + target

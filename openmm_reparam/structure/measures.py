@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import mdtraj
 import numpy as np
 from openmm.app import Residue, Topology
 from openmm.app.element import hydrogen
 from scipy.spatial import cKDTree
 
+from ..geometry.superposition import superposed_rmsd
 from ..units import positions_in_nanometers
 from .residues import protein_residues, residue_label
 from .stereochemistry import Stereochemistry, chirality, peptide_bonds, stereo_changes
@@ -106,7 +106,7 @@ def rmsd(
             "a superposition needs three"
         )
     own_indices, native_indices = np.array(pairs).T
-    return _superposed_rmsd(x[own_indices], native_x[native_indices])
+    return superposed_rmsd(x[own_indices], native_x[native_indices])
 
 
 def collapsed_hydrogens(topology: Topology, positions: Any, distance: float = 0.05) -> list[str]:
@@ -171,12 +171,3 @@ def _selected_atoms(residues: dict[Residue, dict[str, int]], atoms: str) -> list
         }
         for residue in residues
     ]
-
-
-def _superposed_rmsd(x: np.ndarray, reference: np.ndarray) -> float:
-    """Return the RMSD of two (N, 3) arrays in nm after mdtraj has superposed them."""
-    # mdtraj keeps single precision: centring first keeps its digits for the shape.
-    moving, fixed = (mdtraj.Trajectory(y - y.mean(axis=0), None) for y in (x, reference))
-    moving.superpose(fixed)
-    difference = moving.xyz[0].astype(float) - fixed.xyz[0]
-    return float(np.sqrt((difference**2).sum(axis=1).mean()))

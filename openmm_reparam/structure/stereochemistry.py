@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from openmm.app import Residue, Topology
 
-from ..geometry.internal_coordinates import nearest_image
+from ..geometry.neighbors import nearest_image
 from ..potentials.bond_graph import planar_bonds
 from ..potentials.potential import Potential
 from ..units import positions_in_nanometers

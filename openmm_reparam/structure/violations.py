@@ -14,9 +14,8 @@ import openmm as mm
 import scipy.sparse as sp
 from openmm import app, unit
 
-from ..geometry.internal_coordinates import nearest_image
+from ..geometry.neighbors import near_pairs, nearest_image
 from ..potentials.potential import constraints_of
-from ..precon.contacts import near_pairs
 from ..units import positions_in_nanometers
 from .measures import Stereochemistry, residue_label
 
