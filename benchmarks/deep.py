@@ -49,7 +49,8 @@ from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.prepare.molecular_system import MolecularSystem
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchSettings
-from openmm_reparam.structure.measures import Stereochemistry, rmsd
+from openmm_reparam.structure.measures import rmsd
+from openmm_reparam.structure.stereochemistry import Stereochemistry
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"

@@ -23,7 +23,8 @@ from peers import counted
 from openmm_reparam import ConvergenceWarning, minimize_reparam
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.prepare.molecular_system import MolecularSystem
-from openmm_reparam.structure.measures import Stereochemistry, rmsd
+from openmm_reparam.structure.measures import rmsd
+from openmm_reparam.structure.stereochemistry import Stereochemistry
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

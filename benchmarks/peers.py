@@ -18,7 +18,7 @@ from openmm_reparam.potentials.constraints import constraint_manifold
 from openmm_reparam.potentials.point import rms
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.prepare.molecular_system import MolecularSystem
-from openmm_reparam.structure.measures import Stereochemistry
+from openmm_reparam.structure.stereochemistry import Stereochemistry
 
 # Runs that do not converge are cut here, and reported as not converged.
 MAX_EVALUATIONS = 5_000

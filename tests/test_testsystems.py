@@ -11,7 +11,8 @@ from scipy.spatial.distance import cdist, pdist, squareform
 
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.prepare.sequences import SEQUENCES
-from openmm_reparam.structure.measures import Stereochemistry, collapsed_hydrogens
+from openmm_reparam.structure.measures import collapsed_hydrogens
+from openmm_reparam.structure.stereochemistry import Stereochemistry
 from openmm_reparam.testsystems import (
     LJ_GLOBAL_MINIMA,
     coil,

@@ -14,7 +14,7 @@ from ..modes.nonrigid_modes import nonrigid_modes
 from ..modes.slow_modes import SlowModes, molecular_slow_modes
 from ..potentials.potential import Potential
 from ..prepare.structure_files import prepare_file
-from ..structure.measures import residue_label
+from ..structure.residues import residue_label
 from .reporting import describe, minimize_molecule, write_json
 from .settings import Console, Outputs, RunSettings, platform_name
 

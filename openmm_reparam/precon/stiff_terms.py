@@ -10,6 +10,7 @@ import openmm as mm
 
 from ..errors import BudgetExhausted, NonFiniteError
 from ..geometry import internal_coordinates as ic
+from ..geometry.neighbors import nearest_image
 from ..potentials.bonded import CONSTRAINT_STIFFNESS, bonded_terms
 from ..potentials.potential import Potential
 from .custom_bonds import BondCurves
@@ -106,7 +107,7 @@ class StiffTerms:
         return ic.dihedrals(ij, kj, self._vectors(*further, positions, box))
 
     def _vectors(self, i, j, positions, box):
-        return ic.nearest_image(positions[i] - positions[j], box, self._periodic)
+        return nearest_image(positions[i] - positions[j], box, self._periodic)
 
 
 class _ClosedForm(StiffTerms):

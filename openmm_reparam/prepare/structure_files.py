@@ -20,7 +20,7 @@ from openmm import app
 from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import proteinResidues
 
-from ..structure.measures import residue_label
+from ..structure.residues import residue_label
 from ..units import positions_in_nanometers
 from .molecular_system import MolecularSystem
 from .system_builder import (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from openmm import app, unit
 
-from ..structure.measures import residue_label
+from ..structure.residues import residue_label
 from ..units import in_unit, positions_in_nanometers
 from .molecular_system import MolecularSystem, platform_by_name
 

@@ -1,4 +1,4 @@
-"""RMSD of a structure and fallen hydrogens; its stereochemistry comes from `stereochemistry`."""
+"""How far a structure is from another one, and hydrogens that have fallen onto atoms."""
 
 from __future__ import annotations
 
@@ -12,17 +12,8 @@ from scipy.spatial import cKDTree
 from ..geometry.superposition import superposed_rmsd
 from ..units import positions_in_nanometers
 from .residues import protein_residues, residue_label
-from .stereochemistry import Stereochemistry, chirality, peptide_bonds, stereo_changes
 
-__all__ = [
-    "Stereochemistry",
-    "chirality",
-    "collapsed_hydrogens",
-    "peptide_bonds",
-    "residue_label",
-    "rmsd",
-    "stereo_changes",
-]
+__all__ = ["collapsed_hydrogens", "rmsd"]
 
 _BACKBONE = ("N", "CA", "C", "O")
 

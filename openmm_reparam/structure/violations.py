@@ -17,7 +17,8 @@ from openmm import app, unit
 from ..geometry.neighbors import near_pairs, nearest_image
 from ..potentials.potential import constraints_of
 from ..units import positions_in_nanometers
-from .measures import Stereochemistry, residue_label
+from .residues import residue_label
+from .stereochemistry import Stereochemistry
 
 __all__ = ["Violations", "find_violations"]
 

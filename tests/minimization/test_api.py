@@ -10,7 +10,7 @@ from openmm import app, unit
 
 from openmm_reparam import ReparamMinimizer, minimize_reparam
 from openmm_reparam.prepare.peptides import peptide
-from openmm_reparam.structure.measures import chirality, stereo_changes
+from openmm_reparam.structure.stereochemistry import chirality, stereo_changes
 
 FORCE = unit.kilojoules_per_mole / unit.nanometer
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from openmm_reparam.geometry import internal_coordinates as ic
+from openmm_reparam.geometry.neighbors import nearest_image
 
 
 def four_atoms(count=20, seed=0):
@@ -120,16 +121,16 @@ def test_nearest_image_is_the_shortest_of_all_images(name):
     rng = np.random.default_rng(0)
     short = rng.uniform(-0.55, 0.55, (50, 3))
     shifts = rng.integers(-3, 4, (50, 3)) @ box
-    assert np.allclose(ic.nearest_image(short + shifts, box, True), short, atol=1e-12)
+    assert np.allclose(nearest_image(short + shifts, box, True), short, atol=1e-12)
 
 
 def test_nearest_image_changes_nothing_where_nothing_is_periodic():
     vectors = np.array([[17.0, 0, 0]])
-    assert np.array_equal(ic.nearest_image(vectors, BOXES["rectangular"], False), vectors)
-    assert np.array_equal(ic.nearest_image(vectors, None, True), vectors)
+    assert np.array_equal(nearest_image(vectors, BOXES["rectangular"], False), vectors)
+    assert np.array_equal(nearest_image(vectors, None, True), vectors)
 
 
 def test_nearest_image_leaves_its_input_alone():
     vectors = np.array([[1.9, 0, 0]])
-    ic.nearest_image(vectors, BOXES["rectangular"], True)
+    nearest_image(vectors, BOXES["rectangular"], True)
     assert vectors[0, 0] == 1.9

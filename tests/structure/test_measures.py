@@ -7,12 +7,11 @@ from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
 from openmm_reparam.prepare.peptides import peptide
-from openmm_reparam.structure.measures import (
+from openmm_reparam.structure.measures import collapsed_hydrogens, rmsd
+from openmm_reparam.structure.stereochemistry import (
     Stereochemistry,
     chirality,
-    collapsed_hydrogens,
     peptide_bonds,
-    rmsd,
     stereo_changes,
 )
 from openmm_reparam.testsystems import lennard_jones_cluster

@@ -115,7 +115,7 @@ print("done")
 def test_every_order_of_imports(imports, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(imports=imports))  # TorchScript reads its source
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, str(script)],

@@ -10,7 +10,7 @@ from openmm_reparam.potentials.unbonded import UnbondedPairs
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import Hops, SearchSettings, hop
 from openmm_reparam.search import basin_hopping as hopping
-from openmm_reparam.structure.measures import Stereochemistry
+from openmm_reparam.structure.stereochemistry import Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")

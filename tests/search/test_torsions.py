@@ -17,7 +17,7 @@ from openmm_reparam.precon.preconditioner import Whitening
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search.torsions import Torsions
 from openmm_reparam.search.validity import Guards, Piercings
-from openmm_reparam.structure.measures import Stereochemistry
+from openmm_reparam.structure.stereochemistry import Stereochemistry
 
 
 def prepared(molecule, topology=True):
