@@ -1,9 +1,9 @@
-"""What whitened L-BFGS costs beyond its force evaluations, and its memory, against system size.
+"""What preconditioned L-BFGS costs beyond its evaluations, and its memory, against system size.
 
     python benchmarks/boxes.py
 
 Each box of water is minimized in a process of its own. An iteration's time is split into the force
-evaluation and everything else (whitening, L-BFGS, constraints).
+evaluation and everything else (preconditioner, L-BFGS, constraints).
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from openmm_reparam.optimizers.lbfgs import LineSearchError, lbfgs
 from openmm_reparam.potentials.bonded import coupling_pattern
 from openmm_reparam.potentials.point import Point, rms
 from openmm_reparam.potentials.potential import Potential
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.reparametrizations.cartesian import Cartesian
 from openmm_reparam.reparametrizations.gcn import GCN
 from openmm_reparam.reparametrizations.linear import Linear
@@ -186,14 +186,14 @@ def plain(coil: Coil, start: Point) -> Point:
 
 
 def whitened(coil: Coil, start: Point) -> Point:
-    """Go down by whitened L-BFGS, the default of `minimize_reparam`."""
-    metric = Whitening(coil.potential)
+    """Go down by preconditioned L-BFGS, the default of `minimize_reparam`."""
+    metric = Preconditioner(coil.potential)
     metric.update(start.positions)
     return lowest(coil, lbfgs(coil.evaluate, start, metric=metric), start)
 
 
 def ours(coil: Coil, start: Point) -> Point:
-    """Springs pull the couplings into their wells, then whitened L-BFGS."""
+    """Springs pull the couplings into their wells, then preconditioned L-BFGS."""
     return whitened(coil, lowest(coil, spring_points(coil.potential, coil.evaluate, start), start))
 
 
@@ -202,9 +202,9 @@ METHODS: dict[str, Callable[[Coil, Point], Point]] = {
     "linear as published": linear,
     "GCN as published": gcn,
     "L-BFGS": plain,
-    "whitened L-BFGS": whitened,
-    "linear, spread, then whitened L-BFGS": linear_spread,
-    "springs, then whitened L-BFGS": ours,
+    "preconditioned L-BFGS": whitened,
+    "linear, spread, then preconditioned L-BFGS": linear_spread,
+    "springs, then preconditioned L-BFGS": ours,
 }
 
 

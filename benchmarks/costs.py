@@ -3,8 +3,8 @@
     python benchmarks/costs.py
 
 On 2JOF: a step of the GCN (forward, backward, Adam), a dense Hessian against its 6N force
-evaluations, a coloured bonded Hessian, an update and a solve of the whitening; and the principal
-angles between slow modes from the bonded and from the full Hessian.
+evaluations, a coloured bonded Hessian, an update and a solve of the preconditioner; and the
+principal angles between slow modes from the bonded and from the full Hessian.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from openmm_reparam.modes.slow_modes import backbone, laplacian, principal_angle
 from openmm_reparam.optimizers.latents import torch_threads_for
 from openmm_reparam.potentials.hessian import BondedHessian, dense_hessian
 from openmm_reparam.potentials.potential import Potential
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.reparametrizations import Start, build
 
@@ -65,8 +65,8 @@ def costs(platform: str) -> dict:
     side_evaluation = milliseconds(lambda: side.evaluate(positions), 300)
     dense = milliseconds(lambda: dense_hessian(potential, positions), 3)
     bonded = BondedHessian(potential)
-    whitening = Whitening(potential)
-    update = milliseconds(lambda: whitening.update(positions), 20)
+    preconditioner = Preconditioner(potential)
+    update = milliseconds(lambda: preconditioner.update(positions), 20)
     return {
         "atoms": len(positions),
         "force evaluation, ms": evaluation,
@@ -76,8 +76,10 @@ def costs(platform: str) -> dict:
         "bonded Hessian, evaluations of the bonded forces": bonded.num_evaluations,
         "bonded Hessian / force evaluation": milliseconds(lambda: bonded.evaluate(positions), 10)
         / evaluation,
-        "whitening update / force evaluation": update / evaluation,
-        "whitening solve / force evaluation": milliseconds(lambda: whitening.solve(positions), 300)
+        "preconditioner update / force evaluation": update / evaluation,
+        "preconditioner solve / force evaluation": milliseconds(
+            lambda: preconditioner.solve(positions), 300
+        )
         / evaluation,
     }
 

@@ -5,7 +5,7 @@
     python benchmarks/paper_figure4.py --tables                 # of the JSON, without running
 
 Both of the paper's stages are Adam with early stopping: the GNN, then X from where it ended. Added
-to them: the same GNN followed by whitened L-BFGS, OpenMM's LocalEnergyMinimizer, and whitened
+to them: the same GNN followed by preconditioned L-BFGS, OpenMM's LocalEnergyMinimizer, and whitened
 L-BFGS alone. Structures of the Protein Data Bank are read as in local.py. Starts that the output
 has are not run again.
 """
@@ -40,7 +40,7 @@ from report import spread, write_json
 
 CODES = ("1PLW", "5AWL", "2JOF", "2WXC")
 REFERENCE = "Adam on X"
-OTHERS = ("LocalEnergyMinimizer", "whitened L-BFGS")
+OTHERS = ("LocalEnergyMinimizer", "preconditioned L-BFGS")
 # Of Adam's energy: the paper calls energies that near the same.
 CLOSE = 0.002
 FRACTIONS = ("3 x residues", "30 %", "50 %", "70 %")
@@ -152,7 +152,7 @@ def plot(outcomes: list[dict], path: Path) -> None:
     left.plot([], [], "o", color="k", mfc="none", label="hollow: from PDB")
     for fraction, marker in markers.items():
         left.plot([], [], marker, color="0.4", label=f"k = {fraction}")
-    names = {"o": "GNN, then Adam", "P": "GNN, then whitened L-BFGS", "*": OTHERS[0]}
+    names = {"o": "GNN, then Adam", "P": "GNN, then preconditioned L-BFGS", "*": OTHERS[0]}
     for marker, name in {**names, "X": OTHERS[1]}.items():
         right.plot([], [], marker, color="0.4", ms=8, label=name)
     left.set_xticks([0.25, 0.5, 1, 2, 3], ["0.25", "0.5", "1", "2", "3"])

@@ -4,8 +4,8 @@
     python benchmarks/paper_figure5.py --plot         # table and picture of the JSON alone
 
 C-alpha RMSD from the PDB entry against force evaluations and seconds: Adam on X, the GNN of four
-widths (then Adam on X), LocalEnergyMinimizer, whitened L-BFGS, and Langevin dynamics at 298 K,
-which the paper's "OpenMM" is. The native structure scores frames after the runs have ended. Starts
+widths (then Adam on X), LocalEnergyMinimizer, preconditioned L-BFGS, and Langevin dynamics at
+298 K, which the paper's "OpenMM" is. The native structure scores frames after the runs have ended. Starts
 that the output has are not run again.
 """
 
@@ -77,7 +77,7 @@ def runs(molecule: MolecularSystem, seed: int):
         network = descend(molecule, gnn(count, hidden=width), seed=seed, frames=True)
         yield f"GNN {width}, then Adam", descend(molecule, ADAM, network, frames=True)
     yield "LocalEnergyMinimizer", openmm_minimizer(molecule, frames=True)
-    yield "whitened L-BFGS", descend(molecule, LBFGS, frames=True)
+    yield "preconditioned L-BFGS", descend(molecule, LBFGS, frames=True)
     yield DYNAMICS, langevin(molecule, seed)
 
 

@@ -49,7 +49,7 @@ from openmm_reparam.structure.measures import rmsd
 CODE = "2JOF"
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SEEDED = ("GNN, 1 layer", "GNN, 2 layers", "GNN, 2 layers, pre-fitted")
-PEERS = ("LocalEnergyMinimizer", "whitened L-BFGS")
+PEERS = ("LocalEnergyMinimizer", "preconditioned L-BFGS")
 # The published pre-fit: Adam on the mean squared error in square angstroms.
 FIT_RATE, FIT_STEPS, FIT_PATIENCE, FIT_DELTA = 1e-3, 1000, 20, 1e-6
 
@@ -122,7 +122,7 @@ def outcome(molecule: MolecularSystem, descent: Descent) -> dict:
 
 
 def conformations(number: int) -> list[dict]:
-    """Run Adam on X and whitened L-BFGS from the extended chain and from random coils."""
+    """Run Adam on X and preconditioned L-BFGS from the extended chain and from random coils."""
     found = []
     for seed in range(number):
         molecule = start(CODE, "coil", seed)

@@ -73,7 +73,7 @@ MOVED = {
     "torchforce": "openmm_torch.torchforce",
     "unbonded": "potentials.unbonded",
     "violations": "structure.violations",
-    "whitening": "precon.preconditioner",
+    "preconditioner": "precon.preconditioner",
 }
 
 

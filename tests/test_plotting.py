@@ -41,7 +41,7 @@ def test_history_names_axes_units_and_runs(result, tmp_path):
         f"one: {result.energy:.1f} kJ/mol",
         "two: ",
         "tolerance 5",
-        "whitened L-BFGS",
+        "preconditioned L-BFGS",
         "GA",
     ):
         assert words in text

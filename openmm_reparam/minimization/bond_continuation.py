@@ -22,7 +22,7 @@ from ..potentials.bonded import bonded_system, bonded_terms
 from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..precon.custom_bonds import BondCurves
-from ..precon.preconditioner import Whitening
+from ..precon.preconditioner import Preconditioner
 
 __all__ = ["spring_points"]
 
@@ -39,8 +39,8 @@ def spring_points(
 
     If any term of a CustomBondForce is outside its deepest well at the start (its curvature is
     negative, or it pulls away from that well), the energy is replaced by the bonded forces alone
-    with all those terms as springs, and that is minimized by whitened L-BFGS. What it ends in is
-    meant as the start of a descent on the energy itself.
+    with all those terms as springs, and that is minimized by preconditioned L-BFGS. What it ends
+    in is meant as the start of a descent on the energy itself.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def _relaxed(side: Potential, positions: np.ndarray) -> np.ndarray:
     def evaluate(x: np.ndarray) -> Point:
         return Point(x, *side.evaluate(x))
 
-    metric = Whitening(side, contacts=False)
+    metric = Preconditioner(side, contacts=False)
     metric.update(positions)
     points = lbfgs(evaluate, evaluate(positions), metric=metric)
     with contextlib.suppress(LineSearchError):

@@ -33,7 +33,7 @@ class ReparamMinimizer:
     """Minimizes the positions of an OpenMM Context by neural reparametrization.
 
     A latent stage descends in the latents and weights of X = rho(Z; theta); a fine-grained stage
-    (L-BFGS on X, whitened by the shifted Hessian of the stiff terms, on the constraint manifold)
+    (L-BFGS on X, preconditioned by the stiff terms' shifted Hessian, on the constraint manifold)
     then goes to the tolerance. The default, "spectral", is the fine-grained stage alone.
 
     Parameters
@@ -93,7 +93,7 @@ class ReparamMinimizer:
     >>> minimizer = ReparamMinimizer(simulation, "gcn", hidden=(32, 32), latent_iterations=50)
     >>> result = minimizer.minimize(tolerance=10)
     >>> result.converged, [stage.name for stage in result.stages]
-    (True, ['gcn', 'whitened L-BFGS'])
+    (True, ['gcn', 'preconditioned L-BFGS'])
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class ReparamMinimizer:
         if search is not None and not fine_stage:
             raise ValueError("a search needs the fine-grained stage: fine_stage is False")
         self.search = search
-        # L-BFGS on the latents of `spectral` is whitened L-BFGS on X, which is the last stage.
+        # L-BFGS on the latents of `spectral` is preconditioned L-BFGS on X: the last stage.
         self._latents_are_fine = reparametrization == "spectral" and optimizer in (None, "lbfgs")
         self.latent = _latent_settings(
             self._latents_are_fine,

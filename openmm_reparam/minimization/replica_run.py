@@ -45,7 +45,7 @@ def replica_starts(
         How many, or the starts themselves.
     temperature : float
         In K: all starts but the first, which is ``original``, are drawn from the thermal
-        distribution of the whitening's harmonic energy 1/2 dx P dx around it.
+        distribution of the preconditioner's harmonic energy 1/2 dx P dx around it.
     seed : int
 
     Raises

@@ -18,7 +18,7 @@ from ..potentials.collapse import CollapseCheck
 from ..potentials.constraints import constraint_manifold
 from ..potentials.point import Point, rms
 from ..potentials.potential import Potential
-from ..precon.preconditioner import Whitening
+from ..precon.preconditioner import Preconditioner
 from ..reparametrizations import Start, build
 from ..search import LOOSE, Hops, exchanged_points, hop
 from ..structure.stereochemistry import Stereochemistry
@@ -148,7 +148,7 @@ class Run:
                 message = self._run_stage(self.stage_name(), self._latent_points(self.best, latent))
                 self.potential.counter.limit = self.budget
             if self.minimizer.fine_stage and not self._over():
-                message = self._run_stage("whitened L-BFGS", self._fine_points())
+                message = self._run_stage("preconditioned L-BFGS", self._fine_points())
         if self.minimizer.search and not self.stopped:
             message = self._search()
         final = self.converged_at or self.best
@@ -183,7 +183,7 @@ class Run:
             if self.rms(self.best) <= self.tolerance:
                 self.converged_at = self.best
             return message
-        return self._run_stage("whitened L-BFGS", self._fine_points())
+        return self._run_stage("preconditioned L-BFGS", self._fine_points())
 
     def _hop_points(self) -> Iterator[Point]:
         settings = self.minimizer.search
@@ -296,10 +296,10 @@ class Run:
                     ) from None
                 yield point
 
-    def _metric(self, begin: Point) -> Whitening | None:
+    def _metric(self, begin: Point) -> Preconditioner | None:
         """Return P at a point; None where nothing is known of any stiffness."""
         settings = self.minimizer.settings if self.minimizer._latents_are_fine else {}
-        metric = Whitening(self.potential, **settings)
+        metric = Preconditioner(self.potential, **settings)
         if metric.informed:
             with contextlib.suppress(NonFiniteError):
                 metric.update(begin.positions)

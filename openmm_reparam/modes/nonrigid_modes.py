@@ -10,13 +10,13 @@ from scipy.sparse.linalg import LinearOperator, lobpcg
 from ..geometry.rigid_motions import rigid_basis
 from ..potentials.hessian import BondedHessian, dense_hessian, hessian_vector_product
 from ..potentials.potential import Potential
-from ..precon.preconditioner import Whitening
+from ..precon.preconditioner import Preconditioner
 from .slow_modes import DENSE_LIMIT, SlowModes, hessian_modes
 
 __all__ = ["lowest_modes", "nonrigid_modes", "rigid_motions"]
 
-# LOBPCG stops where residuals are this small relative to the whitening's shift, or after so many
-# iterations.
+# LOBPCG stops where residuals are this small relative to the preconditioner's shift, or after so
+# many iterations.
 ACCURACY, MAX_ITERATIONS = 1e-4, 60
 
 
@@ -34,7 +34,7 @@ def nonrigid_modes(
 
     Up to ``dense_limit`` coordinates the Hessian is made and diagonalized, so that modes of
     negative curvature are found too, ordered by magnitude. Above, LOBPCG finds the lowest modes
-    from Hessian-vector products (two evaluations each), preconditioned by the whitening, without
+    from Hessian-vector products (two evaluations each), preconditioned by the stiff terms, without
     ever forming a (3N, 3N) matrix.
 
     Parameters
@@ -93,8 +93,8 @@ def nonrigid_modes(
 
 
 def _lobpcg_modes(potential, positions, count, source, rigid, seed) -> SlowModes:
-    whitening = Whitening(potential)
-    whitening.update(positions)
+    preconditioner = Preconditioner(potential)
+    preconditioner.update(positions)
     if source == "full":
         side = potential.side_potential()
 
@@ -109,7 +109,7 @@ def _lobpcg_modes(potential, positions, count, source, rigid, seed) -> SlowModes
 
     rng = np.random.default_rng(seed)
     values, vectors = lowest_modes(
-        potential, whitening, rigid, count + 1, rng, times_hessian, ACCURACY, MAX_ITERATIONS
+        potential, preconditioner, rigid, count + 1, rng, times_hessian, ACCURACY, MAX_ITERATIONS
     )
     order = np.argsort(values)
     return SlowModes(values[order[:count]], vectors[:, order[:count]], float(values[order[-1]]))
@@ -117,7 +117,7 @@ def _lobpcg_modes(potential, positions, count, source, rigid, seed) -> SlowModes
 
 def lowest_modes(
     potential: Potential,
-    whitening: Whitening,
+    preconditioner: Preconditioner,
     rigid: np.ndarray,
     count: int,
     rng: np.random.Generator,
@@ -125,12 +125,12 @@ def lowest_modes(
     accuracy: float,
     max_iterations: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest modes by LOBPCG, preconditioned by a whitening.
+    """Lowest modes by LOBPCG with a preconditioner.
 
     Parameters
     ----------
     potential : Potential
-    whitening : Whitening
+    preconditioner : Preconditioner
         Updated at the configuration.
     rigid : (3N, r) array
         Motions to be left out.
@@ -140,7 +140,7 @@ def lowest_modes(
     times_hessian : callable
         (3N, k) block -> H times it, in kJ/mol/nm^2 times the block's unit.
     accuracy : float
-        Of residuals, relative to the whitening's shift.
+        Of residuals, relative to the preconditioner's shift.
     max_iterations : int
 
     Returns
@@ -152,7 +152,7 @@ def lowest_modes(
 
     def precondition(block: np.ndarray) -> np.ndarray:
         return np.stack(
-            [whitening.solve(v.reshape(-1, 3)).ravel() for v in np.atleast_2d(block.T)], axis=1
+            [preconditioner.solve(v.reshape(-1, 3)).ravel() for v in np.atleast_2d(block.T)], axis=1
         )
 
     moving = np.repeat(potential.moves, 3)[:, None]
@@ -162,7 +162,7 @@ def lowest_modes(
         M=LinearOperator((size, size), matvec=precondition, matmat=precondition, dtype=float),
         Y=rigid if rigid.size else None,
         largest=False,
-        tol=accuracy * whitening.shift,
+        tol=accuracy * preconditioner.shift,
         maxiter=max_iterations,
     )
 

@@ -1,8 +1,8 @@
 """Preconditioned L-BFGS on the constraint manifold.
 
 Limited-memory BFGS (Nocedal, Math. Comp. 1980, 35, 773) whose initial inverse Hessian is a
-whitening P^-1: the same path as L-BFGS on the latents of X = X0 + S Z with S S^T = P^-1, but its
-memory survives a refresh of P. On constrained Systems gradient and direction are projected on the
+preconditioner P^-1: the same path as L-BFGS on the latents of X = X0 + S Z with S S^T = P^-1, but
+its memory survives a refresh of P. On constrained Systems gradient and direction are projected on the
 tangent space and every trial is retracted (Absil, Mahony, Sepulchre, "Optimization Algorithms on
 Matrix Manifolds", 2008).
 """
@@ -37,7 +37,7 @@ PROVEN = 5
 
 
 class Metric(Protocol):
-    """What an initial inverse Hessian must offer: `Whitening` does.
+    """What an initial inverse Hessian must offer: `Preconditioner` does.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Metric(Protocol):
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """Return P^-1 v for an (N, 3) array."""
 
-    def stiffen(self) -> None:
+    def raise_shift(self) -> None:
         """Make P stiffer along soft directions, until the next update."""
 
 
@@ -198,11 +198,11 @@ def lbfgs(
             pairs.clear()
             if failures > (3 if metric is not None else 1):
                 raise LineSearchError(search.why())
-            # Steepest descent in the whitened metric; in a stiffer one; along the plain forces.
+            # Steepest descent in the metric; in a stiffer one; along the plain forces.
             if metric is not None and failures == 1:
                 age = _update(metric, point)
             elif metric is not None and failures == 2:
-                metric.stiffen()
+                metric.raise_shift()
             continue
         failures, timid = 0, 2 * timid
         blocked = blocked + 1 if search.refused else 0

@@ -1,4 +1,4 @@
-"""Positive curvature of non-bonded pairs that stand close, for the whitening."""
+"""Positive curvature of non-bonded pairs that stand close, for the preconditioner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whitening P = H + mu I of a molecule's stiff terms, and its inverse.
+"""The preconditioner P = H + mu I of a molecule's stiff terms, and its inverse.
 
 P^-1 is the linear one-layer graph convolution whose propagation is H^(-1/2): with
 P = S^-T S^-1 and X = X0 + S Z, a gradient step on the latents Z moves X by -P^-1 g.
@@ -7,6 +7,7 @@ P = S^-T S^-1 and X = X0 + S Z, a gradient step on the latents Z moves X by -P^-
 from __future__ import annotations
 
 import contextlib
+import warnings
 
 import numpy as np
 import openmm as mm
@@ -21,7 +22,7 @@ from .factorization import LARGEST_SMALL_MOLECULE, LargeMolecules, small_molecul
 from .other_terms import OtherTerms, worthwhile
 from .stiff_terms import stiff_terms
 
-__all__ = ["Whitening"]
+__all__ = ["Preconditioner"]
 
 SHIFT, CONDENSED_SHIFT, MAX_SHIFT = 1e3, 5e3, 1e12
 # An update may spend this share of the force evaluations that are left: the rest is for moving.
@@ -31,7 +32,7 @@ UPDATE_SHARE = 0.25
 UNKNOWN_STIFFNESS = 1e5
 
 
-class Whitening:
+class Preconditioner:
     """P = H + mu I, sparse and positive definite, with P^-1 as an operation.
 
     H is the positive semi-definite (Gauss-Newton) part of the Hessian of the bonded terms, in
@@ -69,9 +70,9 @@ class Whitening:
     >>> from openmm_reparam.potentials.potential import Potential
     >>> from openmm_reparam.testsystems import peptide
     >>> potential = Potential(peptide("AAA").simulation("CPU").context)
-    >>> whitening = Whitening(potential)
-    >>> whitening.update(potential.positions())
-    >>> whitening.solve(potential.positions()).shape == (potential.num_particles, 3)
+    >>> preconditioner = Preconditioner(potential)
+    >>> preconditioner.update(potential.positions())
+    >>> preconditioner.solve(potential.positions()).shape == (potential.num_particles, 3)
     True
     >>> potential.counter.total
     0
@@ -130,7 +131,7 @@ class Whitening:
         self._stiffness = stiffness
         self.updates += 1
 
-    def stiffen(self) -> None:
+    def raise_shift(self) -> None:
         """Raise the shift tenfold, until the next update: shorter steps along soft directions."""
         with contextlib.suppress(NonFiniteError):
             self._factors, self.shift = self._factorized(self._stiffness, 10 * self.shift)
@@ -227,3 +228,11 @@ def _opaque(force: mm.Force) -> bool:
     # Plugins' forces are plain Forces until their own module is imported.
     own = type(force).__module__.startswith("openmm.")
     return not own or type(force) in (mm.Force, mm.PythonForce)
+
+
+def __getattr__(name: str):
+    """Return what has another name now, with a warning."""
+    if name != "Whitening":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("Whitening is Preconditioner now", DeprecationWarning, stacklevel=2)
+    return Preconditioner

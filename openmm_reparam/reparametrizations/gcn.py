@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..modes.slow_modes import SlowModes, molecular_slow_modes
-from ..precon.preconditioner import Whitening
+from ..precon.preconditioner import Preconditioner
 from .base import Start, register
 from .spectral import Whitened
 
@@ -194,7 +194,7 @@ def build_gcn(
     samples, sigma, norm
         Of the backbone, see `molecular_slow_modes`.
     coordinates : {"cartesian", "whitened"}
-        What the network puts out: displacements in nm, as published, or latents of the whitening
+        What the network puts out: displacements in nm, as published, or latents whitened
         by the shifted Hessian, where stiff bonds do not set the size of its steps (dense blocks:
         for molecules of up to a few thousand atoms).
     modes : SlowModes, optional
@@ -220,8 +220,8 @@ def build_gcn(
     generator = start.torch_generator()
     if coordinates == "cartesian":
         return GCN(start.positions, modes, generator=generator, **network)
-    whitening = Whitening(start.potential)
-    whitening.update(start.positions)
+    preconditioner = Preconditioner(start.potential)
+    preconditioner.update(start.positions)
     still = np.zeros_like(start.positions)
     gcn = GCN(still, modes, generator=generator, **{"scale": 1.0, **network})
-    return Whitened(start.positions, gcn, whitening.matrix())
+    return Whitened(start.positions, gcn, preconditioner.matrix())

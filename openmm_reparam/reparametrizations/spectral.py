@@ -1,4 +1,4 @@
-"""X = X0 + S Z with S S^T = P^-1: whitening by the shifted Hessian P = H + mu I."""
+"""X = X0 + S Z with S S^T = P^-1: preconditioner by the shifted Hessian P = H + mu I."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 
 from ..potentials.hessian import require_memory
-from ..precon.preconditioner import Whitening
+from ..precon.preconditioner import Preconditioner
 from .base import Start, register
 
 __all__ = ["Spectral", "Whitened", "WhiteningMap"]
@@ -38,8 +38,8 @@ class WhiteningMap(torch.nn.Module):
         sizes = np.bincount(labels)
         require_memory(
             3 * 8.0 * np.sum(sizes.astype(float) ** 2),
-            f"a dense whitening of molecules of up to {sizes.max() // 3} atoms",
-            "use the whitened L-BFGS, whose factors are sparse: reparametrization='spectral' "
+            f"a dense preconditioner of molecules of up to {sizes.max() // 3} atoms",
+            "use the preconditioned L-BFGS, whose factors are sparse: reparametrization='spectral' "
             "with optimizer='lbfgs'.",
         )
         order = np.argsort(labels, kind="stable")
@@ -137,7 +137,7 @@ class Whitened(torch.nn.Module):
 
 @register("spectral")
 def build_spectral(start: Start, *, shift: float | None = None, contacts: bool = True) -> Spectral:
-    """Build a `Spectral` from the `Whitening` at the start.
+    """Build a `Spectral` from the `Preconditioner` at the start.
 
     Parameters
     ----------
@@ -147,6 +147,6 @@ def build_spectral(start: Start, *, shift: float | None = None, contacts: bool =
     contacts : bool
         Include non-bonded contacts in H.
     """
-    whitening = Whitening(start.potential, shift=shift, contacts=contacts)
-    whitening.update(start.positions)
-    return Spectral(start.positions, whitening.matrix())
+    preconditioner = Preconditioner(start.potential, shift=shift, contacts=contacts)
+    preconditioner.update(start.positions)
+    return Spectral(start.positions, preconditioner.matrix())

@@ -1,4 +1,4 @@
-"""From minimum to minimum: an explorer leads away, a whitened quench goes down, Metropolis decides.
+"""From minimum to minimum: an explorer leads away, a quench goes down, Metropolis decides.
 
 Basin hopping (Wales, Doye, J. Phys. Chem. A 1997, 101, 5111), with the low-mode search of
 Kolossvary and Guida (J. Am. Chem. Soc. 1996, 118, 5011) as its first explorer.
@@ -98,7 +98,7 @@ def hop(
         guards.collapse.refuses,
     )
     if settings.explorer == SLOW_MODES:
-        explorer = Kicks(potential, quench.whitening, torsions, settings, rng)
+        explorer = Kicks(potential, quench.preconditioner, torsions, settings, rng)
     else:
         explorer = LatentExplorer(potential, evaluate, settings, rng)
     counter = potential.counter

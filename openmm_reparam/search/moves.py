@@ -14,7 +14,7 @@ import scipy.linalg
 
 from ..modes.nonrigid_modes import lowest_modes, rigid_motions
 from ..potentials.potential import Potential
-from ..precon.preconditioner import Whitening
+from ..precon.preconditioner import Preconditioner
 from .settings import LARGEST, SearchSettings
 from .torsion_gp import EnergyModel
 from .torsions import Torsions
@@ -31,12 +31,12 @@ TURNS_REFINING = 0.9
 DRAWN, DRAWN_EACH = 64, 16
 # RMS displacement of a kick that begins anew (nm), to first order: most torsions turn.
 AFRESH = 1.0
-# Of LOBPCG: residuals relative to the whitening's shift, and iterations at most.
+# Of LOBPCG: residuals relative to the preconditioner's shift, and iterations at most.
 ROUGH = 1e-2, 20
 
 
 class Kicks:
-    """Draws displaced configurations along the softest modes of a whitening's stiffness.
+    """Draws displaced configurations along the softest modes of a preconditioner's stiffness.
 
     The modes cost no force evaluation. Where the System has rotatable bonds they are motions along
     torsions and of whole molecules, applied as finite rotations; else displacements of all atoms.
@@ -45,7 +45,7 @@ class Kicks:
     Parameters
     ----------
     potential : Potential
-    whitening : Whitening
+    preconditioner : Preconditioner
     torsions : Torsions
     settings : SearchSettings
     rng : numpy Generator
@@ -59,12 +59,12 @@ class Kicks:
     def __init__(
         self,
         potential: Potential,
-        whitening: Whitening,
+        preconditioner: Preconditioner,
         torsions: Torsions,
         settings: SearchSettings,
         rng: np.random.Generator,
     ) -> None:
-        self._potential, self._whitening = potential, whitening
+        self._potential, self._preconditioner = potential, preconditioner
         self._settings, self._rng = settings, rng
         self._torsions = torsions
         self._energies = EnergyModel(rng)
@@ -161,7 +161,7 @@ class Kicks:
 
     def _refresh(self, positions: np.ndarray) -> None:
         self._positions = positions
-        stiffness = self._whitening.stiffness(positions)
+        stiffness = self._preconditioner.stiffness(positions)
         most = math.ceil(LARGEST * self._settings.modes)
         if len(self._torsions.axes):
             self._modes = self._torsions.modes(positions, stiffness, most, self._rng)
@@ -170,7 +170,7 @@ class Kicks:
 
     def _cartesian(self, positions: np.ndarray, stiffness, most: int) -> np.ndarray:
         """Softest non-rigid modes of all coordinates, (3N, count)."""
-        potential, whitening = self._potential, self._whitening
+        potential, preconditioner = self._potential, self._preconditioner
         rigid = rigid_motions(potential, positions)
         moving = np.repeat(potential.moves, 3)
         count = min(most, int(moving.sum()) - rigid.shape[1])
@@ -181,10 +181,10 @@ class Kicks:
             modes = np.zeros((positions.size, count))
             modes[moving] = scipy.linalg.eigh(dense, subset_by_index=(0, count - 1))[1]
             return modes
-        whitening.update(positions)
+        preconditioner.update(positions)
         with warnings.catch_warnings():  # that LOBPCG stopped early: rough modes do
             warnings.simplefilter("ignore", UserWarning)
             values, modes = lowest_modes(
-                potential, whitening, rigid, count, self._rng, stiffness.__matmul__, *ROUGH
+                potential, preconditioner, rigid, count, self._rng, stiffness.__matmul__, *ROUGH
             )
         return modes[:, np.argsort(values)]

@@ -11,7 +11,7 @@ import numpy as np
 from ..optimizers.lbfgs import LineSearchError, lbfgs
 from ..potentials.point import Point
 from ..potentials.potential import Potential
-from ..precon.preconditioner import Whitening
+from ..precon.preconditioner import Preconditioner
 from .torsion_coordinates import TorsionSteps
 from .torsions import MOST_TORSIONS, Torsions
 
@@ -21,12 +21,12 @@ __all__ = ["Quench"]
 # (kJ/mol/nm^2): they are for what is stiff.
 STIFFER = 1e4
 # There, few pairs tell of what lies ahead, and contacts change with every few steps. (Not where an
-# update of the whitening costs evaluations of bonded Custom forces.)
+# update of the preconditioner costs evaluations of bonded Custom forces.)
 OFTEN = {"memory": 6, "refresh": (5, 10)}
 
 
 class Quench:
-    """Whitened L-BFGS, in torsion angles and displacements where there are bonds that can turn.
+    """Preconditioned L-BFGS, in torsion angles and displacements where bonds can turn.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Quench:
 
     Attributes
     ----------
-    whitening : Whitening
+    preconditioner : Preconditioner
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Quench:
         refuses: Callable[[Point, Point, float], bool] | None = None,
     ) -> None:
         self._torsions = torsions if 0 < len(torsions.axes) <= MOST_TORSIONS else None
-        self.whitening = Whitening(potential, shift=STIFFER if self._torsions else None)
+        self.preconditioner = Preconditioner(potential, shift=STIFFER if self._torsions else None)
         self._evaluate, self._project = evaluate, project
         self._rms, self._evaluations = rms, evaluations
         self._settings = {"noise": potential.noise, "refuses": refuses}
@@ -75,11 +75,11 @@ class Quench:
 
     def _points(self, start: Point):
         if self._torsions is None:
-            metric, settings = self.whitening, {"project": self._project}
+            metric, settings = self.preconditioner, {"project": self._project}
         else:
-            metric = TorsionSteps(self._torsions, self.whitening)
+            metric = TorsionSteps(self._torsions, self.preconditioner)
             project = self._project and metric.projection(self._project)
             settings = {"coordinates": metric, "project": project}
-            settings |= OFTEN if self.whitening.free else {}
+            settings |= OFTEN if self.preconditioner.free else {}
         metric.update(start.positions)
         return lbfgs(self._evaluate, start, metric=metric, **self._settings, **settings)

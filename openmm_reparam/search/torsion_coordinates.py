@@ -16,7 +16,7 @@ import scipy.linalg
 
 from ..errors import NonFiniteError
 from ..potentials.point import Point
-from ..precon.preconditioner import MAX_SHIFT, Whitening
+from ..precon.preconditioner import MAX_SHIFT, Preconditioner
 from .torsions import Torsions
 
 __all__ = ["TorsionSteps"]
@@ -37,7 +37,7 @@ class TorsionSteps:
     Parameters
     ----------
     torsions : Torsions
-    whitening : Whitening
+    preconditioner : Preconditioner
         Of the displacements, and the stiffness that torsions meet; `update` first.
 
     Examples
@@ -46,10 +46,10 @@ class TorsionSteps:
     >>> from openmm_reparam.potentials.bond_graph import bond_graph
     >>> from openmm_reparam.potentials.potential import Potential
     >>> from openmm_reparam.testsystems import peptide
-    >>> from openmm_reparam.precon.preconditioner import Whitening
+    >>> from openmm_reparam.precon.preconditioner import Preconditioner
     >>> potential = Potential(peptide("AAA").simulation("CPU").context)
     >>> torsions = Torsions(potential, bond_graph(potential))
-    >>> steps = TorsionSteps(torsions, Whitening(potential))
+    >>> steps = TorsionSteps(torsions, Preconditioner(potential))
     >>> x = potential.positions()
     >>> steps.update(x)
     >>> full_turn = np.zeros(len(torsions.axes) + x.size)
@@ -58,9 +58,9 @@ class TorsionSteps:
     True
     """
 
-    def __init__(self, torsions: Torsions, whitening: Whitening) -> None:
-        self._torsions, self._whitening = torsions, whitening
-        self.complete = whitening.complete
+    def __init__(self, torsions: Torsions, preconditioner: Preconditioner) -> None:
+        self._torsions, self._preconditioner = torsions, preconditioner
+        self.complete = preconditioner.complete
         self._count = len(torsions.axes)
         self._frames = self._tried = self._updated = None  # until the first update
 
@@ -68,12 +68,12 @@ class TorsionSteps:
         """Rebuild the metric at (N, 3) positions in nm; `NonFiniteError` where that cannot be."""
         if self._frames is None:
             self._frames = self._tried = np.tile(np.eye(3), (len(positions), 1, 1))
-        self._whitening.update(positions)
+        self._preconditioner.update(positions)
         self._updated = self._frames
         atoms = self._torsions.atoms
         motions = self._torsions.motions(positions, np.arange(self._count))
         motions = motions.reshape(3 * len(atoms), self._count)
-        stiffness = self._whitening.stiffness()
+        stiffness = self._preconditioner.stiffness()
         if len(atoms) < len(positions):
             rows = (3 * atoms[:, None] + np.arange(3)).ravel()
             stiffness = stiffness[rows][:, rows]
@@ -81,9 +81,9 @@ class TorsionSteps:
         self._inertia, self._shift = motions.T @ motions, SHIFT
         self._factorize()
 
-    def stiffen(self) -> None:
+    def raise_shift(self) -> None:
         """Shorter steps along soft directions, until the next update."""
-        self._whitening.stiffen()
+        self._preconditioner.raise_shift()
         self._shift *= 10
         self._factorize()
 
@@ -91,7 +91,7 @@ class TorsionSteps:
         """Return the inverse metric times a vector."""
         torques, forces = self._split(vectors)
         forces = np.einsum("nij,nj->ni", self._updated, forces)
-        moves = np.einsum("nji,nj->ni", self._updated, self._whitening.solve(forces))
+        moves = np.einsum("nji,nj->ni", self._updated, self._preconditioner.solve(forces))
         return self._joined(scipy.linalg.cho_solve(self._factor, torques), moves)
 
     def forces(self, point: Point) -> np.ndarray:

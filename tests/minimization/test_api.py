@@ -107,16 +107,19 @@ def test_a_rigid_water_dimer_is_the_limit_of_stiff_springs():
 @pytest.mark.parametrize(
     ("settings", "stages"),
     [
-        ({}, ["whitened L-BFGS"]),
-        ({"shift": 500.0}, ["whitened L-BFGS"]),
-        ({"fine_stage": True, "engine": "python", "patience": 50}, ["whitened L-BFGS"]),
-        ({"latent_iterations": 200, "optimizer": "lbfgs"}, ["whitened L-BFGS"]),
+        ({}, ["preconditioned L-BFGS"]),
+        ({"shift": 500.0}, ["preconditioned L-BFGS"]),
+        ({"fine_stage": True, "engine": "python", "patience": 50}, ["preconditioned L-BFGS"]),
+        ({"latent_iterations": 200, "optimizer": "lbfgs"}, ["preconditioned L-BFGS"]),
         (
             {"reparametrization": "gcn", "hidden": (20,), "latent_iterations": 20},
-            ["gcn", "whitened L-BFGS"],
+            ["gcn", "preconditioned L-BFGS"],
         ),
-        ({"reparametrization": "linear", "latent_iterations": 20}, ["linear", "whitened L-BFGS"]),
-        ({"reparametrization": "auto"}, ["whitened L-BFGS"]),
+        (
+            {"reparametrization": "linear", "latent_iterations": 20},
+            ["linear", "preconditioned L-BFGS"],
+        ),
+        ({"reparametrization": "auto"}, ["preconditioned L-BFGS"]),
     ],
 )
 def test_what_auto_stands_for(tripeptide, settings, stages):
@@ -127,7 +130,7 @@ def test_what_auto_stands_for(tripeptide, settings, stages):
 
 def test_both_ways_have_one_default(tripeptide):
     result = ReparamMinimizer(tripeptide.simulation("CPU")).minimize()
-    assert [stage.name for stage in result.stages] == ["whitened L-BFGS"]
+    assert [stage.name for stage in result.stages] == ["preconditioned L-BFGS"]
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_minimize_reparam_with_bond_springs():
         minimize_reparam(system.simulation("Reference"), bond_springs=springs)
         for springs in (False, True)
     )
-    assert [stage.name for stage in sprung.stages] == ["bond springs", "whitened L-BFGS"]
+    assert [stage.name for stage in sprung.stages] == ["bond springs", "preconditioned L-BFGS"]
     assert sprung.energy < plain.energy
     assert system.reduced_energy(sprung.energy) < 0.98 * coil_lower_bound(100, "lj") + 0.003
     peptide_alone = minimize_reparam(peptide("AG").simulation("Reference"), bond_springs=True)

@@ -308,7 +308,7 @@ def test_it_works_inside_no_grad_and_with_another_default_dtype(tripeptide):
 
 def test_the_same_seed_gives_the_same_energies(tripeptide):
     def run(seed):
-        # A network starts at random; whitened L-BFGS has nothing random.
+        # A network starts at random; preconditioned L-BFGS has nothing random.
         result = minimize_reparam(
             tripeptide.simulation("Reference"),
             1,

@@ -10,7 +10,7 @@ import scipy.optimize
 from openmm import app, unit
 
 from openmm_reparam import EvaluationError, NonFiniteError, Potential, minimize_reparam
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 
 REFERENCE = mm.Platform.getPlatformByName("Reference")
@@ -257,17 +257,17 @@ def test_a_metric_that_cannot_be_factorized_leaves_the_last_one_in_use():
     force = mm.CustomCompoundBondForce(2, "1e3*exp(1e4*distance(p1,p2))")
     force.addBond([0, 1], [])
     context = context_of([[0, 0, 0], [1e-3, 0, 0], [0.5, 0, 0]], force, quiet_ions(3))
-    whitening = Whitening(Potential(context))
+    preconditioner = Preconditioner(Potential(context))
     x = np.array([[0, 0, 0], [1e-3, 0, 0], [0.5, 0, 0]])
-    whitening.update(x)
+    preconditioner.update(x)
     vector = np.random.default_rng(0).normal(size=x.shape)
-    before = whitening.solve(vector)
+    before = preconditioner.solve(vector)
     for apart in (0.0652, 0.0695, 0.2):
         far = np.array([[0, 0, 0], [apart, 0, 0], [0.5, 0, 0]])
         with contextlib.suppress(NonFiniteError):
-            whitening.update(far)
-        solution = whitening.solve(vector)
+            preconditioner.update(far)
+        solution = preconditioner.solve(vector)
         assert np.isfinite(solution).all()
         assert (vector * solution).sum() > 0
-    whitening.stiffen()
-    assert np.abs(whitening.solve(vector)).sum() < np.abs(before).sum()
+    preconditioner.raise_shift()
+    assert np.abs(preconditioner.solve(vector)).sum() < np.abs(before).sum()

@@ -266,7 +266,7 @@ def test_forces_that_contradict_the_energy_end_with_the_start(
 def test_history_and_stages_add_up(tripeptide):
     result = minimize_reparam(tripeptide.simulation("Reference"), 1e-8, 60, **SMALL)
     history = result.history
-    assert [stage.name for stage in result.stages] == ["gcn", "whitened L-BFGS"]
+    assert [stage.name for stage in result.stages] == ["gcn", "preconditioned L-BFGS"]
     assert history["iteration"].tolist() == list(range(1, 61))
     assert (np.diff(history["force_evaluations"]) > 0).all()
     assert (np.diff(history["seconds"]) >= 0).all()

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from openmm_reparam import NonFiniteError, Potential, minimize_reparam
 from openmm_reparam.geometry.superposition import rmsd_clusters, rmsd_matrix
 from openmm_reparam.minimization.replica_run import BOLTZMANN, replica_starts
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 
 SMALL = {"hidden": (8,), "count": 6, "latents": 4, "dtype": torch.float64}
@@ -117,16 +117,16 @@ def test_a_module_of_the_users_own():
         )
 
 
-def test_starts_are_drawn_from_the_thermal_distribution_of_the_whitening():
+def test_starts_are_drawn_from_the_thermal_distribution_of_the_preconditioner():
     simulation = peptide("AA", constraints=None).simulation("Reference")
     potential = Potential(simulation.context)
     x = potential.positions()
     starts = replica_starts(potential, x, 400, 300.0, 0)
     assert np.array_equal(starts[0], x)
-    whitening = Whitening(potential)
-    whitening.update(x)
+    preconditioner = Preconditioner(potential)
+    preconditioner.update(x)
     shifts = (starts[1:] - x).reshape(399, -1)
-    energies = 0.5 * np.einsum("ri,ri->r", shifts, (whitening.matrix() @ shifts.T).T)
+    energies = 0.5 * np.einsum("ri,ri->r", shifts, (preconditioner.matrix() @ shifts.T).T)
     # Equipartition: kT/2 for each of 3N directions.
     assert energies.mean() == pytest.approx(0.5 * BOLTZMANN * 300 * x.size, rel=0.03)
     assert np.array_equal(starts, replica_starts(potential, x, 400, 300.0, 0))

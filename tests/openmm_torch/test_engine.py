@@ -78,7 +78,7 @@ def test_the_fine_stage_follows():
     )
     result = minimizer.minimize(1)
     assert result.converged
-    assert [stage.name for stage in result.stages] == ["linear", "whitened L-BFGS"]
+    assert [stage.name for stage in result.stages] == ["linear", "preconditioned L-BFGS"]
 
 
 def test_steps_to_infinity_are_taken_back():

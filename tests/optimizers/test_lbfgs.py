@@ -1,4 +1,4 @@
-"""Whitened L-BFGS against problems whose minima are known, and against scipy."""
+"""Preconditioned L-BFGS against problems whose minima are known, and against scipy."""
 
 import itertools
 
@@ -18,13 +18,13 @@ class ExactMetric:
 
     def __init__(self, matrix):
         self.matrix, self.inverse = matrix, np.linalg.inv(matrix)
-        self.updates = self.stiffened = 0
+        self.updates = self.raised = 0
 
     def update(self, positions):
         self.updates += 1
 
-    def stiffen(self):
-        self.stiffened += 1
+    def raise_shift(self):
+        self.raised += 1
 
     def solve(self, vectors):
         return (self.inverse @ vectors.ravel()).reshape(vectors.shape)
@@ -335,7 +335,7 @@ def test_a_failed_line_search_ends_in_plain_descent_after_two_other_resorts():
     first = next(lbfgs(walled, start, metric=metric))
     assert first.energy < start.energy
     assert len(refused) == 3 * 12
-    assert (metric.updates, metric.stiffened) == (1, 1)
+    assert (metric.updates, metric.raised) == (1, 1)
 
 
 def test_rounding_noise_does_not_stop_the_descent_early():

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from openmm_reparam import Potential, dense_hessian
 from openmm_reparam.potentials.bonded import CONSTRAINT_STIFFNESS
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 
 
@@ -54,7 +54,7 @@ def test_bonds_and_angles_at_their_minimum_are_the_exact_hessian(tripeptide):
     system = only(tripeptide.system, mm.HarmonicBondForce, mm.HarmonicAngleForce)
     potential = potential_of(at_equilibrium(system, x), x)
     expected = dense_hessian(potential, x)
-    got = Whitening(potential).stiffness(x).toarray()
+    got = Preconditioner(potential).stiffness(x).toarray()
     assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()
 
 
@@ -89,7 +89,7 @@ def test_a_torsion_at_its_minimum_is_the_exact_hessian(kind):
     ).x
     y = turned(best)
     expected = dense_hessian(potential, y)
-    got = Whitening(potential).stiffness(y).toarray()
+    got = Preconditioner(potential).stiffness(y).toarray()
     assert np.abs(got - expected).max() < 1e-4 * np.abs(expected).max()
 
 
@@ -101,7 +101,7 @@ def test_negative_torsion_curvature_is_left_to_the_shift():
     force.addTorsion(0, 1, 2, 3, 1, 0.0, 25.0)
     system.addForce(force)
     x = np.array([[0.1, 0.1, 0.0], [0, 0, 0], [0.15, 0, 0], [0.2, 0.09, 0.0]])
-    assert not Whitening(potential_of(system, x)).stiffness(x).toarray().any()
+    assert not Preconditioner(potential_of(system, x)).stiffness(x).toarray().any()
 
 
 def test_constraints_are_stiff_springs():
@@ -119,7 +119,7 @@ def test_constraints_are_stiff_springs():
     for k in range(molecule.system.getNumConstraints()):
         only_constraints.addConstraint(*molecule.system.getConstraintParameters(k))
     expected = dense_hessian(potential_of(kept, x), x)
-    got = Whitening(potential_of(only_constraints, x)).stiffness(x).toarray()
+    got = Preconditioner(potential_of(only_constraints, x)).stiffness(x).toarray()
     assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()
 
 
@@ -135,7 +135,7 @@ def test_custom_bonded_forces_enter_by_counted_differences():
     x = np.array([[0, 0, 0], [0.16, 0, 0], [0.2, 0.15, 0.01]])
     potential = potential_of(system, x)
     potential.context.setParameter("k", 2e4)
-    got = Whitening(potential).stiffness(x).toarray()
+    got = Preconditioner(potential).stiffness(x).toarray()
     counted = potential.counter.bonded
     assert counted == potential.counter.total > 0
     expected = dense_hessian(potential, x)
@@ -162,7 +162,7 @@ def morse(lengths):
 def test_custom_bonds_in_their_wells_are_the_exact_hessian_for_two_evaluations():
     potential = morse([0.15, 0.15, 0.15])
     x = potential.positions()
-    got = Whitening(potential).stiffness(x).toarray()
+    got = Preconditioner(potential).stiffness(x).toarray()
     assert (potential.counter.total, potential.counter.bonded) == (2, 2)
     expected = dense_hessian(potential, x)
     assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
@@ -172,10 +172,10 @@ def test_torn_custom_bonds_leave_the_shift_and_the_other_bonds_as_they_are():
     """Their curvature is negative: a shift that made up for it would hold everything still."""
     potential = morse([0.15, 0.3, 0.15])
     x = potential.positions()
-    whitening = Whitening(potential)
-    whitening.update(x)
-    assert whitening.shift == 1000
-    stiffness = whitening.stiffness(x).toarray()
+    preconditioner = Preconditioner(potential)
+    preconditioner.update(x)
+    assert preconditioner.shift == 1000
+    stiffness = preconditioner.stiffness(x).toarray()
     assert np.abs(stiffness[3:6, 6:9]).max() == 0
     u = (x[1] - x[0]) / 0.15
     assert np.allclose(stiffness[:3, :3], 2 * 50 * 20**2 * np.outer(u, u), rtol=1e-5)
@@ -186,20 +186,20 @@ def test_torn_custom_bonds_leave_the_shift_and_the_other_bonds_as_they_are():
 def test_solve_is_the_inverse_of_a_positive_definite_matrix(constraints, contacts):
     molecule = peptide("AFG", "random-coil", seed=2, constraints=constraints)
     potential = potential_of(molecule.system, molecule.positions)
-    whitening = Whitening(potential, contacts=contacts)
+    preconditioner = Preconditioner(potential, contacts=contacts)
     rng = np.random.default_rng(1)
     for spread in (0.0, 0.02):
         x = potential.positions() + rng.normal(0, spread, molecule.positions.shape)
-        whitening.update(x)
-        dense = whitening.matrix().toarray()
+        preconditioner.update(x)
+        dense = preconditioner.matrix().toarray()
         assert np.array_equal(dense, dense.T)
-        assert np.linalg.eigvalsh(dense)[0] >= whitening.shift * (1 - 1e-6)
-        expected = whitening.stiffness(x).toarray() + whitening.shift * np.eye(len(dense))
+        assert np.linalg.eigvalsh(dense)[0] >= preconditioner.shift * (1 - 1e-6)
+        expected = preconditioner.stiffness(x).toarray() + preconditioner.shift * np.eye(len(dense))
         assert np.allclose(dense, expected, rtol=1e-9, atol=1e-6)
         vector = rng.standard_normal(x.shape)
         solution = np.linalg.solve(dense, vector.ravel()).reshape(x.shape)
-        assert np.allclose(whitening.solve(vector), solution, rtol=1e-7, atol=1e-12)
-    assert whitening.updates == 2
+        assert np.allclose(preconditioner.solve(vector), solution, rtol=1e-7, atol=1e-12)
+    assert preconditioner.updates == 2
     assert potential.counter.total == 0
 
 
@@ -211,10 +211,10 @@ def test_an_indefinite_custom_force_raises_the_shift_until_p_is_positive():
     force.addBond([0, 1], [])
     system.addForce(force)
     x = np.array([[0, 0, 0], [0.2, 0, 0]])
-    whitening = Whitening(potential_of(system, x), shift=10.0)
-    whitening.update(x)
-    assert whitening.shift > 10
-    assert np.linalg.eigvalsh(whitening.matrix().toarray())[0] > 0
+    preconditioner = Preconditioner(potential_of(system, x), shift=10.0)
+    preconditioner.update(x)
+    assert preconditioner.shift > 10
+    assert np.linalg.eigvalsh(preconditioner.matrix().toarray())[0] > 0
 
 
 @pytest.mark.parametrize("shift", [0.0, -1.0, np.nan, np.inf])
@@ -222,7 +222,7 @@ def test_a_shift_that_cannot_be_raised_is_refused(tripeptide, shift):
     """0 x 3 stays 0: update() would try for ever."""
     potential = potential_of(tripeptide.system, tripeptide.positions)
     with pytest.raises(ValueError, match="shift"):
-        Whitening(potential, shift=shift)
+        Preconditioner(potential, shift=shift)
 
 
 @pytest.mark.parametrize("kind", ["massless", "virtual"])
@@ -235,11 +235,11 @@ def test_atoms_that_do_not_move_are_not_moved(tripeptide, kind):
             system.setVirtualSite(atom, mm.TwoParticleAverageSite(1, 9, 0.5, 0.5))
     potential = potential_of(system, tripeptide.positions)
     x = potential.positions()
-    whitening = Whitening(potential)
-    whitening.update(x)
+    preconditioner = Preconditioner(potential)
+    preconditioner.update(x)
     vector = np.random.default_rng(0).standard_normal(x.shape)
     vector[fixed] = 0
-    assert not whitening.solve(vector)[fixed].any()
+    assert not preconditioner.solve(vector)[fixed].any()
 
 
 def test_other_force_groups_do_not_count(tripeptide):
@@ -252,7 +252,9 @@ def test_other_force_groups_do_not_count(tripeptide):
     context = mm.Context(system, integrator, platform)
     context.setPositions(tripeptide.positions)
     potential = Potential(context)
-    assert not sp.csr_array(Whitening(potential).stiffness(potential.positions())).toarray().any()
+    assert (
+        not sp.csr_array(Preconditioner(potential).stiffness(potential.positions())).toarray().any()
+    )
 
 
 def test_terms_across_a_triclinic_box_are_those_of_the_whole_molecule():
@@ -265,9 +267,9 @@ def test_terms_across_a_triclinic_box_are_those_of_the_whole_molecule():
     system.setDefaultPeriodicBoxVectors(*box)
     x = molecule.positions._value
     torn = x + np.random.default_rng(0).integers(-1, 2, x.shape) @ box
-    whole = Whitening(potential_of(system, x)).stiffness(x).toarray()
+    whole = Preconditioner(potential_of(system, x)).stiffness(x).toarray()
     assert np.abs(whole).max() > 1e5
-    got = Whitening(potential_of(system, torn)).stiffness(torn).toarray()
+    got = Preconditioner(potential_of(system, torn)).stiffness(torn).toarray()
     assert np.allclose(got, whole, rtol=1e-8, atol=1e-5)
 
 
@@ -294,15 +296,15 @@ def test_waters_ions_and_chains_side_by_side(rigid_water):
             system.removeConstraint(k)
     potential = potential_of(system, molecule.positions)
     x = potential.positions()
-    whitening = Whitening(potential)
-    whitening.update(x)
-    dense = whitening.matrix().toarray()
+    preconditioner = Preconditioner(potential)
+    preconditioner.update(x)
+    dense = preconditioner.matrix().toarray()
     assert np.array_equal(dense, dense.T)
-    assert np.linalg.eigvalsh(dense)[0] >= whitening.shift * (1 - 1e-9)
+    assert np.linalg.eigvalsh(dense)[0] >= preconditioner.shift * (1 - 1e-9)
     vector = np.random.default_rng(0).standard_normal(x.shape)
     expected = np.linalg.solve(dense, vector.ravel()).reshape(x.shape)
     expected[frozen] = 0
-    assert np.allclose(whitening.solve(vector), expected, rtol=1e-7, atol=1e-12)
+    assert np.allclose(preconditioner.solve(vector), expected, rtol=1e-7, atol=1e-12)
     assert potential.counter.total == 0
 
 
@@ -327,8 +329,8 @@ def test_an_order_of_atoms_that_scatters_molecules_changes_nothing():
         system.addForce(angles)
         return system
 
-    plain = Whitening(potential_of(waters(np.arange(15)), x))
-    shuffled = Whitening(potential_of(waters(place), x[order]))
+    plain = Preconditioner(potential_of(waters(np.arange(15)), x))
+    shuffled = Preconditioner(potential_of(waters(place), x[order]))
     plain.update(x)
     shuffled.update(x[order])
     vector = rng.standard_normal(x.shape)
@@ -337,12 +339,12 @@ def test_an_order_of_atoms_that_scatters_molecules_changes_nothing():
 
 def test_stiffening_lasts_until_the_next_update(tripeptide):
     potential = potential_of(tripeptide.system, tripeptide.positions)
-    whitening = Whitening(potential)
+    preconditioner = Preconditioner(potential)
     x = potential.positions()
-    whitening.update(x)
-    before = whitening.matrix().toarray()
-    whitening.stiffen()
-    assert whitening.shift == pytest.approx(1e4)
-    assert np.allclose(whitening.matrix().toarray(), before + 9e3 * np.eye(99))
-    whitening.update(x)
-    assert np.allclose(whitening.matrix().toarray(), before)
+    preconditioner.update(x)
+    before = preconditioner.matrix().toarray()
+    preconditioner.raise_shift()
+    assert preconditioner.shift == pytest.approx(1e4)
+    assert np.allclose(preconditioner.matrix().toarray(), before + 9e3 * np.eye(99))
+    preconditioner.update(x)
+    assert np.allclose(preconditioner.matrix().toarray(), before)

@@ -9,7 +9,7 @@ import pytest
 from openmm_reparam import Potential, dense_hessian
 from openmm_reparam.errors import BudgetExhausted
 from openmm_reparam.geometry.internal_coordinates import dihedrals
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.precon.stiff_terms import stiff_terms
 from openmm_reparam.prepare.peptides import peptide
 
@@ -75,14 +75,14 @@ def test_rows_of_length_zero_reach_the_factors_of_small_and_large_molecules(size
     force = harmonic_bond(0.0, 800.0)
     for i in range(2, size):
         force.addBond(0 if i == 2 else i - 1, i, 0.15, 0.0)
-    whitening = Whitening(potential_of(force, positions), shift=10.0)
-    whitening.update(positions)
+    preconditioner = Preconditioner(potential_of(force, positions), shift=10.0)
+    preconditioner.update(positions)
     expected = 800.0 * np.kron([[1, -1], [-1, 1]], np.eye(3)) + 10.0 * np.eye(6)
-    assert np.allclose(whitening.matrix().toarray()[:6, :6], expected)
+    assert np.allclose(preconditioner.matrix().toarray()[:6, :6], expected)
     vector = np.zeros((size, 3))
     vector[:2] = [[1.0, 2, 3], [-3, 0, 5]]
     solution = np.linalg.solve(expected, vector[:2].ravel())
-    assert np.allclose(whitening.solve(vector)[:2].ravel(), solution)
+    assert np.allclose(preconditioner.solve(vector)[:2].ravel(), solution)
 
 
 def positive_part(hessian):

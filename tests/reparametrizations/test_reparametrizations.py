@@ -8,7 +8,7 @@ import torch
 
 from openmm_reparam import Potential, minimize_reparam, molecular_slow_modes
 from openmm_reparam.potentials.hessian import dense_hessian
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.reparametrizations import (
     GCN,
@@ -184,8 +184,8 @@ def test_one_graph_convolution_is_the_published_formula(start, propagation):
 
 def test_spectral_jacobian_is_a_root_of_the_inverse_matrix(start):
     """S S^T = P^-1, so that a gradient step on Z is a preconditioned one on X."""
-    whitening = Whitening(start.potential)
-    whitening.update(start.positions)
+    preconditioner = Preconditioner(start.potential)
+    preconditioner.update(start.positions)
     rho = build("spectral", start)
     latents = trained(rho)[0]
     rows = []
@@ -193,7 +193,7 @@ def test_spectral_jacobian_is_a_root_of_the_inverse_matrix(start):
     for k in range(len(x)):
         rows.append(torch.autograd.grad(x[k], latents, retain_graph=True)[0].reshape(-1).numpy())
     jacobian = np.array(rows)
-    inverse = np.linalg.inv(whitening.matrix().toarray())
+    inverse = np.linalg.inv(preconditioner.matrix().toarray())
     assert np.allclose(jacobian @ jacobian.T, inverse, atol=1e-10 * np.abs(inverse).max())
 
 

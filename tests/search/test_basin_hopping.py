@@ -238,7 +238,7 @@ def test_ctrl_c_in_the_last_stage_of_a_search_keeps_the_best_too(monkeypatch):
     reporter.at = whole.iterations - whole.stages[-1].iterations + 1
     result = run()
     assert "Ctrl-C" in result.message
-    assert result.stages[-1].name == "whitened L-BFGS"
+    assert result.stages[-1].name == "preconditioned L-BFGS"
     assert result.energy == min(seen)
 
 

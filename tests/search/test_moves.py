@@ -8,7 +8,7 @@ from openmm import app, unit
 
 from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.potentials.bond_graph import bond_graph
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchSettings
 from openmm_reparam.search import basin_hopping as hopping
@@ -33,7 +33,11 @@ def test_kicks_of_many_atoms_without_torsions():
     assert x.size > 3000
     settings = SearchSettings(modes=8, amplitude=0.02)
     kicks = Kicks(
-        potential, Whitening(potential), Torsions(potential, bond_graph(potential)), settings, rng
+        potential,
+        Preconditioner(potential),
+        Torsions(potential, bond_graph(potential)),
+        settings,
+        rng,
     )
     assert not any(kicks.turns_next(refining) for refining in (False, True))
     step = kicks.displaced(x, 0.02) - x
@@ -41,7 +45,7 @@ def test_kicks_of_many_atoms_without_torsions():
     assert potential.counter.total == 0
     assert np.abs(step.mean(axis=0)).max() < 1e-6, "no translation of everything"
     # With the three translations left out, the eighth softest is below the eleventh of all.
-    stiffness = Whitening(potential).stiffness(x)
+    stiffness = Preconditioner(potential).stiffness(x)
     eigenvalues = np.sort(scipy.sparse.linalg.eigsh(stiffness, 11, sigma=-100)[0])
     step = step.ravel() / np.linalg.norm(step)
     assert step @ (stiffness @ step) < 1.01 * eigenvalues[-1]
@@ -54,7 +58,11 @@ def test_turns_are_as_many_as_asked_for_and_nine_of_ten_when_refining(turns, ref
     potential = Potential(peptide("AGSF", "random-coil", seed=1).simulation("Reference").context)
     settings, rng = SearchSettings(turns=turns), np.random.default_rng(0)
     kicks = Kicks(
-        potential, Whitening(potential), Torsions(potential, bond_graph(potential)), settings, rng
+        potential,
+        Preconditioner(potential),
+        Torsions(potential, bond_graph(potential)),
+        settings,
+        rng,
     )
     x = potential.positions()
     assert np.mean([kicks.turns_next(refining) for _ in range(200)]) == pytest.approx(
@@ -77,7 +85,7 @@ def test_kicks_go_where_the_minima_learnt_promise_low_energies():
 
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        kicks = Kicks(potential, Whitening(potential), torsions, SearchSettings(), rng)
+        kicks = Kicks(potential, Preconditioner(potential), torsions, SearchSettings(), rng)
         for learnt in ("", ", learnt"):
             place, turned = kicks.turned([x], 1)[0]
             assert place == 0
@@ -97,7 +105,7 @@ def test_turns_of_several_minima_name_the_one_they_are_of():
     rng = np.random.default_rng(0)
     kicks = Kicks(
         potential,
-        Whitening(potential),
+        Preconditioner(potential),
         Torsions(potential, bond_graph(potential)),
         SearchSettings(),
         rng,

@@ -9,7 +9,7 @@ from openmm_reparam import Potential
 from openmm_reparam.potentials.bond_graph import bond_graph
 from openmm_reparam.potentials.constraints import constraint_manifold
 from openmm_reparam.potentials.point import Point, rms
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search.quench import Quench
 from openmm_reparam.search.torsion_coordinates import RIDGE, SHIFT, TorsionSteps
@@ -37,7 +37,7 @@ class Molecule:
         return Point(positions, energy, self.manifold.project(positions, forces))
 
     def steps(self, shift=1e4):
-        steps = TorsionSteps(self.torsions, Whitening(self.potential, shift=shift))
+        steps = TorsionSteps(self.torsions, Preconditioner(self.potential, shift=shift))
         steps.update(self.start)
         return steps
 
@@ -121,8 +121,8 @@ def test_the_longest_way_is_that_of_the_atom_that_moves_most(molecule):
 
 def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
     rng, steps, x = np.random.default_rng(3), molecule.steps(), molecule.start
-    whitening = Whitening(molecule.potential, shift=1e4)
-    whitening.update(x)
+    preconditioner = Preconditioner(molecule.potential, shift=1e4)
+    preconditioner.update(x)
     count = len(molecule.torsions.axes)
     columns = []
     for torsion in range(count):  # motions by finite differences
@@ -130,18 +130,18 @@ def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
         turn[torsion] = 1e-6
         columns.append((steps.moved(x, turn) - steps.moved(x, -turn)).ravel() / 2e-6)
     motions = np.array(columns).T
-    stiffness = motions.T @ (whitening.stiffness() @ motions)
+    stiffness = motions.T @ (preconditioner.stiffness() @ motions)
     of_angles = stiffness + SHIFT * motions.T @ motions
     of_angles += RIDGE * np.diag(stiffness).max() * np.eye(count)
     vector = molecule.step(rng, 1.0, 1.0)
     solved = steps.solve(vector)
     assert of_angles @ solved[:count] == pytest.approx(vector[:count], rel=1e-5, abs=1e-5)
-    assert whitening.matrix() @ solved[count:] == pytest.approx(vector[count:], abs=1e-6)
+    assert preconditioner.matrix() @ solved[count:] == pytest.approx(vector[count:], abs=1e-6)
     # After a turn it is the same one, in frames that have turned along.
     turned = steps.moved(x, molecule.step(rng, 1.0, 0.0))
     steps.accepted(Point(x, 0.0, x), Point(turned, 0.0, x))
     assert steps.solve(vector) == pytest.approx(solved)
-    steps.stiffen()
+    steps.raise_shift()
     softer = vector @ solved
     assert 0 < vector @ steps.solve(vector) < softer
 
@@ -244,7 +244,7 @@ def test_negative_curvatures_along_torsions_leave_the_metric_positive():
         force.addBond([i, j, k, m], [])
     built.system.addForce(force)
     potential = Potential(built.simulation("Reference").context, built.topology)
-    steps = TorsionSteps(torsions, Whitening(potential, shift=1e4))
+    steps = TorsionSteps(torsions, Preconditioner(potential, shift=1e4))
     steps.update(potential.positions())
     assert np.linalg.eigvalsh(steps._stiffness).min() < -1e3
     rng = np.random.default_rng(6)
@@ -293,14 +293,14 @@ def test_a_metric_that_costs_evaluations_is_renewed_rarely():
         return Point(positions, *potential.evaluate(positions))
 
     quench = Quench(potential, evaluate, free.torsions, free.rms, 400)
-    assert not quench.whitening.free
+    assert not quench.preconditioner.free
     start = evaluate(free.kicked(np.random.default_rng(4)))
     steps = 0
     assert free.rms(quench(start, 5.0)) <= 5.0
-    assert quench.whitening.updates <= 1 + steps / 20
+    assert quench.preconditioner.updates <= 1 + steps / 20
     # Of Amber's forces alone it costs nothing, and follows the way down.
     quench = Quench(free.potential, free.evaluate, free.torsions, free.rms, 400)
     before = free.potential.counter.total
     quench(free.evaluate(free.kicked(np.random.default_rng(4))), 5.0)
-    assert quench.whitening.free
-    assert quench.whitening.updates > (free.potential.counter.total - before) / 20
+    assert quench.preconditioner.free
+    assert quench.preconditioner.updates > (free.potential.counter.total - before) / 20

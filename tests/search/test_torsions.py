@@ -13,7 +13,7 @@ from openmm_reparam.potentials.bond_graph import (
     planar_bonds,
     rings,
 )
-from openmm_reparam.precon.preconditioner import Whitening
+from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search.torsions import Torsions
 from openmm_reparam.search.validity import Guards, Piercings
@@ -85,7 +85,7 @@ def test_bonds_angles_and_chirality_stay(chain):
     molecule, potential = chain
     graph = bond_graph(potential)
     torsions, x = Torsions(potential, graph), potential.positions()
-    stiffness = Whitening(potential).stiffness(x)
+    stiffness = Preconditioner(potential).stiffness(x)
     rng = np.random.default_rng(0)
     modes = torsions.modes(x, stiffness, 12, rng)
     amounts = rng.standard_normal(12)
@@ -185,7 +185,7 @@ def test_a_turn_is_to_another_rotamer():
 def test_a_unit_of_a_mode_is_a_nanometre_and_no_rigid_motion(chain):
     _, potential = chain
     torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
-    modes = torsions.modes(x, Whitening(potential).stiffness(x), 8, np.random.default_rng(0))
+    modes = torsions.modes(x, Preconditioner(potential).stiffness(x), 8, np.random.default_rng(0))
     for unit_vector in np.eye(8):
         step = (torsions.displaced(x, modes, 1e-4 * unit_vector) - x) / 1e-4
         assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(1, rel=1e-2)
@@ -197,7 +197,7 @@ def test_a_unit_of_a_mode_is_a_nanometre_and_no_rigid_motion(chain):
 def test_modes_are_ordered_by_stiffness(chain):
     _, potential = chain
     torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
-    stiffness = Whitening(potential).stiffness(x)
+    stiffness = Preconditioner(potential).stiffness(x)
     modes = torsions.modes(x, stiffness, 10, np.random.default_rng(0))
     steps = [(torsions.displaced(x, modes, 1e-5 * e) - x).ravel() / 1e-5 for e in np.eye(10)]
     curvatures = [s @ (stiffness @ s) / len(x) for s in steps]
@@ -211,7 +211,7 @@ def test_fixed_atoms_do_not_move():
         molecule.system.setParticleMass(atom, 0.0)
     potential = prepared(molecule)
     torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
-    modes = torsions.modes(x, Whitening(potential).stiffness(x), 5, np.random.default_rng(0))
+    modes = torsions.modes(x, Preconditioner(potential).stiffness(x), 5, np.random.default_rng(0))
     moved = torsions.displaced(x, modes, np.full(5, 0.1))
     assert np.array_equal(moved[held], x[held])
     assert np.abs(moved - x).max() > 0.01
@@ -227,7 +227,7 @@ def test_molecules_move_as_wholes():
     context.setPositions(modeller.positions)
     potential = Potential(context, modeller.topology)
     torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
-    modes = torsions.modes(x, Whitening(potential).stiffness(x), 6, np.random.default_rng(0))
+    modes = torsions.modes(x, Preconditioner(potential).stiffness(x), 6, np.random.default_rng(0))
     # The softest motions of two molecules far apart: one against the other.
     step = (torsions.displaced(x, modes, 1e-4 * np.eye(6)[0]) - x) / 1e-4
     members = np.arange(one.topology.getNumAtoms())
@@ -304,7 +304,7 @@ def test_in_a_box_of_water_the_solute_moves():
     torsions, x = Torsions(potential, bond_graph(potential)), potential.positions()
     solute = [a.index for a in molecule.topology.atoms() if a.residue.name == "ALA"]
     assert torsions.atoms.tolist() == solute
-    modes = torsions.modes(x, Whitening(potential).stiffness(x), 5, np.random.default_rng(0))
+    modes = torsions.modes(x, Preconditioner(potential).stiffness(x), 5, np.random.default_rng(0))
     moved = torsions.displaced(x, modes, np.full(5, 1e-3 / np.sqrt(5)))
     step = (moved - x)[solute]
     assert np.sqrt((step**2).sum(axis=1).mean()) == pytest.approx(1e-3, rel=0.05)
@@ -317,7 +317,7 @@ def test_angles_after_a_turn_are_those_of_the_turned_structure(chain):
     torsions, rng = Torsions(potential, bond_graph(potential)), np.random.default_rng(2)
     x = potential.positions()
     before = torsions.angles(x)
-    modes = torsions.modes(x, Whitening(potential).stiffness(x), 10, rng)
+    modes = torsions.modes(x, Preconditioner(potential).stiffness(x), 10, rng)
     amounts = rng.normal(0.0, 0.1, 10)
     structures = [(torsions.mode_turn(modes, amounts), torsions.displaced(x, modes, amounts))]
     for _ in range(20):
