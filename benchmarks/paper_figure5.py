@@ -5,8 +5,8 @@
 
 C-alpha RMSD from the PDB entry against force evaluations and seconds: Adam on X, the GNN of four
 widths (then Adam on X), LocalEnergyMinimizer, preconditioned L-BFGS, and Langevin dynamics at
-298 K, which the paper's "OpenMM" is. The native structure scores frames after the runs have ended. Starts
-that the output has are not run again.
+298 K, which the paper's "OpenMM" is. The native structure scores frames after the runs have ended.
+Starts that the output has are not run again.
 """
 
 from __future__ import annotations

@@ -63,10 +63,7 @@ def evaluated_start(
         raise
     except NonFiniteError as error:
         parted = _parted(potential, positions)
-        if parted is not positions:
-            with contextlib.suppress(NonFiniteError):
-                return evaluate(parted)
-        return _relieved(potential, check, evaluate, parted, error)
+        point = _relieved(potential, check, evaluate, parted, error, parted is not positions)
     return _mended(check, evaluate, point)
 
 
@@ -86,8 +83,11 @@ def _parted(potential: Potential, positions: np.ndarray) -> np.ndarray:
     return positions
 
 
-def _relieved(potential, check, evaluate, positions, cause: NonFiniteError) -> Point:
+def _relieved(potential, check, evaluate, positions, cause: NonFiniteError, untried: bool) -> Point:
     """Push apart everything that overlaps until the forces are finite."""
+    if untried:
+        with contextlib.suppress(NonFiniteError, BudgetExhausted):
+            return evaluate(positions)
     unbonded, named = UnbondedPairs(potential), ""
     for _ in range(ROUNDS):
         i, j, vectors = unbonded.near(positions, TOO_NEAR)

@@ -139,14 +139,14 @@ class Run:
             self.converged_at = self.best
             message = message or "the RMS force reached the tolerance"
         else:
+            if self.budget and self.minimizer.fine_stage:
+                self.potential.counter.limit = max(1, int(LATENT_SHARE * self.budget))
             if self.minimizer.bond_springs:
                 message = self._run_stage("bond springs", self._spring_points())
             latent = self.minimizer.latent
             if latent.iterations and not self._over():
-                if self.budget and self.minimizer.fine_stage:
-                    self.potential.counter.limit = max(1, int(LATENT_SHARE * self.budget))
                 message = self._run_stage(self.stage_name(), self._latent_points(self.best, latent))
-                self.potential.counter.limit = self.budget
+            self.potential.counter.limit = self.budget
             if self.minimizer.fine_stage and not self._over():
                 message = self._run_stage("preconditioned L-BFGS", self._fine_points())
         if self.minimizer.search and not self.stopped:

@@ -2,9 +2,9 @@
 
 Limited-memory BFGS (Nocedal, Math. Comp. 1980, 35, 773) whose initial inverse Hessian is a
 preconditioner P^-1: the same path as L-BFGS on the latents of X = X0 + S Z with S S^T = P^-1, but
-its memory survives a refresh of P. On constrained Systems gradient and direction are projected on the
-tangent space and every trial is retracted (Absil, Mahony, Sepulchre, "Optimization Algorithms on
-Matrix Manifolds", 2008).
+its memory survives a refresh of P. On constrained Systems gradient and direction are projected on
+the tangent space and every trial is retracted (Absil, Mahony, Sepulchre, "Optimization Algorithms
+on Matrix Manifolds", 2008).
 """
 
 from __future__ import annotations

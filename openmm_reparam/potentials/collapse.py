@@ -48,6 +48,8 @@ class CollapseCheck:
     def __init__(self, potential: Potential) -> None:
         self._potential = potential
         self._unbonded = UnbondedPairs(potential)
+        self._movable = potential.moves.copy()
+        self._movable[[site for site, atoms in potential.carriers.items() if atoms]] = True
 
     def pairs(
         self,
@@ -75,7 +77,7 @@ class CollapseCheck:
     def sound(self, point: Point) -> bool:
         """Whether no pair has collapsed, of those a NonbondedForce knows."""
         pulled = self._pulled(point)
-        if self._potential.nonbonded is None or len(pulled) < 2:
+        if self._potential.nonbonded is None or not len(pulled):
             return True
         return not self._attracting(*self._near(point.positions, None, TOO_NEAR, pulled), False)
 
@@ -90,7 +92,7 @@ class CollapseCheck:
         """
         fall = before.energy - after.energy
         known, pulled = self._potential.nonbonded, self._pulled(after)
-        if known is not None and len(pulled) > 1:
+        if known is not None and len(pulled):
             i, j, lengths = self._near(after.positions, before.positions, TOO_NEAR, pulled)
             energies = known.energies(i, j, lengths)
             attract = energies < 0
@@ -108,18 +110,18 @@ class CollapseCheck:
         """Positions, (N, 3) in nm, with the atoms of pairs moved apart to a distance in nm.
 
         Along the line between them, each halfway; an atom that does not move leaves all of the way
-        to the other one.
+        to the other one, a virtual site takes its parents along.
         """
-        moves = self._potential.moves
         i, j = np.array([pair[:2] for pair in pairs]).T
         vectors = self._vectors(positions, i, j)
         lengths = np.linalg.norm(vectors, axis=1)[:, None]
         missing = np.maximum(distance * (1 + 1e-6) - lengths, 0.0) * vectors / lengths
-        shares = moves[np.stack([i, j])].astype(float)
-        shares /= np.maximum(shares.sum(axis=0), 1.0)
         positions = np.array(positions)
-        np.add.at(positions, i, shares[0][:, None] * missing)
-        np.add.at(positions, j, -shares[1][:, None] * missing)
+        for a, b, way in zip(i.tolist(), j.tolist(), missing, strict=True):
+            first, second = self._carriers(a), self._carriers(b)
+            share = 0.5 if first and second else 1.0
+            positions[first] += share * way
+            positions[second] -= share * way
         return positions
 
     def named(self, pairs: list[tuple], most: int = 5) -> str:
@@ -131,15 +133,24 @@ class CollapseCheck:
         return text + (f" and {len(pairs) - most} pairs more" if len(pairs) > most else "")
 
     def _pulled(self, point: Point) -> np.ndarray:
-        """Return the atoms with large forces: those of a collapsing pair have."""
-        sizes = np.einsum("ij,ij->i", point.forces, point.forces)
-        return np.flatnonzero(sizes > LARGE_FORCE**2)
+        """Return atoms of which a collapsing pair consists: with large forces, or none at all.
+
+        Forces on virtual sites are their parents', and those on fixed atoms are not asked for.
+        """
+        large = np.einsum("ij,ij->i", point.forces, point.forces) > LARGE_FORCE**2
+        return np.flatnonzero(large | ~self._potential.moves) if large.any() else np.empty(0, int)
+
+    def _carriers(self, atom: int) -> list[int]:
+        """Return the atoms to move for this one to move."""
+        if self._potential.moves[atom]:
+            return [atom]
+        return self._potential.carriers.get(atom, [])
 
     def _near(self, positions, before, cutoff: float, among=None):
         """Return unbonded pairs nearer than a cutoff that can move: i, j and their distances."""
         i, j, vectors = self._unbonded.near(positions, cutoff, among)
         lengths = np.linalg.norm(vectors, axis=1)
-        kept = self._potential.moves[i] | self._potential.moves[j]
+        kept = self._movable[i] | self._movable[j]
         if before is not None and len(i):
             kept &= lengths < self._distances(before, i, j)
         return i[kept], j[kept], lengths[kept]

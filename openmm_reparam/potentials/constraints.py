@@ -89,8 +89,10 @@ class ConstraintManifold:
 
     def errors(self, positions: np.ndarray) -> np.ndarray:
         """Relative errors of the constraints, (M,), at (N, 3) positions in nm."""
-        distances = np.linalg.norm(self._differences @ positions, axis=1)
-        return np.abs(distances - self.lengths) / self.lengths
+        with np.errstate(over="ignore", invalid="ignore"):
+            distances = np.linalg.norm(self._differences @ positions, axis=1)
+            errors = np.abs(distances - self.lengths) / self.lengths
+        return np.nan_to_num(errors, nan=np.inf)
 
     def project(self, positions: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Part of (N, 3) vectors that leaves every constraint unchanged to first order."""
@@ -114,7 +116,7 @@ class ConstraintManifold:
             # OpenMM's solver diverges on redundant constraints, and on some long steps.
             retracted, errors = self._newton(positions)
         if not errors.max() <= self.tolerance:
-            worst = int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
+            worst = int(np.argmax(errors))
             i, j = (int(a) for a in self.pairs[worst])
             raise NonFiniteError(
                 "OpenMM could not satisfy the constraint between "
@@ -140,7 +142,9 @@ class ConstraintManifold:
         if np.array_equal(self._factorized_at, positions):
             return
         differences = self._differences @ positions
-        self._directions = differences / np.linalg.norm(differences, axis=1)[:, None]
+        lengths = np.linalg.norm(differences, axis=1)[:, None]
+        # Atoms on one spot have no direction: nothing is done along their constraint.
+        self._directions = differences / np.maximum(lengths, np.finfo(float).tiny)
         self._inverses = []
         for members, signs in self._blocks:
             unit = self._directions[members]

@@ -160,6 +160,16 @@ class Potential:
         return None
 
     @cached_property
+    def carriers(self) -> dict[int, list[int]]:
+        """Atoms that move and take a virtual site along, by site."""
+        sites = np.flatnonzero(self.virtual_sites).tolist()
+        parents = {site: self.system.getVirtualSite(site) for site in sites}
+        return {
+            site: [p for p in map(v.getParticle, range(v.getNumParticles())) if self.moves[p]]
+            for site, v in parents.items()
+        }
+
+    @cached_property
     def constraints(self) -> tuple[np.ndarray, np.ndarray]:
         """Constrained pairs (M, 2) and their distances (M,) in nm."""
         return constraints_of(self.system)

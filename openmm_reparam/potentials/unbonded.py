@@ -20,8 +20,9 @@ class UnbondedPairs:
     Parameters
     ----------
     potential : Potential
-        Left out are pairs that its NonbondedForce and CustomNonbondedForces exclude; where it has
-        no NonbondedForce, also the bonds of its topology, of its bonded forces and its constraints.
+        Left out are pairs that its NonbondedForce excludes; where it has none, those that its
+        CustomNonbondedForces exclude, and the bonds of its topology, of its bonded forces and its
+        constraints.
     """
 
     def __init__(self, potential: Potential) -> None:
@@ -56,12 +57,11 @@ class UnbondedPairs:
 
     @cached_property
     def _excluded(self) -> np.ndarray:
-        pairs, known = [], self._potential.nonbonded
+        known = self._potential.nonbonded
         if known is not None:
             felt = (known.exception_products != 0) | (known.exception_epsilons != 0)
-            pairs.append(known.exception_pairs[~felt])
-        else:
-            pairs += self._bonds()
+            return np.unique(self._keys(*known.exception_pairs[~felt].T))
+        pairs = self._bonds()
         for force in self._potential.system.getForces():
             if isinstance(force, mm.CustomNonbondedForce):
                 count = force.getNumExclusions()

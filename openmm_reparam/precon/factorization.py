@@ -61,12 +61,12 @@ class SmallMolecules:
         mine = vectors[self.index].reshape(len(self.atoms), -1)
         return np.einsum("bij,bj->bi", inverse, mine).reshape(-1, 3)
 
-    def entries(self, stiffness: np.ndarray) -> sp.coo_array:
-        """Return a stiffness at its indices in the whole matrix."""
+    def entries(self, stiffness: np.ndarray, size: int) -> sp.coo_array:
+        """Return a stiffness at its indices in the whole (size, size) matrix."""
         places = (3 * self.atoms[:, :, None] + np.arange(3)).reshape(len(self.atoms), -1)
         i = np.broadcast_to(places[:, :, None], stiffness.shape)
         j = np.broadcast_to(places[:, None, :], stiffness.shape)
-        return sp.coo_array((stiffness.ravel(), (i.ravel(), j.ravel())))
+        return sp.coo_array((stiffness.ravel(), (i.ravel(), j.ravel())), shape=(size, size))
 
 
 class LargeMolecules:
@@ -141,11 +141,12 @@ class LargeMolecules:
         """P^-1 times these atoms' part of an (N, 3) array: (n, 3)."""
         return factors.solve(vectors[self.index].ravel()).reshape(-1, 3)
 
-    def entries(self, stiffness: sp.csr_array) -> sp.coo_array:
-        """Return a stiffness at its indices in the whole matrix."""
+    def entries(self, stiffness: sp.csr_array, size: int) -> sp.coo_array:
+        """Return a stiffness at its indices in the whole (size, size) matrix."""
         index = (3 * self.atoms[:, None] + np.arange(3)).ravel()
         local = stiffness.tocoo()
-        return sp.coo_array((local.data, (index[local.row], index[local.col])))
+        where = (index[local.row], index[local.col])
+        return sp.coo_array((local.data, where), shape=(size, size))
 
 
 def small_molecules(

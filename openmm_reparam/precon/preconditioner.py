@@ -160,7 +160,7 @@ class Preconditioner:
 
     def _assembled(self, stiffness: list) -> sp.csr_array:
         size = 3 * self._potential.num_particles
-        parts = [part.entries(own) for part, own in zip(self._parts, stiffness, strict=True)]
+        parts = [part.entries(own, size) for part, own in zip(self._parts, stiffness, strict=True)]
         i, j = (np.concatenate([part.coords[k] for part in parts]) for k in (0, 1))
         values = np.concatenate([part.data for part in parts])
         return sp.coo_array((values, (i, j)), shape=(size, size)).tocsr()

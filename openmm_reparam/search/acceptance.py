@@ -80,7 +80,7 @@ class Metropolis:
         kt = float(np.median(self._rises)) / 4
         if self._settings.temperature is not None:
             kt = BOLTZMANN * self._settings.temperature
-        taken = rise <= 0 or self._rng.random() < math.exp(-rise / (walker.heat * kt))
+        taken = rise <= 0 or (kt > 0 and self._rng.random() < math.exp(-rise / (walker.heat * kt)))
         return taken and (rise < 0 or visits <= TABU)
 
     def adapt(self, walker: Walker, taken: bool, refining: bool) -> None:

@@ -19,6 +19,7 @@ STAGES = [
     {"reparametrization": "cartesian", "learning_rate": 0.3, "fine_stage": False},
     {"reparametrization": "gcn", "latent_iterations": 3, "hidden": (4,), "count": 2},
     {"bond_springs": True},
+    {"search": "auto"},
 ]
 
 
