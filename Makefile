@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PLUGIN := build/plugin
 SOURCES := CMakeLists.txt $(wildcard plugin/*/*.* plugin/include/*/*)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 $(STAMP): pyproject.toml setup.py requirements.txt $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -28,8 +28,12 @@ test: $(STAMP)
 	$(BIN)/ctest --test-dir $(PLUGIN) --output-on-failure
 	$(BIN)/pytest -n 2
 
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/minimize.py
 
 clean:
-	rm -rf $(VENV) build demo
+	rm -rf $(VENV) build demo docs/_build
