@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import openmm
 import typer
 
 from ..version import __version__
@@ -24,16 +23,9 @@ __all__ = ["app", "main"]
 
 NAME = "openmm-reparam"
 BAD_INPUT, BUG, INTERRUPTED = 2, 70, 130
-# Of these kinds are the errors that input can cause; NonFiniteError and UnsupportedSystemError
-# are ValueErrors, missing files and an unreachable network OSErrors.
-INPUT_ERRORS = (
-    ValueError,
-    TypeError,
-    OSError,
-    MemoryError,
-    NotImplementedError,
-    openmm.OpenMMException,
-)
+# Of these kinds, and OpenMMException, are the errors that input can cause; NonFiniteError and
+# UnsupportedSystemError are ValueErrors, missing files and an unreachable network OSErrors.
+INPUT_ERRORS = (ValueError, TypeError, OSError, MemoryError, NotImplementedError)
 # Typer carries a copy of click or depends on it, by its version: either way this is its base error.
 ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -148,6 +140,8 @@ AMBER14 = ("amber14-all.xml",)
 
 def _show_version(show: bool) -> None:
     if show:
+        import openmm
+
         print(f"{NAME} {__version__} (OpenMM {openmm.__version__})")
         raise typer.Exit
 
@@ -439,14 +433,20 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"{message} ({NAME} --help lists what there is)", BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
-    except INPUT_ERRORS as error:
-        return _fail(_as_options(str(error) or type(error).__name__), BAD_INPUT)
     except Exception as error:
+        if isinstance(error, INPUT_ERRORS) or _is_openmm_error(error):
+            return _fail(_as_options(str(error) or type(error).__name__), BAD_INPUT)
         return _fail(
             f"{type(error).__name__}: {error} (this should not have happened; "
             "OPENMM_REPARAM_DEBUG=1 shows where)",
             BUG,
         )
+
+
+def _is_openmm_error(error: Exception) -> bool:
+    """Say whether OpenMM raised it, without importing OpenMM: showing the help needs none."""
+    openmm = sys.modules.get("openmm")
+    return openmm is not None and isinstance(error, openmm.OpenMMException)
 
 
 def _fail(message: str, code: int) -> int:
