@@ -51,7 +51,8 @@ class LatentReplica:
         self.history.append(
             (0, self.iterations, self.counter.total, point.energy, rms_force, seconds)
         )
-        fell = point.energy < self.best.energy - settings.relative_energy * abs(self.best.energy)
+        least = settings.least_fall(self.start.energy, self.best.energy)
+        fell = point.energy < self.best.energy - least
         self.since = 0 if fell else self.since + 1
         if point.energy < self.best.energy:
             self.best = point

@@ -75,6 +75,8 @@ def replica_starts(
         replicas = replicas.value_in_unit(unit.nanometer)
     try:
         starts = np.array(replicas, dtype=np.float64)
+        if starts.ndim == 0:
+            raise TypeError("neither a whole number nor an array")
     except (TypeError, ValueError):
         raise TypeError(
             "replicas must be a whole number or an (R, N, 3) array of positions in nm, not "
@@ -119,16 +121,16 @@ def minimize_replicas(
             run.potential.refuse_non_finite(start)
         except NonFiniteError as error:
             raise NonFiniteError(f"replica {k}: {error}", error.atoms) from error
-    share = run.budget // len(starts) if run.budget else None
-    if share == 0:
+    shares = [run.budget and (run.budget + k) // len(starts) for k in range(len(starts))]
+    if run.budget and shares[0] == 0:
         raise ValueError(
             f"max_force_evaluations is {run.budget}: less than one for each of "
             f"{len(starts)} replicas"
         )
     latents = None
     if run.minimizer.latent.iterations:
-        latents = _latent_stage(run, starts, share)
-    ends = _fine_stage(run, starts, latents, share)
+        latents = _latent_stage(run, starts, shares)
+    ends = _fine_stage(run, starts, latents, shares)
     results = [result for result, _ in ends]
     energies = np.array([result.energy for result in results])
     best = int(np.argmin(energies))
@@ -150,7 +152,7 @@ def minimize_replicas(
     return result, ends[best][1]
 
 
-def _latent_stage(run: Run, starts: np.ndarray, share: int | None) -> list[LatentReplica]:
+def _latent_stage(run: Run, starts: np.ndarray, shares: list) -> list[LatentReplica]:
     minimizer = run.minimizer
     settings = minimizer.latent
     if settings.optimizer != "adam":
@@ -167,11 +169,13 @@ def _latent_stage(run: Run, starts: np.ndarray, share: int | None) -> list[Laten
         settings = dataclasses.replace(
             settings, iterations=min(settings.iterations, run.max_iterations)
         )
-    budget = max(1, int(LATENT_SHARE * share)) if share and minimizer.fine_stage else share
     modules, replicas = [], []
     for k, x in enumerate(starts):
         # Whatever the start and its Hessian cost is this replica's.
-        run.potential.counter = counter = EvaluationCounter(limit=budget)
+        limit = shares[k]
+        if limit and minimizer.fine_stage:
+            limit = max(1, int(LATENT_SHARE * limit))
+        run.potential.counter = counter = EvaluationCounter(limit=limit)
         start = evaluated_start(run.potential, run.collapse, run.evaluate, x)
         spec = minimizer.reparametrization
         if isinstance(spec, torch.nn.Module):
@@ -189,7 +193,7 @@ def _latent_stage(run: Run, starts: np.ndarray, share: int | None) -> list[Laten
     return replicas
 
 
-def _fine_stage(run: Run, starts: np.ndarray, latents, budget: int | None) -> list:
+def _fine_stage(run: Run, starts: np.ndarray, latents, shares: list) -> list:
     """Take every replica to the tolerance: [(MinimizationResult, Point)]."""
     context = run.minimizer.context
     workers = min(len(starts), len(os.sched_getaffinity(0)))
@@ -203,7 +207,7 @@ def _fine_stage(run: Run, starts: np.ndarray, latents, budget: int | None) -> li
             local.minimizer = _worker(run.minimizer, workers)
         minimizer = copy.copy(local.minimizer)
         minimizer.seed = run.minimizer.seed + k
-        alone = Run(minimizer, run.tolerance, run.max_iterations, None, budget, progress)
+        alone = Run(minimizer, run.tolerance, run.max_iterations, None, shares[k], progress)
         if latents:
             alone.resume(latents[k], run.stage_name())
         return alone.minimize(starts[k])

@@ -12,18 +12,18 @@ import numpy as np
 from ..errors import BudgetExhausted, NonFiniteError
 from ..openmm_torch.latent_system import torchforce_gradients
 from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients
-from ..optimizers.lbfgs import LineSearchError, lbfgs
+from ..optimizers.lbfgs import LineSearchError
 from ..potentials.bond_graph import bond_graph, interchangeable_atoms
 from ..potentials.collapse import CollapseCheck
 from ..potentials.constraints import constraint_manifold
 from ..potentials.point import Point, rms
 from ..potentials.potential import Potential
-from ..precon.preconditioner import Preconditioner
 from ..reparametrizations import Start, build
 from ..search import LOOSE, Hops, exchanged_points, hop
 from ..structure.stereochemistry import Stereochemistry
 from .bond_continuation import spring_points
 from .clashes import evaluated_start
+from .fine_stage import FineStage
 from .progress import Progress
 from .replicas import compared_atoms
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
@@ -37,15 +37,7 @@ __all__ = [
 LATENT_SHARE = 1 / 3
 # A search leaves this share of its budget to the last stage, and no more than so many evaluations.
 LAST_SHARE, LAST_EVALUATIONS = 0.1, 600
-# Iterations without a lower energy or a smaller force before the last stage gives up. Lower is what
-# exceeds the energy's rounding error, smaller what exceeds this share of the force.
-STALL, SMALLER = 200, 1e-3
-# No energy that has a bottom falls further below the start's, or below zero, kJ/mol an atom; and
-# nobody wants atoms carried this far (nm).
-DEEPEST, FURTHEST = 1e6, 1e6
-# Where atoms that would fall onto each other leave no step, those of attracting pairs nearer than
-# the first (nm) are moved to the second, so many times at most.
-CLOSING, OPENED, PARTINGS = 0.1, 0.12, 10
+# How sound a structure is in which nothing has collapsed; in others less.
 SOUND = 2
 FELL = "that are not bonded have fallen onto each other"
 # A run that falls without bound is left with the last structure whose atoms have moved less, in nm.
@@ -89,7 +81,7 @@ class Run:
         self.history: list[tuple] = []
         self.stages: list[Stage] = []
         self.converged_at: Point | None = None
-        self.stopped = False
+        self.stopped = self.bottomless = False
         self.start: Point | None = None
         self.hops: Hops | None = None
 
@@ -128,17 +120,18 @@ class Run:
 
     def minimize(self, original: np.ndarray) -> tuple[MinimizationResult, Point]:
         """Run all stages from (N, 3) positions in nm; the Context's positions are left anywhere."""
-        message = ""
         if self.start is None:
             self.potential.refuse_non_finite(original)
             start = evaluated_start(self.potential, self.collapse, self.evaluate, original)
             self._begin(start, start)
-            message = "the start is a minimum to within the tolerance"
         start = self.start
         if self.rms(self.best) <= self.tolerance:
             self.converged_at = self.best
-            message = message or "the RMS force reached the tolerance"
+            message = "the RMS force reached the tolerance"
+            if self.best is start:
+                message = "the start is a minimum to within the tolerance"
         else:
+            message = f"the budget of {self.budget} force evaluations is used up"
             if self.budget and self.minimizer.fine_stage:
                 self.potential.counter.limit = max(1, int(LATENT_SHARE * self.budget))
             if self.minimizer.bond_springs:
@@ -147,9 +140,10 @@ class Run:
             if latent.iterations and not self._over():
                 message = self._run_stage(self.stage_name(), self._latent_points(self.best, latent))
             self.potential.counter.limit = self.budget
-            if self.minimizer.fine_stage and not self._over():
-                message = self._run_stage("preconditioned L-BFGS", self._fine_points())
-        if self.minimizer.search and not self.stopped:
+            # A latent stage that could not begin leaves its share to the last one.
+            if (self.minimizer.fine_stage or not self.iterations) and not self._over():
+                message = self._fine_stage()
+        if self.minimizer.search and not (self.stopped or self.bottomless):
             message = self._search()
         final = self.converged_at or self.best
         if final.energy > start.energy:
@@ -183,7 +177,7 @@ class Run:
             if self.rms(self.best) <= self.tolerance:
                 self.converged_at = self.best
             return message
-        return self._run_stage("preconditioned L-BFGS", self._fine_points())
+        return self._fine_stage()
 
     def _hop_points(self) -> Iterator[Point]:
         settings = self.minimizer.search
@@ -200,7 +194,7 @@ class Run:
             self.hops,
             rms=self.rms,
             tolerance=self.tolerance,
-            project=self.manifold.project if self.manifold is not None else None,
+            project=self._project(),
             reference=self.start.positions,
         )
 
@@ -232,7 +226,11 @@ class Run:
         if self.max_iterations and self.minimizer.fine_stage:
             iterations = min(iterations, max(1, int(LATENT_SHARE * self.max_iterations)))
         begin = Start(self.potential, start.positions, np.random.default_rng(self.minimizer.seed))
-        module = build(self.minimizer.reparametrization, begin, **self.minimizer.settings)
+        try:
+            module = build(self.minimizer.reparametrization, begin, **self.minimizer.settings)
+        except NonFiniteError as error:
+            where = "near the start, where its Hessian is taken"
+            raise StageEnd(f"left out: {where}, {error}") from None
         if self.minimizer.engine == "openmm-torch":
             gradients = torchforce_gradients(module, self.potential)
         else:
@@ -243,81 +241,22 @@ class Run:
             if done >= iterations:
                 raise StageEnd(f"{iterations} iterations done")
 
-    def _fine_points(self) -> Iterator[Point]:
-        begin = sane = self.best
-        lowest, smallest, since = begin.energy, np.inf, 0
-        bottom = min(begin.energy, 0.0) - DEEPEST * self.num_moving
-        for point in self._descent(begin):
-            yield point
-            force = self.rms(point)
-            lower = point.energy < lowest - self.potential.noise(lowest)
-            since = 0 if lower or force < (1 - SMALLER) * smallest else since + 1
-            lowest, smallest = min(point.energy, lowest), min(force, smallest)
-            if since >= STALL:
-                raise StageEnd(
-                    f"neither energy nor force has fallen in {STALL} iterations: the platform's "
-                    "precision is reached, or the energy has a cusp there"
-                )
-            moved = np.abs(point.positions - begin.positions).max()
-            if moved < NOT_FAR:
-                sane = point
-            if moved > FURTHEST or point.energy < bottom:
-                if self.soundness == SOUND:
-                    self.best = sane
-                raise StageEnd(self._without_bottom(begin, point))
-
-    def _descent(self, point: Point) -> Iterator[Point]:
-        """L-BFGS, begun anew where atoms about to fall onto each other leave it no step."""
-        metric, partings = self._metric(point), 0
-        while True:
-            try:
-                points = lbfgs(
-                    self.evaluate,
-                    point,
-                    metric=metric,
-                    project=self.manifold.project if self.manifold is not None else None,
-                    largest_step=np.inf,
-                    noise=self.potential.noise,
-                    refuses=self.collapse.refuses,
-                )
-                for point in points:
-                    yield point
-            except LineSearchError:
-                closing = self.collapse.pairs(point.positions, cutoff=CLOSING)
-                partings += 1
-                if not closing or partings > PARTINGS:
-                    raise
-                apart = self.collapse.pushed_apart(point.positions, closing, OPENED)
-                try:
-                    point = self.evaluate(apart)
-                except NonFiniteError:
-                    raise StageEnd(
-                        f"atoms fall onto each other: {self.collapse.named(closing)}"
-                    ) from None
-                yield point
-
-    def _metric(self, begin: Point) -> Preconditioner | None:
-        """Return P at a point; None where nothing is known of any stiffness."""
-        settings = self.minimizer.settings if self.minimizer._latents_are_fine else {}
-        metric = Preconditioner(self.potential, **settings)
-        if metric.informed:
-            with contextlib.suppress(NonFiniteError):
-                metric.update(begin.positions)
-                return metric
-        return None
-
-    def _without_bottom(self, begin: Point, point: Point) -> str:
-        pairs = self.collapse.pairs(point.positions)
-        if pairs:
-            return f"atoms fall onto each other: {self.collapse.named(pairs)}"
-        moved = np.linalg.norm(point.positions - begin.positions, axis=1)
-        atom = int(np.argmax(moved))
-        return (
-            f"the energy falls without bound: it has come to {point.energy:.3g} kJ/mol and "
-            f"{self.potential.label(atom)} has moved {moved[atom]:.3g} nm; the structure from "
-            f"before that is kept. Something pulls without end (a field on a charge, a force that "
-            "nothing opposes): add a restraint, or minimize without that force"
+    def _fine_stage(self) -> str:
+        """Descend to the tolerance; where there is no bottom, to before the flight."""
+        stage = FineStage(
+            self.potential,
+            self.evaluate,
+            self.collapse,
+            self._project(),
+            self.minimizer.settings if self.minimizer._latents_are_fine else None,
         )
+        message = self._run_stage("preconditioned L-BFGS", stage.points(self.best))
+        if stage.kept is not None:
+            self.best, self.bottomless = stage.kept, True
+        return message
+
+    def _project(self):
+        return self.manifold.project if self.manifold is not None else None
 
     def _run_stage(self, name: str, points: Iterator[Point], searching: bool = False) -> str:
         """Consume a stage's points until one of the run's own conditions or its end."""

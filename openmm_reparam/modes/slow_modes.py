@@ -19,6 +19,7 @@ from ..geometry.neighbors import near_pairs
 from ..potentials.bonded import coupling_pattern
 from ..potentials.hessian import BondedHessian, dense_hessian
 from ..potentials.potential import Potential
+from ..units import whole_number
 
 __all__ = [
     "SlowModes",
@@ -119,7 +120,7 @@ def number_of_modes(size: int, count: int | None, fraction: float | None) -> int
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction is {fraction}; it must be above 0 and at most 1")
         count = max(1, round(fraction * size))
-    if not 0 < count <= size:
+    if not whole_number(count, "count", 1) <= size:
         raise ValueError(f"{count} modes asked of {size}; ask for 1 to {size}")
     return int(count)
 

@@ -47,7 +47,7 @@ class LatentSettings:
     iterations : int
     patience, relative_energy : int, float
         Stop early when ``patience`` iterations have lowered the best energy by less than this
-        fraction of its magnitude.
+        fraction of its magnitude, or of its fall since the start if that is smaller.
     max_gradient_norm : float
         Gradients of latents and weights are scaled down to this norm.
     """
@@ -73,6 +73,14 @@ class LatentSettings:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be positive")
         if self.iterations < 0:
             raise ValueError(f"latent iterations are {self.iterations}; give 0 or more")
+
+    def least_fall(self, start: float, best: float) -> float:
+        """Return by how much an energy has to fall below the best one to count, in kJ/mol.
+
+        A share of the fall so far (of 1 kJ/mol at least), where that is less than the energy:
+        total energies of quantum chemistry are a thousand times the fall.
+        """
+        return self.relative_energy * min(abs(best), max(start - best, 1.0))
 
 
 class StageEnd(Exception):  # noqa: N818 - an end, not an error
@@ -169,7 +177,7 @@ def descend_latents(
     for _ in range(settings.iterations):
         point = next(points)
         yield point
-        if point.energy < best - settings.relative_energy * abs(best):
+        if point.energy < best - settings.least_fall(start.energy, best):
             best, since = point.energy, 0
         else:
             since += 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +70,9 @@ class Coordinates(Protocol):
     def longest(self, positions: np.ndarray, step: np.ndarray) -> float:
         """Return how far a step moves any atom, to first order, in nm."""
 
+    def longest_within(self, positions: np.ndarray, step: np.ndarray) -> float:
+        """Return how far a step moves any atom relative to its molecule, in nm."""
+
     def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray:
         """Try a step: return (N, 3) positions in nm after it."""
 
@@ -77,7 +81,16 @@ class Coordinates(Protocol):
 
 
 class Cartesian:
-    """Displacements of the atoms, (N, 3) in nm, along straight lines."""
+    """Displacements of the atoms, (N, 3) in nm, along straight lines.
+
+    Parameters
+    ----------
+    molecules : (N,) int array, optional
+        The molecule of each atom; all are of one by default.
+    """
+
+    def __init__(self, molecules: np.ndarray | None = None) -> None:
+        self._molecules = molecules
 
     def forces(self, point: Point) -> np.ndarray:
         """Return the point's."""
@@ -86,6 +99,15 @@ class Cartesian:
     def longest(self, positions: np.ndarray, step: np.ndarray) -> float:
         """Return the largest displacement in nm."""
         return float(np.sqrt(np.einsum("ij,ij->i", step, step).max()))
+
+    def longest_within(self, positions: np.ndarray, step: np.ndarray) -> float:
+        """Return the largest displacement relative to the mean of its molecule, in nm."""
+        labels = self._molecules
+        if labels is None:
+            labels = np.zeros(len(step), dtype=int)
+        counts = np.bincount(labels)
+        means = np.stack([np.bincount(labels, column) for column in step.T], axis=1)
+        return self.longest(positions, step - (means / counts[:, None])[labels])
 
     def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray:
         """Return the sum."""
@@ -183,12 +205,13 @@ def lbfgs(
             if slope == 0:
                 raise LineSearchError("the forces are exactly zero")
         longest = coordinates.longest(point.positions, direction)
-        first = bound.length(longest)
+        within = partial(coordinates.longest_within, point.positions, direction)
+        first = bound.length(longest, within)
         if metric is None and not pairs or failures > 2:
             # Of plain forces the length means nothing.
-            first = min(first, timid / longest)
+            first = min(first, timid / max(longest, np.finfo(float).tiny))
         search = LineSearch(evaluate, coordinates, refuses, coarse * noise(point.energy))
-        following, length = search(point, direction, slope, first)
+        following, length = search(point, direction, slope, first, content=failures > 0)
         if blocked > BLOCKED:
             raise LineSearchError(search.why())
         if following is None:
@@ -290,9 +313,14 @@ class LineSearch:
         self.refused, self._failed = False, ""
 
     def __call__(
-        self, point: Point, direction: np.ndarray, slope: float, length: float
+        self, point: Point, direction: np.ndarray, slope: float, length: float, *, content: bool
     ) -> tuple[Point | None, float]:
-        """Return what a step led to and its length; None if none lowers the energy."""
+        """Return what a step led to and its length; None if none lowers the energy.
+
+        Where ``content``, the lowest point will do that lies lower at all: at a singular geometry
+        (a torsion of atoms in line) the slope promises what no step can keep.
+        """
+        lowest, there = point.energy - self._noise, 0.0
         for _ in range(MAX_BACKTRACKS):
             try:
                 trial = self._evaluate(self._coordinates.moved(point.positions, length * direction))
@@ -306,11 +334,18 @@ class LineSearch:
                 self.refused = True
                 length *= 0.2
                 continue
+            if trial.energy < lowest:
+                lowest, there = trial.energy, length
             # The minimum of the parabola through both energies and the slope, kept in bounds.
             rise = trial.energy - point.energy
             parabola = -slope * length**2 / (2 * (rise - slope * length))
             length = min(max(parabola, 0.1 * length), 0.5 * length)
-        return None, length
+        if not (content and there):
+            return None, length
+        moved = self._coordinates.moved(point.positions, there * direction)
+        found = self._evaluate(moved)
+        refused = self._refuses is not None and self._refuses(point, found, -there * slope)
+        return (None if refused else found), there
 
     def _lower(self, point: Point, trial: Point, direction, slope: float, length: float) -> bool:
         rise = trial.energy - point.energy
@@ -337,7 +372,11 @@ class LineSearch:
 
 
 class StepBound:
-    """How far a step may move an atom, in nm: further where bounded steps keep their promise."""
+    """How far a step may move an atom, in nm: further where steps keep their promise.
+
+    Only whole molecules go further: within one, no atom moves beyond the smallest bound relative to
+    the others, so that none is torn.
+    """
 
     def __init__(self, smallest: float, largest: float) -> None:
         self._smallest = self._bound = smallest
@@ -348,19 +387,30 @@ class StepBound:
         """Go back to the bound of the start."""
         self._bound, self._kept = self._smallest, 0
 
-    def length(self, longest: float) -> float:
-        """Return the step to try, in units of a direction that moves an atom by ``longest`` nm."""
-        full = self._bound / longest
-        self._held = full < 1.0 or (self._flat and self._bound > self._smallest)
+    def length(self, longest: float, within: Callable[[], float]) -> float:
+        """Return the step to try, in units of a direction.
+
+        Parameters
+        ----------
+        longest : float
+            How far the direction moves an atom, in nm.
+        within : callable
+            How far it moves an atom relative to its molecule.
+        """
+        full = self._bound / max(longest, np.finfo(float).tiny)
+        self._held = full < 1.0 or self._flat
+        if self._bound == self._smallest:
+            return min(1.0, full)
         # Where the slope does not change along a step, the length of P's step means nothing.
-        return full if self._held else min(1.0, full)
+        full = full if self._flat else min(1.0, full)
+        return min(full, self._smallest / max(within(), np.finfo(float).tiny))
 
     def learn(
         self, length: float, at_once: bool, fall: float, promised: float, curvature: float
     ) -> None:
         """Note how a step of a length went: whether at its first trial, and as promised."""
         self._flat = curvature <= 0.01 * promised
-        if not (self._held and at_once):
+        if not (at_once and (self._held or self._flat)):
             self.reset()
             return
         # Between the fall of a parabola whose minimum is one step away and that of a straight line.

@@ -161,6 +161,9 @@ def _refuse_new_masses(potential: Potential) -> bool:
 def _has_standard_kinetic_energy(integrator: mm.Integrator) -> bool:
     if isinstance(integrator, mm.CompoundIntegrator):
         integrator = integrator.getIntegrator(integrator.getCurrentIntegrator())
+    if isinstance(integrator, mm.NoseHooverIntegrator):
+        # Of the particles that have a thermostat alone.
+        return not integrator.hasSubsystemThermostats()
     if not isinstance(integrator, mm.CustomIntegrator):
         return True
     standard = mm.CustomIntegrator(0.001).getKineticEnergyExpression()

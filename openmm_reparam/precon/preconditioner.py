@@ -62,6 +62,8 @@ class Preconditioner:
         Whether an update costs no force evaluation.
     informed : bool
         Whether anything is known of the stiffness of any atom; if not, P is mu I.
+    molecules : (N,) int array
+        Label of the molecule of each atom, as far as terms and constraints bond it.
     complete : bool
         Whether all forces are ones whose stiff terms can be read.
 
@@ -105,6 +107,7 @@ class Preconditioner:
         members = [term.atoms for term in self._terms]
         coloured = [bonded_terms(force) for force in others]
         labels = _molecules(potential.num_particles, members + coloured)
+        self.molecules = _merged(labels, self._unknown)
         small = np.bincount(labels) <= LARGEST_SMALL_MOLECULE
         for atoms in coloured:
             small[labels[atoms]] = False
@@ -199,6 +202,12 @@ def _molecules(size: int, terms: list[np.ndarray]) -> np.ndarray:
     i, j = np.concatenate(pairs).T
     graph = sp.coo_array((np.ones(len(i)), (i, j)), shape=(size, size))
     return connected_components(graph, directed=False)[1]
+
+
+def _merged(labels: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    """Return labels of molecules with some atoms, and what they are bonded to, as one."""
+    merged = np.isin(labels, labels[atoms])
+    return np.unique(np.where(merged, -1, labels), return_inverse=True)[1].ravel()
 
 
 def _unknown_atoms(potential: Potential) -> np.ndarray:

@@ -282,7 +282,7 @@ def _repair(
 
 
 def ca_only_residues(topology: app.Topology) -> tuple[int, int]:
-    """Count the amino acids that are there by nothing but their CA atom, and all amino acids.
+    """Count the amino acids that have no backbone but their CA atom, and all amino acids.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def ca_only_residues(topology: app.Topology) -> tuple[int, int]:
         for residue in topology.residues()
         if residue.name in proteinResidues
     ]
-    return sum(names == {"CA"} for names in sizes), len(sizes)
+    return sum("CA" in names and not names & {"N", "C"} for names in sizes), len(sizes)
 
 
 def _refuse_ca_trace(topology: app.Topology, path: Path) -> None:
@@ -305,10 +305,10 @@ def _refuse_ca_trace(topology: app.Topology, path: Path) -> None:
     traced, residues = ca_only_residues(topology)
     if 2 * traced > residues:
         raise ValueError(
-            f"{path} has only the CA atoms of {traced} of its {residues} amino acids: a force "
-            "field needs all atoms, and no backbone is built here from CA alone. Rebuild an "
-            "all-atom model first (PULCHRA rebuilds backbone and side chains, SCWRL4 side chains "
-            "on a backbone), or take the all-atom output of the prediction (AlphaFold and "
+            f"{path} has only the CA atoms of {traced} of its {residues} amino acids' backbones: "
+            "a force field needs all atoms, and no backbone is built here from CA alone. Rebuild "
+            "an all-atom model first (PULCHRA rebuilds backbone and side chains, SCWRL4 side "
+            "chains on a backbone), or take the all-atom output of the prediction (AlphaFold and "
             "ColabFold write one)."
         )
 

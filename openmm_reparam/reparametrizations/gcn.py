@@ -9,6 +9,7 @@ import torch
 
 from ..modes.slow_modes import SlowModes, molecular_slow_modes
 from ..precon.preconditioner import Preconditioner
+from ..units import whole_number
 from .base import Start, register
 from .spectral import Whitened
 
@@ -104,10 +105,11 @@ class GCN(torch.nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
-        if not 1 <= len(hidden) <= 3 or min(hidden) < 1:
+        hidden = (hidden,) if np.ndim(hidden) == 0 else tuple(hidden)
+        hidden = tuple(whole_number(width, "hidden", 1) for width in hidden)
+        if not 1 <= len(hidden) <= 3:
             raise ValueError(f"hidden is {hidden}; give the widths of 1 to 3 layers")
-        if latents <= 3:
+        if whole_number(latents, "latents", 1) <= 3:
             raise ValueError(f"latents is {latents}; overparametrization needs more than 3")
         generator = generator if generator is not None else torch.Generator().manual_seed(0)
         complement, gains = propagation_gains(modes, propagation)

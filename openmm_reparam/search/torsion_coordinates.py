@@ -106,6 +106,10 @@ class TorsionSteps:
         moves += self._torsions.motion(positions, angles)
         return float(np.sqrt(np.einsum("ni,ni->n", moves, moves).max()))
 
+    def longest_within(self, positions: np.ndarray, step: np.ndarray) -> float:
+        """Return how far a step moves any atom, in nm: a search's molecules go nowhere."""
+        return self.longest(positions, step)
+
     def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray:
         """Try a step: return (N, 3) positions in nm after it."""
         self._step = step

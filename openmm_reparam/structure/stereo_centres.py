@@ -11,7 +11,7 @@ __all__ = ["handedness", "stereocentres"]
 # Three bonds and a lone pair that does not invert: P, S (sulfoxides), As, Se.
 PYRAMIDAL = (15, 16, 33, 34)
 # Ring neighbours that look alike still make a centre, in rings of up to so many atoms.
-LARGEST_RING = 8
+LARGEST_RING = 12
 
 
 def stereocentres(graph: ChemicalGraph) -> np.ndarray:

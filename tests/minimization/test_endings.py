@@ -89,6 +89,92 @@ def test_an_atom_far_from_its_restraint_arrives(away, platform):
     assert np.allclose(Potential(context).positions(), [[0, 0, 0], [0.5, 0, 0]], atol=0.01)
 
 
+@pytest.mark.parametrize("force", [0.5, 20.0, 60.0])
+def test_a_constant_force_ends_however_weak(force):
+    context = context_of(np.eye(3), external(f"-{force}*z", 3))
+    with pytest.warns(match="falls without bound"):
+        result = minimize_reparam(context, force / 2)
+    assert result.force_evaluations < 500
+    assert np.abs(Potential(context).positions() - np.eye(3)).max() < 10
+
+
+@pytest.mark.parametrize("search", [None, "auto"])
+def test_a_charged_molecule_in_a_field_is_not_torn(search):
+    molecule = peptide("KAAK")
+    field = mm.CustomExternalForce("-100*q*z")
+    field.addPerParticleParameter("q")
+    charges = next(f for f in molecule.system.getForces() if isinstance(f, mm.NonbondedForce))
+    for k in range(molecule.system.getNumParticles()):
+        field.addParticle(k, [charges.getParticleParameters(k)[0]])
+    molecule.system.addForce(field)
+    simulation = molecule.simulation("Reference")
+    options = {} if search is None else {"search": search, "max_force_evaluations": 3000}
+    with pytest.warns(match="falls without bound"):
+        result = minimize_reparam(simulation, 1, **options)
+    assert result.force_evaluations < 1500
+    x = Potential(simulation.context).positions()
+    bonds = np.array([(a.index, b.index) for a, b in molecule.topology.bonds()])
+    assert np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1).max() < 0.2
+    assert np.abs(x).max() < 12
+
+
+def test_atoms_in_line_get_off_it():
+    """A torsion of three atoms in line: its force is huge, its energy is not."""
+    force = mm.PeriodicTorsionForce()
+    force.addTorsion(0, 1, 2, 3, 2, np.pi, 20.0)
+    bonds = mm.HarmonicBondForce()
+    for k in range(3):
+        bonds.addBond(k, k + 1, 0.15, 1e5)
+    line = [[0, 0.15, 0], [0, 0, 0], [0.15, 0, 0], [0.3, 1e-9, 1e-9]]
+    context = context_of(line, force, bonds)
+    start = Potential(context).evaluate(np.array(line))
+    assert np.abs(start[1]).max() > 1e6
+    result = minimize_reparam(context, 1)
+    assert result.converged
+    assert result.energy == pytest.approx(0, abs=0.1)
+
+
+def test_a_budget_of_one_says_so(tripeptide):
+    with pytest.warns(match="budget of 1 force evaluations is used up"):
+        minimize_reparam(tripeptide.simulation("Reference"), max_force_evaluations=1)
+
+
+def test_a_network_that_the_budget_does_not_pay_for_leaves_it_to_the_last_stage(tripeptide):
+    with pytest.warns(match="above the tolerance"):
+        result = minimize_reparam(
+            tripeptide.simulation("Reference"),
+            1e-3,
+            reparametrization="gcn",
+            fine_stage=False,
+            max_force_evaluations=40,
+        )
+    assert result.force_evaluations == 40
+    assert result.energy < result.initial_energy
+
+
+def test_a_latent_stage_is_not_ended_by_the_size_of_total_energies():
+    energy_and_gradient, start = tripeptide_energy()
+    ends = []
+    for offset in (0.0, -1e6):
+        system = python_force(
+            lambda x, o=offset: (energy_and_gradient(x)[0] + o, energy_and_gradient(x)[1]),
+            len(start),
+        )
+        context = mm.Context(system, mm.VerletIntegrator(0.001), REFERENCE)
+        context.setPositions(start)
+        with pytest.warns(match="above the tolerance"):
+            result = minimize_reparam(
+                context,
+                1e-3,
+                reparametrization="cartesian",
+                latent_iterations=120,
+                fine_stage=False,
+            )
+        ends.append((result.iterations, result.energy - offset))
+    assert ends[0][0] == ends[1][0]
+    assert ends[0][1] == pytest.approx(ends[1][1], abs=1e-3)
+
+
 def python_force(energy_and_gradient, number, mass=12.0):
     """Return a System whose only force is a Python function of (N, 3) positions in nm."""
 

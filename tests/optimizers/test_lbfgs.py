@@ -7,7 +7,13 @@ import pytest
 import scipy.optimize
 
 from openmm_reparam import NonFiniteError
-from openmm_reparam.optimizers.lbfgs import LineSearchError, _inverse_hessian_times, _ratio, lbfgs
+from openmm_reparam.optimizers.lbfgs import (
+    Cartesian,
+    LineSearchError,
+    _inverse_hessian_times,
+    _ratio,
+    lbfgs,
+)
 from openmm_reparam.potentials.point import Point
 
 
@@ -179,13 +185,37 @@ def test_the_bound_grows_for_a_start_far_away_and_never_passes_the_largest():
     """1e4 nm from the minimum of a parabola; at 0.05 nm a step that would take 200 000 steps."""
     _, minimum, evaluate = quadratic(np.geomspace(10, 100, 12))
     start = evaluate(minimum + 1e4)
-    points = lbfgs(evaluate, start, largest_step=1e3)
+    points = lbfgs(evaluate, start, largest_step=1e3, coordinates=Cartesian(np.arange(4)))
     taken = descend(points, 100, lambda p: np.abs(p.forces).max() < 1e-6)
     assert np.abs(taken[-1].positions - minimum).max() < 1e-6
     path = np.array([p.positions for p in [start, *taken]])
     lengths = np.linalg.norm(np.diff(path, axis=0), axis=2).max(axis=1)
     assert lengths[:5].max() <= 0.05 * (1 + 1e-9)
     assert 10 < lengths.max() <= 1e3 * (1 + 1e-9)
+
+
+def test_a_molecule_far_away_is_carried_and_not_torn():
+    """One bound of three atoms is 0.05 nm; what moves all of them alike goes further."""
+    bonds = np.array([[1, -1, 0], [-1, 2, -1], [0, -1, 1]])
+
+    def evaluate(x):
+        along = x[:, 0] - 1e3
+        stretch = 1e3 * bonds @ (x - shape)
+        restraint = np.zeros_like(x)
+        restraint[:, 0] = 10 * along
+        energy = 0.5 * np.vdot(x - shape, stretch) + 5 * along @ along
+        return Point(x, float(energy), -stretch - restraint)
+
+    shape = np.array([[0.0, 0, 0], [0.1, 0.1, 0], [0.3, 0, 0]])
+    start = evaluate(shape)
+    matrix = np.kron(1e3 * bonds, np.eye(3)) + 10 * np.eye(9)
+    points = lbfgs(evaluate, start, metric=ExactMetric(matrix), largest_step=np.inf)
+    previous = start
+    for point in descend(points, 60, lambda p: np.abs(p.forces).max() < 1e-6):
+        step = point.positions - previous.positions
+        assert np.linalg.norm(step - step.mean(axis=0), axis=1).max() <= 0.05 * (1 + 1e-9)
+        previous = point
+    assert np.abs(previous.forces).max() < 1e-6
 
 
 def test_a_bound_that_has_grown_shrinks_again_where_a_step_breaks_its_promise():

@@ -337,3 +337,13 @@ def test_positions_that_are_not_finite_are_named_as_such(platform):
     simulation.context.setPositions(x)
     with pytest.raises(NonFiniteError, match="NaN"):
         minimize_reparam(simulation)
+
+
+def test_thermostats_of_some_particles_raise_no_alarm(tripeptide):
+    """Such an integrator's kinetic energy is that of its thermostatted particles."""
+    integrator = mm.NoseHooverIntegrator(0.001)
+    integrator.addSubsystemThermostat(list(range(10)), [], 300, 1, 300, 1)
+    reference = mm.Platform.getPlatformByName("Reference")
+    context = mm.Context(tripeptide.system, integrator, reference)
+    context.setPositions(tripeptide.positions)
+    assert minimize_reparam(context).converged

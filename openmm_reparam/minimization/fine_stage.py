@@ -1,0 +1,170 @@
+"""The fine-grained stage: preconditioned L-BFGS down to the nearest minimum."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import NonFiniteError
+from ..optimizers.latents import StageEnd
+from ..optimizers.lbfgs import Cartesian, LineSearchError, lbfgs
+from ..potentials.collapse import CollapseCheck
+from ..potentials.point import Point, rms
+from ..potentials.potential import Potential
+from ..precon.preconditioner import Preconditioner
+
+__all__ = ["FineStage"]
+
+# Iterations without a lower energy or a smaller force before the stage gives up. Lower is what
+# exceeds the energy's rounding error, smaller what exceeds this share of the force.
+STALL, SMALLER = 200, 1e-3
+# No energy that has a bottom falls further below the start's, or below zero, kJ/mol an atom.
+DEEPEST = 1e6
+# Atoms that have moved so far (nm) while the RMS force is no smaller than this share of the first
+# fly for ever.
+FURTHEST, STILL = 1e4, 0.9
+# A run that falls without bound is left with the last structure whose atoms have moved less, in nm.
+NOT_FAR = 10.0
+# Where atoms that would fall onto each other leave no step, those of attracting pairs nearer than
+# the first (nm) are moved to the second, so many times at most.
+CLOSING, OPENED, PARTINGS = 0.1, 0.12, 10
+
+
+class FineStage:
+    """Preconditioned L-BFGS on the constraint manifold, with the ends that it needs.
+
+    Parameters
+    ----------
+    potential : Potential
+    evaluate : callable
+        (N, 3) positions in nm -> Point.
+    collapse : CollapseCheck
+    project : callable, optional
+        As `lbfgs` takes it.
+    settings : dict
+        Of the `Preconditioner`.
+
+    Attributes
+    ----------
+    kept : Point or None
+        Where the energy fell without bound, the structure from before the flight.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        evaluate: Callable[[np.ndarray], Point],
+        collapse: CollapseCheck,
+        project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self._potential, self._evaluate = potential, evaluate
+        self._collapse, self._project = collapse, project
+        self._settings = settings or {}
+        self._num_moving = int(potential.moves.sum())
+        self.kept: Point | None = None
+
+    def points(self, begin: Point) -> Iterator[Point]:
+        """Descend from a point, one accepted step at a time.
+
+        Raises
+        ------
+        StageEnd, LineSearchError
+            There is no going on; the message says why.
+        """
+        lowest, smallest, since = begin.energy, np.inf, 0
+        bottom = min(begin.energy, 0.0) - DEEPEST * self._num_moving
+        point = sane = begin
+        try:
+            for point in self._descent(begin):
+                yield point
+                force = self._rms(point)
+                lower = point.energy < lowest - self._potential.noise(lowest)
+                since = 0 if lower or force < (1 - SMALLER) * smallest else since + 1
+                lowest, smallest = min(point.energy, lowest), min(force, smallest)
+                if _moved(begin, point) < NOT_FAR:
+                    sane = point
+                if point.energy < bottom or self._flies(begin, sane, point, FURTHEST):
+                    raise StageEnd(self._without_bottom(begin, sane, point))
+                if since >= STALL:
+                    raise StageEnd(
+                        f"neither energy nor force has fallen in {STALL} iterations: the "
+                        "platform's precision is reached, or the energy has a cusp there"
+                    )
+        except (LineSearchError, StageEnd):
+            # Far out, coordinates have lost the digits that a descent needs.
+            if self.kept is None and self._flies(begin, sane, point, FURTHEST / 100):
+                raise StageEnd(self._without_bottom(begin, sane, point)) from None
+            raise
+
+    def _descent(self, point: Point) -> Iterator[Point]:
+        """L-BFGS, begun anew where atoms about to fall onto each other leave it no step."""
+        metric, partings = self._metric(point), 0
+        while True:
+            points = lbfgs(
+                self._evaluate,
+                point,
+                metric=metric,
+                project=self._project,
+                coordinates=Cartesian(None if metric is None else metric.molecules),
+                largest_step=np.inf,
+                noise=self._potential.noise,
+                refuses=self._collapse.refuses,
+            )
+            try:
+                for point in points:
+                    yield point
+            except LineSearchError:
+                closing = self._collapse.pairs(point.positions, cutoff=CLOSING)
+                partings += 1
+                if not closing or partings > PARTINGS:
+                    raise
+                point = self._parted(point, closing)
+                yield point
+
+    def _parted(self, point: Point, closing: list[tuple]) -> Point:
+        """Return the point with pairs that close in moved apart."""
+        try:
+            return self._evaluate(self._collapse.pushed_apart(point.positions, closing, OPENED))
+        except NonFiniteError:
+            raise StageEnd(f"atoms fall onto each other: {self._collapse.named(closing)}") from None
+
+    def _metric(self, begin: Point) -> Preconditioner | None:
+        """Return P at a point; None where nothing is known of any stiffness."""
+        metric = Preconditioner(self._potential, **self._settings)
+        if metric.informed:
+            with contextlib.suppress(NonFiniteError):
+                metric.update(begin.positions)
+                return metric
+        return None
+
+    def _flies(self, begin: Point, sane: Point, point: Point, distance: float) -> bool:
+        """Whether atoms have come so far (nm) while the force has hardly become smaller."""
+        if _moved(begin, point) < distance:
+            return False
+        return self._rms(point) > STILL * min(self._rms(begin), self._rms(sane))
+
+    def _without_bottom(self, begin: Point, sane: Point, point: Point) -> str:
+        pairs = self._collapse.pairs(point.positions)
+        if pairs:
+            return f"atoms fall onto each other: {self._collapse.named(pairs)}"
+        self.kept = sane
+        moved = np.linalg.norm(point.positions - begin.positions, axis=1)
+        atom = int(np.argmax(moved))
+        return (
+            f"the energy falls without bound: it has come to {point.energy:.3g} kJ/mol and "
+            f"{self._potential.label(atom)} has moved {moved[atom]:.3g} nm; the structure from "
+            f"before that is kept. Something pulls without end (a field on a charge, a force that "
+            "nothing opposes): add a restraint, or minimize without that force"
+        )
+
+    def _rms(self, point: Point) -> float:
+        return rms(point.forces, self._num_moving)
+
+
+def _moved(begin: Point, point: Point) -> float:
+    """How far any atom has moved along an axis, in nm."""
+    return float(np.abs(point.positions - begin.positions).max())
