@@ -1,13 +1,12 @@
 """Latent Systems: a reparametrized molecule as an ordinary OpenMM object.
 
-The particles of a latent System are the latents Z of X = rho(Z); its one force is a TorchForce
-around a TorchScript model that asks OpenMM for the molecule's energy. Every OpenMM integrator,
-minimizer, reporter and serializer works on it.
+The particles of a latent System are the latents Z of X = rho(Z); its one force asks OpenMM for the
+molecule's energy. Every OpenMM integrator, minimizer, reporter and serializer works on it.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,13 +14,11 @@ import openmm as mm
 import torch
 from openmm import app, unit
 
-from ..errors import NonFiniteError, UnsupportedSystemError
-from ..optimizers.latents import Gradients, trained
-from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..reparametrizations import Start, build
-from .torch_potential import torch_potential
-from .torchforce import torch_force
+from .decoders import Decoder, padded
+from .latent_forces import chosen_force, latent_force, refuse_constraints
+from .latent_gradients import torchforce_gradients
 
 __all__ = ["LatentSystem", "latent_system", "torchforce_gradients"]
 
@@ -36,7 +33,7 @@ class LatentSystem:
     Attributes
     ----------
     system : openmm.System
-        Particles are latents, three numbers each; its force is a TorchForce.
+        Particles are latents, three numbers each; it has one force.
     positions : Quantity
         (particles, 3): the latents at which the molecule stands where it stood.
     topology : openmm.app.Topology
@@ -46,7 +43,7 @@ class LatentSystem:
     system: mm.System
     positions: unit.Quantity
     topology: app.Topology
-    _decoder: torch.jit.ScriptModule = field(repr=False)
+    _decode: Callable[[torch.Tensor], torch.Tensor] = field(repr=False)
     _size: int = field(repr=False)
     _context: mm.Context = field(repr=False)
 
@@ -61,7 +58,8 @@ class LatentSystem:
         if unit.is_quantity(positions):
             positions = positions.value_in_unit(unit.nanometer)
         flat = torch.from_numpy(np.asarray(positions, dtype=np.float64).reshape(-1)[: self._size])
-        return self._decoder(flat).numpy()
+        with torch.no_grad():
+            return self._decode(flat).numpy()
 
     def write_back(self, context: mm.Context) -> None:
         """Set the molecule's own Context to what the latents of a latent Context decode to.
@@ -92,6 +90,7 @@ def latent_system(
     weights: bool = False,
     masses: str | float = 1.0,
     seed: int = 0,
+    force: str | None = "auto",
     **settings,
 ) -> LatentSystem:
     """Make a latent System of a molecule.
@@ -111,6 +110,13 @@ def latent_system(
         atoms' masses, so that latents move about as fast as the atoms they move.
     seed : int
         Of latents and weights.
+    force : {"auto", "torchforce", "pythontorchforce", "python"} or None
+        What asks for the molecule's energy. "torchforce" is an ``openmmtorch.TorchForce`` around a
+        traced TorchScript model; it needs openmmtorch and the C++ plugin, and its XML is read
+        where this package was never imported. "python" is an ``openmm.PythonForce``, which runs
+        the module as it is; it needs neither, and works with any version of torch.
+        "pythontorchforce" is the same in a newer openmmtorch's PythonTorchForce. "auto" (or None)
+        takes that where the installed openmmtorch has it, else "torchforce".
     **settings
         Of the reparametrization.
 
@@ -123,189 +129,70 @@ def latent_system(
     UnsupportedSystemError
         The molecule has constraints: latents would leave them.
     PluginUnavailableError
+        A TorchForce needs the C++ plugin.
     ImportError
-        openmmtorch is not installed.
+        openmmtorch is not installed, or has no such force.
+    ValueError
+        An unknown force, or wrong masses.
+
+    Notes
+    -----
+    The XML of a PythonForce or PythonTorchForce holds the pickled module and the molecule's System.
+    The process that reads it must be able to import this package and the module's class. A module
+    that cannot be pickled (a class defined in a function, say) works, but is not written.
+    Unpickling runs code: read such a file only where you trust who wrote it.
 
     Examples
     --------
     >>> import openmm as mm
     >>> from openmm import app
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> molecule = peptide("AAA", constraints=None).simulation("CPU")
-    >>> latent = latent_system(molecule, "linear", count=10)
+    >>> latent = latent_system(molecule, "linear", count=10, force="python")
     >>> context = mm.Context(latent.system, mm.VerletIntegrator(0.001))
     >>> context.setPositions(latent.positions)
     >>> mm.LocalEnergyMinimizer.minimize(context, 10)
     >>> latent.write_back(context)
     """
+    force = chosen_force(force)
     context = getattr(simulation, "context", simulation)
     potential = Potential(context, getattr(simulation, "topology", None))
-    _refuse_constraints(potential)
+    refuse_constraints(potential)
     x = potential.positions()
     module = build(reparametrization, Start(potential, x, np.random.default_rng(seed)), **settings)
-    decoder, flat = _traced(module, weights, potential, x)
-    size = flat.numel()
-    particles = -(-size // 3)
-    model = torch.jit.script(_LatentEnergy(torch_potential(context), decoder, size))
+    decoder = Decoder(module, weights, potential.moves, x)
+    made = latent_force(context, decoder, force)
+    system = mm.System()
+    for mass in _masses(masses, made.decode, decoder, potential):
+        system.addParticle(mass)
+    system.addForce(made.force)
     return LatentSystem(
-        _system(model, _masses(masses, decoder, flat, potential, particles)),
-        _padded(flat, particles) * unit.nanometer,
-        _topology(particles),
-        decoder,
-        size,
+        system,
+        padded(decoder.start, decoder.particles) * unit.nanometer,
+        _topology(decoder.particles),
+        made.decode,
+        decoder.size,
         context,
     )
 
 
-def torchforce_gradients(module: torch.nn.Module, potential: Potential) -> Gradients:
-    """As `eager_gradients`, but every energy and gradient is that of a latent System's Context.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        ``forward()`` returns (N, 3) positions in nm.
-    potential : Potential
-        Counts the evaluations; its Context must have no constraints.
-    """
-    _refuse_constraints(potential)
-    inner = torch_potential(potential.context)
-    parameters = trained(module)
-    decoder, flat = _traced(module, True, potential, potential.positions())
-    size = flat.numel()
-    particles = -(-size // 3)
-    model = torch.jit.script(_LatentEnergy(inner, decoder, size))
-    context = mm.Context(
-        _system(model, np.ones(particles)),
-        mm.VerletIntegrator(0.001),
-        mm.Platform.getPlatformByName("Reference"),
-    )
-
-    def energy_and_gradient(known: Point | None = None) -> Point:
-        now = torch.cat([p.detach().double().reshape(-1) for p in parameters])
-        if not torch.isfinite(now).all():
-            raise NonFiniteError("the latents are NaN or infinite", ())
-        potential.counter.add(potential.kind)
-        context.setPositions(_padded(now, particles))
-        try:
-            state = context.getState(energy=True, forces=True)
-        except mm.OpenMMException as error:
-            if "NaN" not in str(error):
-                raise
-            raise NonFiniteError(f"the latents decode to NaN: {error}", ()) from error
-        gradient = torch.from_numpy(-np.array(state.getForces(asNumpy=True)._value).reshape(-1))
-        x, energies, forces = inner.last()
-        if not (torch.isfinite(energies).all() and torch.isfinite(forces).all()):
-            raise NonFiniteError("energy or forces are NaN or infinite", ())
-        parts = gradient[:size].split([p.numel() for p in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter).to(parameter)
-        return Point(x[0].numpy(), energies[0].item(), forces[0].numpy())
-
-    return energy_and_gradient
-
-
-def _refuse_constraints(potential: Potential) -> None:
-    count = len(potential.constraints[0])
-    if count:
-        raise UnsupportedSystemError(
-            f"the System has {count} constraints, which positions decoded from latents would "
-            "violate; create it with constraints=None and rigidWater=False, or use "
-            "minimize_reparam, which keeps them"
-        )
-
-
-def _system(model: torch.jit.ScriptModule, masses: np.ndarray) -> mm.System:
-    system = mm.System()
-    for mass in masses:
-        system.addParticle(mass)
-    system.addForce(torch_force(model))
-    return system
-
-
-def _padded(flat: torch.Tensor, particles: int) -> np.ndarray:
-    """Numbers as the positions of particles, (particles, 3)."""
-    padded = np.zeros(3 * particles)
-    padded[: flat.numel()] = flat.numpy()
-    return padded.reshape(-1, 3)
-
-
-class _LatentEnergy(torch.nn.Module):
-    """E(rho(Z)), whose gradient is -J^T F of the same evaluation."""
-
-    def __init__(self, potential, decoder: torch.jit.ScriptModule, size: int) -> None:
-        super().__init__()
-        self.potential = potential
-        self.decode = decoder
-        self.size = size
-
-    def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        # On the CPU: a traced model's constants stay where they were traced.
-        flat = positions.to(device="cpu", dtype=torch.float64).reshape(-1)[: self.size]
-        energy = self.potential.energy(self.decode(flat).unsqueeze(0))[0]
-        return energy.to(positions.device)
-
-
-class _Decoder(torch.nn.Module):
-    """X of a flat vector of what trains, to be traced: everything else becomes constant."""
-
-    def __init__(
-        self, module: torch.nn.Module, names: list[str], moves: np.ndarray, start: np.ndarray
-    ) -> None:
-        super().__init__()
-        # In a tuple, so that its parameters are not this module's.
-        self._held = (module,)
-        self._shapes = [(n, p.shape, p.dtype) for n, p in module.named_parameters() if n in names]
-        self._moves = torch.from_numpy(moves)[:, None]
-        self._start = torch.from_numpy(start)
-
-    def forward(self, flat: torch.Tensor) -> torch.Tensor:
-        module, begin = self._held[0], 0
-        for name, shape, dtype in self._shapes:
-            part = flat[begin : begin + shape.numel()].reshape(shape).to(dtype)
-            begin += shape.numel()
-            path, _, leaf = name.rpartition(".")
-            owner = module.get_submodule(path)
-            # An ordinary attribute in place of the parameter: torch.func does not trace.
-            owner._parameters.pop(leaf, None)
-            owner.__dict__[leaf] = part
-        return torch.where(self._moves, module().to(torch.float64), self._start)
-
-
-def _traced(
-    module: torch.nn.Module, weights: bool, potential: Potential, x: np.ndarray
-) -> tuple[torch.jit.ScriptModule, torch.Tensor]:
-    """Return X(flat) as TorchScript, and where it starts."""
-    module = copy.deepcopy(module).cpu()
-    every = [name for name, p in module.named_parameters() if p.requires_grad]
-    latents = [name for name in every if name.rpartition(".")[2] == "latents"]
-    names = every if weights or not latents else latents
-    start = [p.detach().double().reshape(-1) for n, p in module.named_parameters() if n in names]
-    flat = torch.cat(start)
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    decoder = _Decoder(module, names, potential.moves, x)
-    return torch.jit.trace(decoder, flat, check_trace=False), flat
-
-
-def _masses(
-    masses, decoder, flat: torch.Tensor, potential: Potential, particles: int
-) -> np.ndarray:
+def _masses(masses, decode, decoder: Decoder, potential: Potential) -> np.ndarray:
     """One mass for each particle, in dalton."""
     if masses != "metric":
         if isinstance(masses, str) or not 0 < masses < np.inf:
             raise ValueError(f"masses is {masses!r}; give 'metric' or a positive number of dalton")
-        return np.full(particles, float(masses))
+        return np.full(decoder.particles, float(masses))
     # diag(J^T M J), by random signs (Hutchinson): the mean of (J^T M^(1/2) r)^2.
     root = torch.from_numpy(np.sqrt(potential.masses))[:, None]
     generator = torch.Generator().manual_seed(0)
-    diagonal = torch.zeros_like(flat)
-    latents = flat.clone().requires_grad_(True)
-    x = decoder(latents)
+    diagonal = torch.zeros_like(decoder.start)
+    latents = decoder.start.clone().requires_grad_(True)
+    x = decode(latents)
     for _ in range(PROBES):
         signs = torch.randint(0, 2, x.shape, generator=generator, dtype=torch.float64) * 2 - 1
         (pulled,) = torch.autograd.grad(x, latents, root * signs, retain_graph=True)
         diagonal += pulled**2 / PROBES
-    metric = _padded(diagonal, particles).mean(axis=1)
+    metric = padded(diagonal, decoder.particles).mean(axis=1)
     # A latent that moves nothing has no mass of its own; a particle without mass would be fixed.
     return np.maximum(metric, 1e-3 * metric.max())
 

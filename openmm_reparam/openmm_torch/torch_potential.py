@@ -93,7 +93,7 @@ def torch_potential(context: mm.Context, replicas: int = 1):
     Examples
     --------
     >>> import torch
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> molecule = peptide("AAA")
     >>> potential = torch_potential(molecule.simulation("CPU").context, replicas=2)
     >>> x = torch.tensor(molecule.positions._value)

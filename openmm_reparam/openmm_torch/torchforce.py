@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import importlib
 import importlib.util
 import logging
 import os
 
 import torch  # loads the libraries the plugin links against
 
-__all__ = ["load_torchforce", "torch_force"]
+__all__ = ["load_torchforce", "openmmtorch_module", "torch_force"]
 
 
 def load_torchforce() -> list[str]:
@@ -47,6 +48,28 @@ def load_torchforce() -> list[str]:
     return problems
 
 
+def openmmtorch_module():
+    """Import openmmtorch.
+
+    Raises
+    ------
+    ImportError
+        It is not installed; says what works without.
+    """
+    # It imports OpenMM by its old name, too, about which OpenMM would warn.
+    root = logging.getLogger()
+    root.addFilter(_not_of_simtk)
+    try:
+        return importlib.import_module("openmmtorch")
+    except ImportError as error:
+        raise ImportError(
+            "this needs openmmtorch: pip install 'openmm-reparam[torchforce]'. "
+            'force="python" (for a minimizer, engine="python") works without it.'
+        ) from error
+    finally:
+        root.removeFilter(_not_of_simtk)
+
+
 def torch_force(model: torch.jit.ScriptModule):
     """Make an ``openmmtorch.TorchForce``.
 
@@ -55,18 +78,7 @@ def torch_force(model: torch.jit.ScriptModule):
     ImportError
         openmmtorch is not installed.
     """
-    # It imports OpenMM by its old name, too, about which OpenMM would warn.
-    root = logging.getLogger()
-    root.addFilter(_not_of_simtk)
-    try:
-        from openmmtorch import TorchForce
-    except ImportError as error:
-        raise ImportError(
-            "this needs openmmtorch: pip install 'openmm-reparam[torchforce]'"
-        ) from error
-    finally:
-        root.removeFilter(_not_of_simtk)
-    return TorchForce(model)
+    return openmmtorch_module().TorchForce(model)
 
 
 def _not_of_simtk(record: logging.LogRecord) -> bool:

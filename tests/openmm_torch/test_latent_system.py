@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import openmm as mm
@@ -14,8 +15,6 @@ from openmm import app, unit
 from openmm_reparam import Potential, UnsupportedSystemError
 from openmm_reparam.openmm_torch.latent_system import latent_system
 from openmm_reparam.prepare.peptides import peptide
-
-pytest.importorskip("openmmtorch")
 
 
 class Shifts(torch.nn.Module):
@@ -58,10 +57,10 @@ def context_of(latent, integrator=None, platform="Reference"):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("weights", [False, True])
-def test_it_starts_where_the_molecule_stands(name, weights, platform):
+def test_it_starts_where_the_molecule_stands(name, weights, platform, force):
     simulation = molecule(platform)
     potential = Potential(simulation.context)
-    latent = latent_of(simulation, name, weights=weights)
+    latent = latent_of(simulation, name, weights=weights, force=force)
     assert np.allclose(latent.decode(latent.positions), potential.positions(), atol=1e-6)
     energy = context_of(latent).getState(energy=True).getPotentialEnergy()._value
     expected = potential.evaluate(potential.positions())[0]
@@ -70,8 +69,8 @@ def test_it_starts_where_the_molecule_stands(name, weights, platform):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("weights", [False, True])
-def test_forces_are_the_slopes_of_the_energy(name, weights):
-    latent = latent_of(molecule(), name, weights=weights)
+def test_forces_are_the_slopes_of_the_energy(name, weights, force):
+    latent = latent_of(molecule(), name, weights=weights, force=force)
     context = context_of(latent)
     z = np.array(latent.positions._value)
     rng = np.random.default_rng(0)
@@ -89,9 +88,11 @@ def test_forces_are_the_slopes_of_the_energy(name, weights):
 
 
 @pytest.mark.parametrize("solvent", ["vacuum", "gbn2"])
-def test_openmms_minimizer_works_on_it_and_the_molecule_gets_the_result(solvent, energy_and_forces):
+def test_openmms_minimizer_works_on_it_and_the_molecule_gets_the_result(
+    solvent, energy_and_forces, force
+):
     simulation = molecule("Reference", solvent)
-    latent = latent_of(simulation, "spectral")
+    latent = latent_of(simulation, "spectral", force=force)
     context = context_of(latent)
     # In units of the latents, whose forces are far smaller than those of atoms.
     mm.LocalEnergyMinimizer.minimize(context, 0.01)
@@ -104,8 +105,8 @@ def test_openmms_minimizer_works_on_it_and_the_molecule_gets_the_result(solvent,
 
 
 @pytest.mark.parametrize("masses", [5.0, "metric"])
-def test_langevin_annealing_with_ordinary_reporters(masses, tmp_path):
-    latent = latent_of(molecule(), "linear", masses=masses)
+def test_langevin_annealing_with_ordinary_reporters(masses, tmp_path, force):
+    latent = latent_of(molecule(), "linear", masses=masses, force=force)
     integrator = mm.LangevinMiddleIntegrator(600, 1, 0.0005)
     integrator.setRandomNumberSeed(1)
     platform = mm.Platform.getPlatformByName("Reference")
@@ -130,9 +131,9 @@ def test_langevin_annealing_with_ordinary_reporters(masses, tmp_path):
     assert np.array_equal(saved, loaded)
 
 
-def test_masses_of_the_metric_are_those_of_the_atoms_in_cartesian_latents():
+def test_masses_of_the_metric_are_those_of_the_atoms_in_cartesian_latents(force):
     simulation = molecule()
-    latent = latent_of(simulation, "cartesian", masses="metric")
+    latent = latent_of(simulation, "cartesian", masses="metric", force=force)
     got = [latent.system.getParticleMass(i)._value for i in range(latent.system.getNumParticles())]
     # The output's scale is the only thing between the two.
     ratio = np.array(got) / Potential(simulation.context).masses
@@ -140,60 +141,68 @@ def test_masses_of_the_metric_are_those_of_the_atoms_in_cartesian_latents():
 
 
 FRESH = """
-{nvrtc}
-import torch
+{imports}
+import sys
 import openmm as mm
 system = mm.XmlSerializer.deserialize(open({system!r}).read())
 context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatformByName("Reference"))
 context.setState(mm.XmlSerializer.deserialize(open({state!r}).read()))
 print(repr(context.getState(energy=True).getPotentialEnergy()._value))
-import sys
-assert "openmm_reparam" not in sys.modules
+print("openmm_reparam" in sys.modules)
 """
 NVRTC = """
 import ctypes, glob, importlib.util
 for folder in importlib.util.find_spec("nvidia").submodule_search_locations:
     for library in glob.glob(folder + "/cuda_nvrtc/lib/libnvrtc.so.12"):
         ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+import torch
 """
+ROOT = str(Path(__file__).resolve().parents[2])
 
 
 @pytest.mark.parametrize("name", ["linear", "gcn"])
-def test_a_fresh_process_without_this_package_reads_it(name, tmp_path):
-    latent = latent_of(molecule(), name)
+def test_a_fresh_process_reads_it(name, tmp_path, force):
+    latent = latent_of(molecule(), name, force=force)
     context = context_of(latent)
+    context.setPositions(np.array(latent.positions._value) + 1e-3)
     expected = context.getState(energy=True).getPotentialEnergy()._value
     files = {"system": tmp_path / "system.xml", "state": tmp_path / "state.xml"}
     files["system"].write_text(mm.XmlSerializer.serialize(latent.system))
     state = context.getState(positions=True, velocities=True)
     files["state"].write_text(mm.XmlSerializer.serialize(state))
-    script = FRESH.format(nvrtc=NVRTC, **{key: str(path) for key, path in files.items()})
+    # A TorchForce needs torch before OpenMM, but not this package; pickle imports that by itself.
+    script = FRESH.format(
+        imports=NVRTC if force == "torchforce" else "",
+        **{key: str(path) for key, path in files.items()},
+    )
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        env=os.environ | {"PYTHONPATH": "" if force == "torchforce" else ROOT},
         timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx(expected, rel=1e-12)
+    energy, imported = done.stdout.split()
+    assert float(energy) == pytest.approx(expected, rel=1e-12)
+    assert imported == str(force == "python")
 
 
-def test_periodic_molecules_keep_their_box():
+def test_periodic_molecules_keep_their_box(force):
     simulation = peptide(
         "AA", solvent="tip3p", padding=0.3, cutoff=0.5, constraints=None, rigid_water=False
     ).simulation("Reference")
     box = 1.1 * simulation.context.getState().getPeriodicBoxVectors(asNumpy=True)
     simulation.context.setPeriodicBoxVectors(*box)
     expected = simulation.context.getState(energy=True).getPotentialEnergy()._value
-    latent = latent_system(simulation, "linear", count=12)
+    latent = latent_system(simulation, "linear", count=12, force=force)
     energy = context_of(latent).getState(energy=True).getPotentialEnergy()._value
     assert energy == pytest.approx(expected, rel=1e-9)
 
 
-def test_fixed_atoms_keep_their_bits(nanometers):
+def test_fixed_atoms_keep_their_bits(nanometers, force):
     built = peptide("AAA", constraints=None)
     system = built.system
     system.setParticleMass(4, 0.0)
@@ -202,7 +211,7 @@ def test_fixed_atoms_keep_their_bits(nanometers):
     )
     context.setPositions(built.positions)
     before = nanometers(context)
-    latent = latent_system(context, "linear", count=10)
+    latent = latent_system(context, "linear", count=10, force=force)
     inner = context_of(latent)
     inner.setPositions(np.array(latent.positions._value) + 0.01)
     latent.write_back(inner)
@@ -211,22 +220,22 @@ def test_fixed_atoms_keep_their_bits(nanometers):
     assert not np.allclose(after, before)
 
 
-def test_constraints_are_refused_in_words():
+def test_constraints_are_refused_in_words(force):
     simulation = peptide("AAA", constraints=app.HBonds).simulation("Reference")
     with pytest.raises(UnsupportedSystemError, match="constraints=None"):
-        latent_system(simulation, "linear", count=10)
+        latent_system(simulation, "linear", count=10, force=force)
 
 
 @pytest.mark.parametrize("masses", [0.0, -1.0, "heavy", np.inf])
 def test_wrong_masses_are_refused(masses):
     with pytest.raises(ValueError, match="masses"):
-        latent_of(molecule(), "linear", masses=masses)
+        latent_of(molecule(), "linear", masses=masses, force="python")
 
 
-def test_latents_that_are_not_finite_are_not_written_back(nanometers):
+def test_latents_that_are_not_finite_are_not_written_back(nanometers, force):
     simulation = molecule()
     before = nanometers(simulation.context)
-    latent = latent_of(simulation, "linear")
+    latent = latent_of(simulation, "linear", force=force)
     context = context_of(latent)
     context.setPositions(np.full((latent.system.getNumParticles(), 3), np.nan))
     with pytest.raises(ValueError, match="NaN"):
