@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PLUGIN := build/plugin
 SOURCES := CMakeLists.txt $(wildcard plugin/*/*.* plugin/include/*/*)
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-all lint docs bench clean
 
 $(STAMP): pyproject.toml setup.py requirements.txt $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,10 @@ test: $(STAMP)
 	$(BIN)/cmake -S . -B $(PLUGIN) -DBUILD_TESTING=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python)
 	$(BIN)/cmake --build $(PLUGIN)
 	$(BIN)/ctest --test-dir $(PLUGIN) --output-on-failure
+	$(BIN)/pytest -n 2 -m "not slow and not network"
+
+# Everything: long searches, and the tests that ask the Protein Data Bank.
+test-all: $(STAMP)
 	$(BIN)/pytest -n 2
 
 docs: $(STAMP)

@@ -1,25 +1,79 @@
 """Fixtures that several test files share."""
 
-import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import openmm
+import pdbfixer
 import pytest
 import scipy.linalg
+from openmm import app
 
 from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.prepare.structure_files import fetch_pdb
 from openmm_reparam.prepare.system_builder import build_system
+
+# Entries of the Protein Data Bank that PDBFixer's tests read and its wheel holds: villin headpiece
+# by NMR (1VII), the core of HIV-1 integrase (1BHL) and mTOR with a partner (4JSV) by X-rays.
+ENTRIES = Path(pdbfixer.__file__).parent / "tests" / "data"
 
 
 @pytest.fixture(scope="session")
-def pdb_folder() -> Path:
-    """Return the folder of Protein Data Bank entries, or skip where it is missing."""
-    beside = Path(__file__).resolve().parents[1].parent / "shared" / "pdb"
-    folder = Path(os.environ.get("OPENMM_REPARAM_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no PDB files: {folder} is missing (set OPENMM_REPARAM_DATA to their folder)")
+def entries(tmp_path_factory) -> Path:
+    """Return a folder of Protein Data Bank entries, named by their codes."""
+    folder = tmp_path_factory.mktemp("entries")
+    for name, code in {"test": "1VII", "1BHL": "1BHL", "4JSV": "4JSV"}.items():
+        shutil.copy(ENTRIES / f"{name}.pdb", folder / f"{code}.pdb")
     return folder
+
+
+@pytest.fixture(scope="session")
+def villin(entries) -> Path:
+    """Return the file of villin headpiece: 36 residues, 596 atoms with hydrogens, SEQRES."""
+    return entries / "1VII.pdb"
+
+
+@pytest.fixture(scope="session")
+def crystal(entries, tmp_path_factory) -> Path:
+    """Return a file of the last 18 residues of 1BHL: no hydrogens, 8 waters, a unit cell."""
+    lines = (entries / "1BHL.pdb").read_text().splitlines()
+    atoms = [line for line in lines if line.startswith(("ATOM", "HETATM"))]
+    chain = [k for k in atoms if k.startswith("ATOM") and int(k[22:26]) >= 190]
+    places = np.array([_place(line) for line in chain])
+    waters = [
+        line
+        for line in atoms
+        if line[17:20] == "HOH" and np.linalg.norm(places - _place(line), axis=1).min() < 6.0
+    ]
+    path = tmp_path_factory.mktemp("crystal") / "crystal.pdb"
+    cell = next(line for line in lines if line.startswith("CRYST1"))
+    path.write_text("\n".join([cell, *chain, *waters, "END"]))
+    return path
+
+
+def _place(line: str) -> np.ndarray:
+    """Return the position that a PDB line holds, in angstrom."""
+    return np.array([float(line[k : k + 8]) for k in (30, 38, 46)])
+
+
+@pytest.fixture(scope="session")
+def enkephalin(tmp_path_factory) -> str:
+    """Return the path of a PDB file of Met-enkephalin, folded up at random: YGGFM, 75 atoms."""
+    molecule = peptide("YGGFM", "random-coil", seed=1)
+    path = tmp_path_factory.mktemp("enkephalin") / "enkephalin.pdb"
+    with path.open("w") as file:
+        app.PDBFile.writeFile(molecule.topology, molecule.positions, file)
+    return str(path)
+
+
+@pytest.fixture(params=["1PLW", "2JOF", "2WXC", "5AWL"])
+def fetched_entry(request) -> tuple[str, app.PDBFile]:
+    """Return a code that has a name here and its entry from the Protein Data Bank, or skip."""
+    try:
+        return request.param, fetch_pdb(request.param)
+    except ConnectionError as error:
+        pytest.skip(f"no network: {error}")
 
 
 def _platforms() -> list[str]:

@@ -64,10 +64,9 @@ def test_minimize_existing_script(tmp_path):
     assert 50 < steps[0] < 400
 
 
-def test_fold_2jof_with_a_short_chain(tmp_path, pdb_folder):
-    native = str(pdb_folder / "1PLW.pdb")
+def test_fold_2jof_with_a_short_chain(tmp_path, enkephalin):
     text = run_example(
-        *("fold_2jof.py", "--sequence", "1PLW", "--minutes", "0.1", "--native", native),
+        *("fold_2jof.py", "--sequence", "1PLW", "--minutes", "0.1", "--native", enkephalin),
         folder=tmp_path,
     )
     wide, near, last = energies(text)

@@ -44,11 +44,11 @@ def heavy_distance(molecule):
     return distances[np.abs(number[:, None] - number) >= 2].min()
 
 
-@pytest.mark.parametrize("code", ["2JOF", "1PLW", "5AWL", "2WXC"])
-def test_sequences_are_those_of_the_entries(pdb_folder, code):
-    trajectory = mdtraj.load(str(pdb_folder / f"{code}.pdb"))
-    letters = "".join(r.code for r in trajectory.topology.residues if r.is_protein)
-    assert SEQUENCES[code] == letters
+@pytest.mark.network
+def test_sequences_are_those_of_the_entries(fetched_entry):
+    code, pdb = fetched_entry
+    topology = mdtraj.Topology.from_openmm(pdb.topology)
+    assert SEQUENCES[code] == "".join(r.code for r in topology.residues if r.is_protein)
 
 
 @pytest.mark.parametrize("conformation", ["extended", "random-coil"])

@@ -19,11 +19,6 @@ from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.prepare.system_builder import build_system
 
 
-@pytest.fixture(scope="module")
-def enkephalin(pdb_folder):
-    return str(pdb_folder / "1PLW.pdb")
-
-
 @pytest.fixture
 def run(capsys):
     """Run the command line in this process: exit code, standard output, standard error."""
@@ -291,9 +286,15 @@ def test_codes_and_sequences_are_told_apart(target, sequence):
 
 
 @pytest.mark.parametrize("code", ["1PLW", "2JOF", "5AWL", "2WXC"])
-def test_sequences_of_files_are_those_of_their_codes(pdb_folder, code):
-    from_file = fold.resolve_target(str(pdb_folder / f"{code}.pdb"))
-    assert from_file.sequence == fold.resolve_target(code).sequence
+def test_sequences_of_files_are_those_of_their_codes(tmp_path, code):
+    path = write(peptide(code), tmp_path / "chain.pdb")
+    assert fold.resolve_target(str(path)).sequence == fold.resolve_target(code).sequence
+
+
+def test_sequences_of_experimental_structures_are_read(villin, crystal):
+    target = fold.resolve_target(str(villin))
+    assert target.sequence == "MLSDEDFKAVFGMTRSAFANLPLWKQQNLKKEKGLF"
+    assert fold.resolve_target(str(crystal)).sequence == "GIGGYSAGERIVDIIATD"
 
 
 def test_the_peer_is_not_credited_with_energies_off_its_constraints(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import random
 import urllib.error
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -30,21 +31,21 @@ def write(path, molecule):
 
 
 @pytest.mark.parametrize(
-    ("code", "n_atoms", "repairs"),
+    ("structure", "n_atoms", "repairs"),
     [
-        ("2JOF", 284, ()),
-        ("1PLW", 75, ()),
-        ("2WXC", 711, ()),
-        ("5AWL", 166, ("removed 12 HOH", "added 73 hydrogens")),
+        ("enkephalin", 75, ()),
+        ("villin", 596, ()),
+        ("crystal", 252, ("removed 8 HOH", "added 125 hydrogens")),
     ],
 )
-def test_entries_of_the_protein_data_bank(pdb_folder, code, n_atoms, repairs):
-    molecule = prepare_file(pdb_folder / f"{code}.pdb")
+def test_structures_are_kept_and_completed(request, structure, n_atoms, repairs):
+    path = Path(request.getfixturevalue(structure))
+    molecule = prepare_file(path)
     assert molecule.topology.getNumAtoms() == n_atoms
     assert molecule.repairs == repairs
-    assert molecule.name == code
+    assert molecule.name == path.stem
     assert energy(molecule) == pytest.approx(energy(molecule, "CPU"), abs=0.5)
-    kept = app.PDBFile(str(pdb_folder / f"{code}.pdb"))
+    kept = app.PDBFile(str(path))
     names = [(a.residue.id, a.name) for a in molecule.topology.atoms()]
     for atom, position in zip(kept.topology.atoms(), kept.positions, strict=True):
         if not is_water(atom.residue):
@@ -52,21 +53,19 @@ def test_entries_of_the_protein_data_bank(pdb_folder, code, n_atoms, repairs):
             assert np.allclose(molecule.positions._value[index], position._value, atol=1e-5)
 
 
-def test_crystal_waters_stay_where_asked(pdb_folder):
-    wet = prepare_file(
-        pdb_folder / "5AWL.pdb", solvent="tip3p", keep_water=True, padding=0.5, cutoff=0.7
-    )
-    assert n_waters(wet.topology) > 100  # the unit cell's 12 do not count as a solvated box
-    assert "removed 12 HOH" not in wet.repairs
+def test_crystal_waters_stay_where_asked(crystal):
+    wet = prepare_file(crystal, solvent="tip3p", keep_water=True, padding=0.5, cutoff=0.7)
+    assert n_waters(wet.topology) > 100  # the unit cell's 8 do not count as a solvated box
+    assert "removed 8 HOH" not in wet.repairs
     with pytest.raises(ValueError, match="keep_water"):
-        prepare_file(pdb_folder / "5AWL.pdb", keep_water=True)
+        prepare_file(crystal, keep_water=True)
 
 
-def test_preparation_is_reproducible(pdb_folder):
+def test_preparation_is_reproducible(crystal):
     random.seed(1)
-    first = prepare_file(pdb_folder / "5AWL.pdb")
+    first = prepare_file(crystal)
     random.seed(2)
-    again = prepare_file(pdb_folder / "5AWL.pdb")
+    again = prepare_file(crystal)
     assert np.array_equal(first.positions._value, again.positions._value)
 
 
@@ -137,21 +136,26 @@ def test_only_the_first_model_is_read(tmp_path, molecule):
     assert read.topology.getNumAtoms() == molecule.topology.getNumAtoms()
 
 
-def test_gap_is_refused_or_built(pdb_folder, tmp_path):
-    lines = (pdb_folder / "5AWL.pdb").read_text().splitlines()
+def test_the_gap_of_an_entry_is_refused(entries):
+    with pytest.raises(ValueError, match="GLN 137 and MET 154 of chain A.*build_missing_residues"):
+        prepare_file(entries / "1BHL.pdb")
+
+
+def test_gap_is_refused_or_built(villin, tmp_path):
+    lines = villin.read_text().splitlines()
     path = tmp_path / "gap.pdb"
     path.write_text(
         "\n".join(
             line
             for line in lines
-            if not (line.startswith("ATOM") and line[22:26].strip() in ("5", "6"))
+            if not (line.startswith("ATOM") and line[22:26].strip() in ("51", "52"))
         )
     )
-    with pytest.raises(ValueError, match=r"PRO 4 and GLY 7 of chain A.*build_missing_residues"):
+    with pytest.raises(ValueError, match=r"VAL 50 and MET 53 of chain A.*build_missing_residues"):
         prepare_file(path)
     built = prepare_file(path, build_missing_residues=True)
-    assert "built the missing residues GLU-THR" in built.repairs
-    assert built.topology.getNumAtoms() == 166
+    assert "built the missing residues PHE-GLY" in built.repairs
+    assert built.topology.getNumAtoms() == 596
 
 
 def test_solvated_file_keeps_its_box_where_asked(tmp_path, solvated):
@@ -227,8 +231,6 @@ def test_fetch_says_when_there_is_no_network_or_no_entry(monkeypatch):
         fetch_pdb("9ZZZ")
 
 
-def test_fetch_reads_what_arrives(monkeypatch, pdb_folder):
-    monkeypatch.setattr(
-        "urllib.request.urlopen", lambda url, timeout: (pdb_folder / "1PLW.pdb").open("rb")
-    )
-    assert fetch_pdb("1PLW").topology.getNumAtoms() == 75
+def test_fetch_reads_what_arrives(monkeypatch, villin):
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: villin.open("rb"))
+    assert fetch_pdb("1VII").topology.getNumAtoms() == 596

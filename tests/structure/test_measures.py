@@ -55,16 +55,26 @@ def test_natural_amino_acids_have_natural_states(molecule, x):
     }
 
 
-@pytest.mark.parametrize("code", ["2JOF", "1PLW", "5AWL", "2WXC"])
-def test_experimental_structures_are_natural(pdb_folder, code):
-    pdb = app.PDBFile(str(pdb_folder / f"{code}.pdb"))
+def assert_natural(pdb):
+    """Every amino acid but glycine is L, every isoleucine and threonine as nature makes them."""
     states = chirality(pdb.topology, pdb.positions)
-    n_chiral = sum(residue.name not in ("GLY", "HOH") for residue in pdb.topology.residues())
+    achiral = ("GLY", "HOH", "MG", "ADP", "MGF")
+    n_chiral = sum(residue.name not in achiral for residue in pdb.topology.residues())
     of_alpha = [state for label, state in states.items() if label.endswith(" CA")]
     assert of_alpha == ["L"] * n_chiral
     for label, state in states.items():
         if label.endswith(" CB"):
-            assert state == {"ILE": "S", "THR": "R"}[label[:3]]
+            assert state == {"ILE": "S", "THR": "R"}[label.split(":")[-1][:3]]
+
+
+@pytest.mark.parametrize("code", ["1VII", "1BHL", "4JSV"])
+def test_experimental_structures_are_natural(entries, code):
+    assert_natural(app.PDBFile(str(entries / f"{code}.pdb")))
+
+
+@pytest.mark.network
+def test_fetched_entries_are_natural(fetched_entry):
+    assert_natural(fetched_entry[1])
 
 
 def test_mirror_image_flips_every_centre_and_no_peptide_bond(molecule, x):
@@ -168,9 +178,9 @@ def test_rmsd_of_three_points_in_closed_form():
     )
 
 
-def test_rmsd_ignores_hydrogens_water_and_protonation_names(pdb_folder):
-    built = peptide("5AWL")
-    native = app.PDBFile(str(pdb_folder / "5AWL.pdb"))  # no hydrogens, waters
+def test_rmsd_ignores_hydrogens_water_and_protonation_names(crystal):
+    built = peptide("GIGGYSAGERIVDIIATD")
+    native = app.PDBFile(str(crystal))  # no hydrogens, waters
     value = rmsd(built.topology, built.positions, native.topology, native.positions, "all")
     assert 0.2 < value < 2.0
 

@@ -69,9 +69,9 @@ def test_an_ideal_peptide_has_none(sequence):
     assert set(found.counts.values()) == {0}
 
 
-@pytest.mark.parametrize("code", ["1PLW", "2JOF", "5AWL", "2WXC"])
-def test_an_experimental_structure_has_none(pdb_folder, code):
-    molecule = prepare_file(pdb_folder / f"{code}.pdb")
+@pytest.mark.parametrize("structure", ["villin", "crystal"])
+def test_an_experimental_structure_has_none(request, structure):
+    molecule = prepare_file(request.getfixturevalue(structure))
     assert find(molecule, molecule.positions).total == 0
 
 
