@@ -37,7 +37,7 @@ docs: $(STAMP)
 	@echo "Open docs/_build/html/index.html"
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/minimize.py
+	$(BIN)/python -m benchmarks.local --coils --starts 2
 
 clean:
 	rm -rf $(VENV) build demo docs/_build

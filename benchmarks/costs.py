@@ -1,6 +1,6 @@
 """What the pieces cost in units of a force evaluation, and how far cheap slow modes agree.
 
-    python benchmarks/costs.py
+    python -m benchmarks.costs
 
 On 2JOF: a step of the GCN (forward, backward, Adam), a dense Hessian against its 6N force
 evaluations, a coloured bonded Hessian, an update and a solve of the preconditioner; and the
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from report import write_json
 
 from openmm_reparam.modes.slow_modes import backbone, laplacian, principal_angles, slow_modes
 from openmm_reparam.optimizers.latents import torch_threads_for
@@ -25,7 +24,15 @@ from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.reparametrizations import Start, build
 
-RESULTS = Path(__file__).parent / "results"
+from .report import append, grouped, markdown, origin, read_runs, record, runs_of
+
+SUMMARIES = {"costs": ("piece",), "slow-subspaces": ("solvent", "norm", "modes")}
+SUBSPACE = {
+    "median_angle": "median angle, degrees",
+    "percentile_90": "90th percentile",
+    "largest_angle": "largest",
+    "shared": "shared",
+}
 
 
 def milliseconds(call, repeats: int) -> float:
@@ -103,31 +110,51 @@ def agreement(solvent: str) -> list[dict]:
                     "solvent": solvent,
                     "norm": norm,
                     "modes": count,
-                    "median angle, degrees": float(np.median(angles)),
-                    "90th percentile": float(np.percentile(angles, 90)),
-                    "largest": float(angles[-1]),
+                    "median_angle": float(np.median(angles)),
+                    "percentile_90": float(np.percentile(angles, 90)),
+                    "largest_angle": float(angles[-1]),
                     "shared": float(np.mean(np.cos(np.radians(angles)) ** 2)),
                 }
             )
     return rows
 
 
+def summarize(runs: list[dict]) -> dict[str, list[dict]]:
+    """Keep the last run of each version."""
+    pieces, subspaces = [], []
+    for told, members in grouped(runs, ()):
+        last = members[-1]
+        told["starts"] = 1
+        pieces += [told | {"piece": name, "cost": x} for name, x in last["costs"].items()]
+        subspaces += [told | row for row in last["slow_subspaces"]]
+    return {"costs": pieces, "slow-subspaces": subspaces}
+
+
+def tables(found: dict[str, list[dict]]) -> dict[str, str]:
+    """Return what pieces cost, and how far slow subspaces agree."""
+    pieces = [[row["piece"], row["cost"], origin(row)] for row in found["costs"]]
+    header = ["solvent", "norm", "modes", *SUBSPACE.values(), "version"]
+    angles = [
+        [row["solvent"], row["norm"], row["modes"], *(row[n] for n in SUBSPACE), origin(row)]
+        for row in found["slow-subspaces"]
+    ]
+    return {
+        "costs": markdown(["piece", "cost", "version"], pieces),
+        "slow-subspaces": markdown(header, angles),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--platform", default="CPU")
     parser.add_argument("--solvents", nargs="*", default=["vacuum", "gbn2"])
-    parser.add_argument("--output", type=Path, default=RESULTS / "costs.json")
+    parser.add_argument("--output", type=Path, default=runs_of("costs"), help="to append to")
     arguments = parser.parse_args()
     found = costs(arguments.platform)
-    for name, value in found.items():
-        print(f"{name:>60}: {value:.3g}")
     rows = [row for solvent in arguments.solvents for row in agreement(solvent)]
-    names = list(rows[0]) if rows else []
-    print("\n| " + " | ".join(names) + " |\n|" + "---|" * len(names))
-    for row in rows:
-        cells = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values())
-        print("| " + " | ".join(cells) + " |")
-    write_json(arguments.output, {"costs": found, "slow subspaces": rows})
+    append(arguments.output, record(arguments.platform, costs=found, slow_subspaces=rows))
+    for text in tables(summarize(read_runs(arguments.output))).values():
+        print(f"\n{text}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Throughput of many replicas in the C++ plugin, and what one of its evaluations costs.
 
-    python benchmarks/replicas.py --output benchmarks/results/replicas.json
+    python -m benchmarks.replicas
 
 Energies and forces of 16 replicas of 2JOF in vacuum (284 atoms), as one batch of the plugin,
 against one Context with a thread for every core that evaluates them one after the other; and a
@@ -18,12 +18,22 @@ from time import perf_counter
 import numpy as np
 import openmm as mm
 import torch
-from report import write_json
 
 from openmm_reparam import Potential, torch_potential
 from openmm_reparam.prepare.peptides import peptide
 
-RESULTS = Path(__file__).parent / "results"
+from .report import append, cell, grouped, markdown, origin, quartiles, read_runs, record, runs_of
+
+SUMMARIES = {"replicas": ("threads", "quantity", "unit")}
+RATIOS = {
+    "throughput of 16 replicas": ("one Context, one after the other", "plugin, one batch"),
+    "plugin / Context": ("plugin, one evaluation", "one Context, one evaluation"),
+    "plugin / Context, forces left in the State": (
+        "plugin, one evaluation",
+        "the same, forces left in the State",
+    ),
+    "Potential / Context": ("Potential in Python, one evaluation", "one Context, one evaluation"),
+}
 REPLICAS = 16
 
 
@@ -45,12 +55,8 @@ def seconds_of(call, repeats: int) -> float:
     return (perf_counter() - began) / repeats
 
 
-def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--output", type=Path, default=RESULTS / "replicas.json")
-    arguments = parser.parse_args()
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Return milliseconds of each call, one for each round."""
     threads = len(os.sched_getaffinity(0))
     molecule = peptide("2JOF", constraints=None)
     context = context_of(molecule, threads)
@@ -82,33 +88,51 @@ def main() -> None:
         "Potential in Python, one evaluation": (lambda: potential.evaluate(one[0].numpy()), 200),
     }
     measured: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(arguments.rounds + 1):
+    for _ in range(rounds + 1):
         for name, (call, repeats) in calls.items():
             measured[name].append(1e3 * seconds_of(call, repeats))
     # The first round starts threads and neighbour lists.
-    best = {name: np.array(times[1:]) for name, times in measured.items()}
+    return {name: times[1:] for name, times in measured.items()}
 
-    def ratio(above: str, below: str) -> list[float]:
-        return np.quantile(best[above] / best[below], [0.25, 0.5, 0.75]).tolist()
 
-    ratios = {
-        "throughput of 16 replicas": ratio("one Context, one after the other", "plugin, one batch"),
-        "plugin / Context": ratio("plugin, one evaluation", "one Context, one evaluation"),
-        "plugin / Context, forces left in the State": ratio(
-            "plugin, one evaluation", "the same, forces left in the State"
-        ),
-        "Potential / Context": ratio(
-            "Potential in Python, one evaluation", "one Context, one evaluation"
-        ),
-    }
-    print("| what | ms, median |\n|---|---|")
-    for name, times in best.items():
-        print(f"| {name} | {np.median(times):.3f} |")
-    print("\n| ratio | median (quartiles) |\n|---|---|")
-    for name, (low, middle, high) in ratios.items():
-        print(f"| {name} | {middle:.2f} ({low:.2f}..{high:.2f}) |")
-    milliseconds = {name: times.tolist() for name, times in best.items()}
-    write_json(arguments.output, {"threads": threads, "ms": milliseconds, "ratios": ratios})
+def summarize(runs: list[dict]) -> dict[str, list[dict]]:
+    """Take quartiles over the rounds of a run, of times and of their ratios."""
+    rows = []
+    for told, members in grouped(runs, ("threads",)):
+        told["starts"] = 1
+        times = {name: np.array(values) for name, values in members[-1]["ms"].items()}
+        ratios = {name: times[a] / times[b] for name, (a, b) in RATIOS.items()}
+        for unit, values in (("ms", times), ("ratio", ratios)):
+            rows += [
+                told | {"quantity": name, "unit": unit, **quartiles("value", value)}
+                for name, value in values.items()
+            ]
+    return {"replicas": rows}
+
+
+def tables(found: dict[str, list[dict]]) -> dict[str, str]:
+    """Return times and ratios."""
+    parts = []
+    for unit in ("ms", "ratio"):
+        lines = [
+            [row["quantity"], row["threads"], cell(row, "value"), origin(row)]
+            for row in found["replicas"]
+            if row["unit"] == unit
+        ]
+        parts.append(markdown(["what", "threads", f"{unit}, median (quartiles)", "version"], lines))
+    return {"replicas": "\n\n".join(parts)}
+
+
+def main() -> None:
+    """Measure, record, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--output", type=Path, default=runs_of("replicas"), help="to append to")
+    arguments = parser.parse_args()
+    threads = len(os.sched_getaffinity(0))
+    run = record("CPU", threads=threads, rounds=arguments.rounds, ms=measure(arguments.rounds))
+    append(arguments.output, run)
+    print(tables(summarize(read_runs(arguments.output)))["replicas"])
 
 
 if __name__ == "__main__":
