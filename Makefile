@@ -33,6 +33,7 @@ test-all: $(STAMP)
 	$(BIN)/pytest -n 2
 
 docs: $(STAMP)
+	rm -rf docs/api/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
@@ -40,4 +41,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.local --coils --starts 2
 
 clean:
-	rm -rf $(VENV) build demo docs/_build
+	rm -rf $(VENV) build demo docs/_build docs/api/generated

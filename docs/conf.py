@@ -1,0 +1,58 @@
+"""Settings of the documentation: `make docs` builds it with them."""
+
+import re
+
+import openmm_reparam
+
+project = "openmm-reparam"
+author = "the openmm-reparam authors"
+copyright = "2026, the openmm-reparam authors"
+version = release = openmm_reparam.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "jupyter_execute", "benchmarks/generated/*"]
+templates_path = ["_templates"]
+default_role = "py:obj"
+# Public names can be reached from the package and from their module; either target is right.
+# py3Dmol shows a second form of its view, for Jupyter alone.
+suppress_warnings = ["ref.python", "mystnb.unknown_mime_type"]
+
+html_theme = "furo"
+html_title = "openmm-reparam"
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# The notebooks are text files; each build runs them, so that they cannot go stale.
+nb_execution_mode = "force"
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"show-inheritance": True}
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def escape_bars(app, what, name, obj, options, lines):
+    """Show |F| in a docstring as it stands: reStructuredText takes bars for substitutions."""
+    for number, line in enumerate(lines):
+        if "`" not in line and not line.startswith("   >>>"):
+            lines[number] = re.sub(r"(?<!\\)\|", r"\|", line)
+
+
+def setup(app):
+    """Connect what docstrings need; after napoleon, which reads them first."""
+    app.connect("autodoc-process-docstring", escape_bars, priority=900)
