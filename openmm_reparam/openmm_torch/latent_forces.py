@@ -34,11 +34,14 @@ class LatentForce:
         (n,) float64 latents -> (N, 3) positions in nm.
     last : callable
         () -> Point of the molecule that was evaluated last.
+    evaluations : callable
+        () -> how often the molecule was evaluated, in this process.
     """
 
     force: mm.Force
     decode: Callable[[torch.Tensor], torch.Tensor]
     last: Callable[[], Point]
+    evaluations: Callable[[], int]
 
 
 def chosen_force(force: str | None) -> str:
@@ -98,7 +101,7 @@ def latent_force(context: mm.Context, decoder: Decoder, force: str | None = "aut
         made = mm.PythonForce(ArrayFunction(energy))
     else:
         made = openmmtorch_module().PythonTorchForce(TensorFunction(energy))
-    return LatentForce(made, decoder, energy.last)
+    return LatentForce(made, decoder, energy.last, energy.evaluations)
 
 
 def refuse_constraints(potential: Potential) -> None:
@@ -125,9 +128,10 @@ class LatentEnergy:
         self._molecule = molecule
         self._decoder = decoder
         self._last: Point | None = None
+        self._evaluations = 0
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_last": None}
+        return self.__dict__ | {"_last": None, "_evaluations": 0}
 
     def __call__(self, latents: np.ndarray) -> tuple[float, np.ndarray]:
         """Return energy and forces, (particles, 3), of (particles, 3) latents."""
@@ -136,6 +140,7 @@ class LatentEnergy:
         with torch.enable_grad():
             positions = self._decoder(flat)
         energy, forces = self._molecule.evaluate(positions.detach().numpy())
+        self._evaluations += 1
         forces[~self._decoder.moves] = 0.0
         (pulled,) = torch.autograd.grad(positions, flat, torch.from_numpy(forces))
         self._last = Point(positions.detach().numpy(), energy, forces)
@@ -144,6 +149,10 @@ class LatentEnergy:
     def last(self) -> Point:
         """Return the molecule as it was evaluated last."""
         return self._last
+
+    def evaluations(self) -> int:
+        """Return how often the molecule was evaluated."""
+        return self._evaluations
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,7 @@ def _script_force(context: mm.Context, decoder: Decoder) -> LatentForce:
         x, energies, forces = potential.last()
         return Point(x[0].numpy(), energies[0].item(), forces[0].numpy())
 
-    return LatentForce(torch_force(model), decode, last)
+    return LatentForce(torch_force(model), decode, last, potential.num_evaluations)
 
 
 class _ScriptedEnergy(torch.nn.Module):

@@ -46,6 +46,15 @@ class LatentSystem:
     _decode: Callable[[torch.Tensor], torch.Tensor] = field(repr=False)
     _size: int = field(repr=False)
     _context: mm.Context = field(repr=False)
+    _evaluations: Callable[[], int] = field(repr=False)
+
+    @property
+    def evaluations(self) -> int:
+        """Force evaluations of the molecule that Contexts of ``system`` have made.
+
+        Those of a System that was read from its XML are not among them.
+        """
+        return self._evaluations()
 
     def decode(self, positions) -> np.ndarray:
         """Return the molecule's positions, (N, 3) in nm.
@@ -173,6 +182,7 @@ def latent_system(
         made.decode,
         decoder.size,
         context,
+        made.evaluations,
     )
 
 

@@ -201,6 +201,20 @@ def test_copies_of_the_system_are_independent_of_the_molecule():
     assert np.array_equal(state.getForces(asNumpy=True)._value, expected[1])
 
 
+def test_evaluations_of_the_molecule_are_counted(force):
+    latent = latent_system(molecule(), "linear", count=10, force=force)
+    assert latent.evaluations == 0
+    integrator = mm.VerletIntegrator(0.0001)
+    context = mm.Context(latent.system, integrator, REFERENCE)
+    context.setPositions(latent.positions)
+    context.getState(energy=True, forces=True)
+    assert latent.evaluations == 1
+    integrator.step(10)
+    assert 10 <= latent.evaluations <= 12
+    evaluated(latent)
+    assert 11 <= latent.evaluations <= 13
+
+
 def test_openmms_minimizer_takes_a_reporter_with_a_pythonforce():
     class Counting(mm.MinimizationReporter):
         calls = 0
