@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PLUGIN := build/plugin
 SOURCES := CMakeLists.txt $(wildcard plugin/*/*.* plugin/include/*/*)
 
-.PHONY: demo test test-all lint docs bench clean
+.PHONY: demo test test-all lint coverage docs bench clean
 
 $(STAMP): pyproject.toml setup.py requirements.txt $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -20,9 +20,15 @@ $(STAMP): pyproject.toml setup.py requirements.txt $(SOURCES)
 demo: $(STAMP)
 	$(BIN)/openmm-reparam fold 2JOF --compare --plot demo/2jof.png -o demo/2jof.pdb
 
-test: $(STAMP)
+# Style, spelling, types, and which package imports which.
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+test: lint
 	$(BIN)/cmake -S . -B $(PLUGIN) -DBUILD_TESTING=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python)
 	$(BIN)/cmake --build $(PLUGIN)
 	$(BIN)/ctest --test-dir $(PLUGIN) --output-on-failure
@@ -31,6 +37,9 @@ test: $(STAMP)
 # Everything: long searches, and the tests that ask the Protein Data Bank.
 test-all: $(STAMP)
 	$(BIN)/pytest -n 2
+
+coverage: $(STAMP)
+	$(BIN)/pytest -n 2 -m "not slow and not network" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 docs: $(STAMP)
 	rm -rf docs/api/generated

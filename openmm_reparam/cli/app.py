@@ -10,10 +10,11 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +28,9 @@ BAD_INPUT, BUG, INTERRUPTED = 2, 70, 130
 # UnsupportedSystemError are ValueErrors, missing files and an unreachable network OSErrors.
 INPUT_ERRORS = (ValueError, TypeError, OSError, MemoryError, NotImplementedError)
 # Typer carries a copy of click or depends on it, by its version: either way this is its base error.
-ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+ClickException: Any = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
 
 app = typer.Typer(
     name=NAME,
@@ -213,12 +216,11 @@ def minimize(
     from .minimize import minimize_file
     from .settings import Outputs
 
+    command: Callable[..., int] = minimize_file
     if file.is_dir():
         command = partial(minimize_folder, workers=workers, summary=csv)
     elif workers is not None or csv is not None:
         raise ValueError(f"--workers and --csv are for a folder of files, and {file} is none")
-    else:
-        command = minimize_file
     return command(
         file,
         _settings(

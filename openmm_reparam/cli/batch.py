@@ -13,7 +13,7 @@ import signal
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
@@ -273,7 +273,7 @@ def _refuse_bad_arguments(folder, settings, outputs, preparation) -> None:
     load_forcefield(preparation["forcefield"], preparation["solvent"])
 
 
-def _rows(tasks: list[Task], workers: int) -> Iterator[dict[str, Any]]:
+def _rows(tasks: list[Task], workers: int) -> Generator[dict[str, Any], None, None]:
     """Yield a row for each task as it ends."""
     waiting = deque(tasks)
     while waiting:

@@ -55,7 +55,7 @@ class PeerResult:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values, ready for JSON."""
         plain = asdict(self)
-        plain["history"] = {name: self.history[name].tolist() for name in HISTORY_DTYPE.names}
+        plain["history"] = {name: self.history[name].tolist() for name in HISTORY_DTYPE.names or ()}
         # JSON knows no NaN.
         energies = plain["history"]["energy"]
         plain["history"]["energy"] = [None if np.isnan(e) else e for e in energies]

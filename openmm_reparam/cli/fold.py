@@ -238,9 +238,10 @@ def chain_sequence(fixer: PDBFixer, name: str) -> str:
             "minimize the file itself (openmm-reparam minimize), or pass the one-letter sequence "
             "to start with reduced cysteines"
         )
-    if None in letters:
+    known = [letter for letter in letters if letter is not None]
+    if len(known) < len(letters):
         raise ValueError(f"{name} has a residue that stands for no amino acid: pass a sequence")
-    return "".join(letters)
+    return "".join(known)
 
 
 def has_backbone(residue: app.topology.Residue) -> bool:
@@ -290,10 +291,11 @@ def compare_with_native(
     """
     if native is None:
         return None
-    is_file = isinstance(native, Path)
-    source = str(native) if is_file else f"{native} of the Protein Data Bank"
+    source = str(native) if isinstance(native, Path) else f"{native} of the Protein Data Bank"
     try:
-        fixer = read_structure(native)[0] if is_file else fetch_pdb(native, PATIENCE)
+        fixer = (
+            read_structure(native)[0] if isinstance(native, Path) else fetch_pdb(native, PATIENCE)
+        )
         fixer.findNonstandardResidues()
         fixer.replaceNonstandardResidues()
         structures = (run.molecule.topology, run.positions, fixer.topology, fixer.positions)

@@ -20,8 +20,8 @@ def near_pairs(positions: np.ndarray, cutoff: float, box: np.ndarray | None):
     margins = cutoff / heights
     images, owners = [wrapped], [np.arange(len(positions))]
     inside = fractions - np.floor(fractions)
-    for shift in np.ndindex(3, 3, 3):
-        shift = np.array(shift) - 1
+    for cell in np.ndindex(3, 3, 3):
+        shift = np.array(cell) - 1
         if not shift.any():
             continue
         moved = inside + shift

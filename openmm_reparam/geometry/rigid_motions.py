@@ -25,6 +25,6 @@ def rigid_basis(x: np.ndarray, rotations: bool = True) -> np.ndarray:
     motions = [np.broadcast_to(axis, x.shape) for axis in np.eye(3)]
     if rotations:
         motions += [np.cross(axis, x - x.mean(axis=0)) for axis in np.eye(3)]
-    columns = [m.ravel() / max(np.linalg.norm(m), 1e-12) for m in motions]
+    columns = [m.ravel() / max(float(np.linalg.norm(m)), 1e-12) for m in motions]
     basis, sizes, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
     return basis[:, sizes > 1e-6]

@@ -119,10 +119,11 @@ def number_of_modes(size: int, count: int | None, fraction: float | None) -> int
     if fraction is not None:
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction is {fraction}; it must be above 0 and at most 1")
-        count = max(1, round(fraction * size))
-    if not whole_number(count, "count", 1) <= size:
+        return max(1, round(fraction * size))
+    number = int(whole_number(count, "count", 1))
+    if number > size:
         raise ValueError(f"{count} modes asked of {size}; ask for 1 to {size}")
-    return int(count)
+    return number
 
 
 def slow_modes(
@@ -163,19 +164,20 @@ def slow_modes(
     size = matrix.shape[0]
     if (count is not None) + (fraction is not None) + (threshold is not None) != 1:
         raise ValueError("give exactly one of count, fraction and threshold")
-    if threshold is None:
-        count = number_of_modes(size, count, fraction)
-    if size <= dense_limit:
-        return _dense_modes(matrix, count, threshold)
     if threshold is not None:
-        raise ValueError(
-            f"a threshold needs every eigenvalue of a {size} x {size} matrix; "
-            "give count or fraction instead"
-        )
-    return _lobpcg_modes(matrix, count, seed)
+        if size > dense_limit:
+            raise ValueError(
+                f"a threshold needs every eigenvalue of a {size} x {size} matrix; "
+                "give count or fraction instead"
+            )
+        return _dense_modes(matrix, size, threshold)
+    number = number_of_modes(size, count, fraction)
+    if size <= dense_limit:
+        return _dense_modes(matrix, number, None)
+    return _lobpcg_modes(matrix, number, seed)
 
 
-def _dense_modes(matrix, count: int | None, threshold: float | None) -> SlowModes:
+def _dense_modes(matrix, count: int, threshold: float | None) -> SlowModes:
     dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
     values, vectors = scipy.linalg.eigh(dense)
     order = np.argsort(np.abs(values), kind="stable")

@@ -66,12 +66,12 @@ class BondCurves(TermCurves):
         curvatures : (T,) array
             In kJ/mol/nm^2; NaN where the length is, or where the bottom is flat.
         """
-        grid, slopes = [], []
+        finite, found = [], []
         for length in SCANNED:
             with contextlib.suppress(NonFiniteError):
-                slopes.append(self.slopes(np.full(len(self.atoms), length)))
-                grid.append(length)
-        grid, slopes = np.array(grid), np.array(slopes)
+                found.append(self.slopes(np.full(len(self.atoms), length)))
+                finite.append(length)
+        grid, slopes = np.array(finite), np.array(found)
         deepest = cumulative_trapezoid(slopes, grid, axis=0, initial=0).argmin(axis=0)
         inside = (deepest > 0) & (deepest < len(grid) - 1)
         here = np.take_along_axis(slopes, deepest[None], axis=0)[0]

@@ -59,7 +59,8 @@ class OtherTerms:
 
     def __init__(self, potential: Potential, forces: list[mm.Force]) -> None:
         self._potential = potential
-        self._terms = [bonded_terms(force) for force in forces]
+        known = [bonded_terms(force) for force in forces]
+        self._terms = [atoms for atoms in known if atoms is not None]
         self._forces = forces
         self._owners = np.concatenate([atoms.ravel() for atoms in self._terms])
         moving = [potential.moves[atoms].sum(axis=1).max(initial=0) for atoms in self._terms]
@@ -74,7 +75,7 @@ class OtherTerms:
         first = 0
         for force, atoms in zip(self._forces, self._terms, strict=True):
             own = first + np.arange(atoms.size).reshape(atoms.shape)
-            system.addForce(_on_particles(force, own.tolist()))
+            system.addForce(_on_particles(force, own))
             first += atoms.size
         side = self._potential.side_potential("bonded", system)
         return ColouredHessian(side, coupling_pattern(system, side.moves))
@@ -99,10 +100,10 @@ class OtherTerms:
         return sp.coo_array((entries.data, where), shape=(size, size)).tocsr()
 
 
-def _on_particles(force: mm.Force, particles: list[list[int]]) -> mm.Force:
-    """Return a copy of a force whose terms act on other particles."""
+def _on_particles(force: mm.Force, particles: np.ndarray) -> mm.Force:
+    """Return a copy of a force whose terms act on other particles, (T, n)."""
     force = copy.deepcopy(force)
-    for term, own in enumerate(particles):
+    for term, own in enumerate(particles.tolist()):
         if isinstance(force, mm.CustomExternalForce):
             force.setParticleParameters(term, own[0], force.getParticleParameters(term)[1])
         else:

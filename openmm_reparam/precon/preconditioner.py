@@ -119,7 +119,8 @@ class Preconditioner:
         self._parts += small_molecules(labels, small, members)
         self._contacts = Contacts(potential, labels, ~small) if contacts else NoContacts(potential)
         self._fixed = None if potential.moves.all() else ~potential.moves
-        self._stiffness = self._factors = None
+        self._stiffness: list = []
+        self._factors: list = []
 
     def update(self, positions: np.ndarray) -> None:
         """Rebuild and factorize P at (N, 3) positions in nm.

@@ -239,7 +239,8 @@ def _harmonic_bonds(force: mm.HarmonicBondForce, atoms, moves) -> list[StiffTerm
     on_one_spot = lengths < ON_ONE_SPOT
     pinned, pins = atoms[on_one_spot], constants[on_one_spot]
     bonded, springs = atoms[~on_one_spot], constants[~on_one_spot]
-    periodic, terms = force.usesPeriodicBoundaryConditions(), []
+    periodic = force.usesPeriodicBoundaryConditions()
+    terms: list[StiffTerms] = []
     if len(bonded):
         terms.append(_ClosedForm(bonded, lambda _: springs, periodic, moves))
     if len(pinned):

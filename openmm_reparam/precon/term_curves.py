@@ -57,11 +57,14 @@ class TermCurves:
     cost = 2
 
     def __init__(self, potential: Potential, force: mm.Force) -> None:
-        self.atoms = bonded_terms(force)
+        terms = bonded_terms(force)
+        if terms is None:
+            raise TypeError(f"{force.getName()} has no bonds, angles or torsions")
+        self.atoms = terms
         width = self.atoms.shape[1]
         self._place = {2: _bonds, 3: _angles, 4: _torsions}[width]
         self._potential = potential
-        self._side = potential.side_potential("bonded", _apart(force, width))
+        self._side = potential.side_potential("bonded", _apart(force, *self.atoms.shape))
 
     def slopes(self, values: np.ndarray) -> np.ndarray:
         """dE/dq of every term (T,), in kJ/mol/nm or kJ/mol, at values q (T,); one evaluation."""
@@ -111,14 +114,14 @@ class TermCurves:
         return values, ANGLE_STEP
 
 
-def _apart(force: mm.Force, width: int) -> mm.System:
+def _apart(force: mm.Force, count: int, width: int) -> mm.System:
     """Return a System of this force alone, each of its terms on particles of its own."""
     alone, system = copy.deepcopy(force), mm.System()
     alone.setUsesPeriodicBoundaryConditions(False)
     kind = {2: "Bond", 3: "Angle", 4: "Torsion"}[width]
     parameters_of = getattr(alone, f"get{kind}Parameters")
     set_parameters = getattr(alone, f"set{kind}Parameters")
-    for term in range(len(bonded_terms(force))):
+    for term in range(count):
         own = [system.addParticle(1.0) for _ in range(width)]
         set_parameters(term, *own, parameters_of(term)[-1])
     system.addForce(alone)

@@ -104,8 +104,8 @@ def _add_terminal_oxygen(structure: Any) -> Any:
 def _draw_angles(letter: str, rng: np.random.Generator) -> tuple[float, float]:
     """Return random (phi, psi) of one residue in degrees."""
     weights = [weight for weight, _, _ in _BASINS]
-    _, phi, psi = _BASINS[rng.choice(len(_BASINS), p=weights)]
-    phi, psi = rng.normal((phi, psi), _BASIN_WIDTH)
+    _, *centre = _BASINS[rng.choice(len(_BASINS), p=weights)]
+    phi, psi = rng.normal(centre, _BASIN_WIDTH)
     if letter == "G" and rng.random() < 0.5:  # glycine's map is symmetric
         phi, psi = -phi, -psi
     if letter == "P":  # the ring fixes phi, and leaves psi of beta and alpha-R

@@ -268,7 +268,7 @@ def _repair(
         )
 
     fixer.findMissingAtoms()
-    added = Counter()
+    added: Counter[str] = Counter()
     for missing in (fixer.missingAtoms, fixer.missingTerminals):
         added.update({residue_label(residue): len(atoms) for residue, atoms in missing.items()})
     lines += [

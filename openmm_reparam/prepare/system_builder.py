@@ -192,8 +192,8 @@ def load_forcefield(
     """
     if isinstance(forcefield, app.ForceField):
         return forcefield
-    files = [forcefield] if isinstance(forcefield, str | Path) else list(forcefield)
-    files = [str(file) for file in files]
+    named = [forcefield] if isinstance(forcefield, str | Path) else forcefield
+    files = [str(file) for file in named]
     if not files:
         raise ValueError('forcefield names no file: name one, such as "amber14-all.xml"')
     if solvent in _IMPLICIT_FILES:

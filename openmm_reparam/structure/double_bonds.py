@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import networkx as nx
 import numpy as np
@@ -15,7 +15,7 @@ __all__ = ["is_cis", "rigid_bonds"]
 SMALL_RING = 7
 
 
-def rigid_bonds(graph: ChemicalGraph, planar: set[frozenset[int]] = frozenset()) -> np.ndarray:
+def rigid_bonds(graph: ChemicalGraph, planar: Set[frozenset[int]] = frozenset()) -> np.ndarray:
     """Find the bonds that have a cis and a trans state.
 
     Parameters
@@ -111,7 +111,8 @@ def _carbonyl(graph: ChemicalGraph, carbon: int) -> int | None:
 
 def _amides(graph: ChemicalGraph) -> set[frozenset[int]]:
     """Bonds between carbonyl carbons and nitrogens that belong to no urea and no imide."""
-    acyl, found = {}, set()
+    acyl: dict[int, list[tuple[int, int]]] = {}
+    found = set()
     for atom, neighbours in graph.neighbours.items():
         if _is(graph, atom, CARBON, 3) and _carbonyl(graph, atom) is not None:
             nitrogens = [n for n in neighbours if _is(graph, n, NITROGEN, 3)]

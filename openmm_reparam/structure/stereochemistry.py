@@ -7,7 +7,7 @@ one without hydrogens compare; those of all other molecules from elements and bo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -176,7 +176,7 @@ class Stereochemistry:
         self,
         topology: Topology | None = None,
         graph: ChemicalGraph | None = None,
-        planar: set[frozenset[int]] = frozenset(),
+        planar: Set[frozenset[int]] = frozenset(),
         box: np.ndarray | None = None,
     ) -> None:
         if graph is None:
@@ -447,7 +447,7 @@ def _peptide_bonds(
 
 def _other_states(
     graph: ChemicalGraph,
-    planar: set[frozenset[int]],
+    planar: Set[frozenset[int]],
     centres: list[_Centre],
     bonds: list[_Bond],
     topology: Topology | None,

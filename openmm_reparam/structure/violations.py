@@ -186,7 +186,8 @@ def find_violations(
     heavy, hydrogens = _clashes(atoms, names, x, box, bonded)
     bonds = angles = None
     if system is not None:
-        constrained = _keys(*constraints_of(system)[0].T, size)
+        pairs = constraints_of(system)[0]
+        constrained = _keys(pairs[:, 0], pairs[:, 1], size)
         bonds = _bond_outliers(system, names, x, box, bonded, constrained)
         angles = _angle_outliers(system, names, x, box, constrained)
     stereochemistry = Stereochemistry(topology)
@@ -251,7 +252,7 @@ def _pairs_of(matrix: sp.csr_array, size: int) -> np.ndarray:
 
 def _clashes(atoms, names, x, box, bonded) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return lines of clashing pairs of heavy atoms, and of those with a hydrogen."""
-    symbols = [None if atom.element is None else atom.element.symbol for atom in atoms]
+    symbols = ["" if atom.element is None else atom.element.symbol for atom in atoms]
     radii = np.array([VAN_DER_WAALS_RADII.get(symbol, 0.0) for symbol in symbols])
     if not radii.any():
         return (), ()
@@ -285,7 +286,9 @@ def _bond_outliers(system, names, x, box, bonded, constrained) -> tuple[str, ...
         pairs = np.array([term[:2] for term in terms], dtype=np.int64).reshape(-1, 2)
         lengths = np.array([term[2]._value for term in terms])
         counts = np.array([term[3]._value > 0 for term in terms], dtype=bool)
-        counts &= ~np.isin(_keys(*pairs.T, size), np.concatenate([constrained, springs]))
+        counts &= ~np.isin(
+            _keys(pairs[:, 0], pairs[:, 1], size), np.concatenate([constrained, springs])
+        )
         pairs, lengths = pairs[counts], lengths[counts]
         vectors = x[pairs[:, 0]] - x[pairs[:, 1]]
         periodic = force.usesPeriodicBoundaryConditions()

@@ -67,7 +67,7 @@ def assert_natural(pdb):
             assert state == {"ILE": "S", "THR": "R"}[label.split(":")[-1][:3]]
 
 
-@pytest.mark.parametrize("code", ["1VII", "1BHL", "4JSV"])
+@pytest.mark.parametrize("code", ["1VII", "1BHL", pytest.param("4JSV", marks=pytest.mark.slow)])
 def test_experimental_structures_are_natural(entries, code):
     assert_natural(app.PDBFile(str(entries / f"{code}.pdb")))
 
