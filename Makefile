@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml setup.py requirements.txt $(SOURCES)
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/openmm-reparam fold 2JOF --compare --plot demo/2jof.png -o demo/2jof.pdb
+	$(BIN)/python examples/demo.py
 
 # Style, spelling, types, and which package imports which.
 lint: $(STAMP)

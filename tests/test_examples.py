@@ -1,5 +1,6 @@
 """Every example runs as a user would run it, with small settings."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def energies(text):
 
 def test_there_are_no_untested_examples():
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == [
+        "demo.py",
         "fold_2jof.py",
         "latent_annealing.py",
         "load_latent.py",
@@ -62,6 +64,34 @@ def test_minimize_existing_script(tmp_path):
     # Dynamics from a bad structure would explode within these steps.
     assert len(steps) == 1
     assert 50 < steps[0] < 400
+
+
+def test_demo_with_small_molecules(tmp_path):
+    molecule = peptide("AA", solvent="tip3p")
+    with open(tmp_path / "box.pdb", "w") as file:
+        app.PDBFile.writeFile(molecule.topology, molecule.positions, file)
+    small = ("--sequence", "YGGFM", "--evaluations", "600", "--seconds", "1")
+    text = run_example("demo.py", "--file", "box.pdb", *small, folder=tmp_path)
+    line = r"^  (.*\S) +(\S+) kJ/mol +(\d+) evaluations +(\S+) s   "
+    found = {name: (float(e), int(n)) for name, e, n, _ in re.findall(line, text, re.MULTILINE)}
+    own, other = found["openmm-reparam"], found["simulation.minimizeEnergy()"]
+    assert own[1] < other[1]
+    assert own[0] < other[0] or "ended by itself" in text
+    assert found["search"][0] < found["annealing"][0]
+    # OpenMM's minimizer stops between iterations only, a line search or two too late.
+    assert found["search"][1] <= 600
+    assert 540 <= found["annealing"][1] <= 700
+    written = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert written == {"energies.png", "minimized.pdb", "folded.pdb"}
+
+
+def test_demo_names_the_whole_run_from_the_benchmarks():
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        text = importlib.import_module("demo").whole_run()
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    assert re.search(r"took \d{4} evaluations and \d+ s, openmm-reparam \d+ and", text)
 
 
 def test_fold_2jof_with_a_short_chain(tmp_path, enkephalin):
