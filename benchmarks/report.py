@@ -132,6 +132,7 @@ def record(platform: str, library: str = PACKAGE, **run) -> dict:
         "version": package_version() if own else f"{library} {installed(library)}",
         "platform": platform,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "load": round(os.getloadavg()[0], 1),
         **machine(),
     }
 
@@ -173,6 +174,7 @@ def grouped(runs: Iterable[dict], keys: Sequence[str]) -> list[tuple[dict, list[
         members = list(group.values())
         last = max(members, key=lambda run: run["date"])
         told = {"date": last["date"][:10], "commit": last["commit"], "starts": len(members)}
+        told["load"] = max((run["load"] for run in members if "load" in run), default=None)
         found.append((dict(zip(names, values, strict=True)) | told, members))
     return found
 
@@ -252,9 +254,11 @@ def times(ratio: float | None) -> str:
 
 
 def origin(row: dict) -> str:
-    """Return version and date of a line's runs, and the platform where it is not the CPU."""
+    """Return version and date of a line's runs, a platform other than CPU, and a high load."""
     elsewhere = "" if row["platform"] == "CPU" else f", {row['platform']}"
-    return f"{row['version']}, {row['date']}{elsewhere}"
+    # Seconds of a busy machine say little.
+    busy = bool(row["load"]) and row["load"] > 1.5 * float(row["cores"])
+    return f"{row['version']}, {row['date']}{elsewhere}{', busy machine' if busy else ''}"
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence]) -> str:

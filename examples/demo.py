@@ -249,7 +249,7 @@ def draw(panels: dict[str, dict[str, Run]], path: Path) -> None:
         margin = 0.1 * (high - min(ends))
         axes.set(ylim=(min(ends) - margin, high + margin), title=title)
         axes.set(xscale="log", xlabel="force evaluations", ylabel="energy, kJ/mol")
-        axes.legend(frameon=False, fontsize="small", loc="upper right")
+        axes.legend(frameon=False, fontsize="small", loc="lower left")
     figure.savefig(path)
 
 
