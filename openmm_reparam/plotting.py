@@ -44,7 +44,7 @@ def plot_history(results: dict[str, Any], path: str | Path, *, title: str = "") 
     --------
     >>> import tempfile
     >>> from openmm_reparam import minimize_reparam
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> result = minimize_reparam(peptide("GA").simulation("CPU"))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     plot_history({"gcn": result}, f"{folder}/energy.png")
@@ -107,7 +107,7 @@ def plot_search(results: dict[str, Any], path: str | Path, *, title: str = "") -
     --------
     >>> import tempfile
     >>> from openmm_reparam import minimize_reparam
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> simulation = peptide("GA").simulation("CPU")
     >>> result = minimize_reparam(simulation, search="auto", max_force_evaluations=600)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +139,7 @@ def plot_search(results: dict[str, Any], path: str | Path, *, title: str = "") -
     margin = 0.05 * (max(shown) - min(shown)) or 1.0
     axes.set_ylim(min(shown) - margin, max(shown) + margin)
     axes.set_xlabel("force evaluations")
-    axes.set_ylabel("energy (kJ/mol): best, and minima met")
+    axes.set_ylabel("energy (kJ/mol): best, and minima found")
     axes.legend(frameon=False)
     _finish(figure, (axes,), title, path)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..search import SearchRecord
 from ..structure.stereochemistry import StereoCheck
 from .replicas import Replicas
 
@@ -92,7 +93,9 @@ class MinimizationResult:
     replicas : Replicas or None
         All replicas, where more than one was minimized; the counts above are then those of all.
     minima : tuple of Minimum or None
-        Of a search: every sound minimum it met, lowest first.
+        Of a search: every valid minimum that it found, lowest first.
+    search_record : SearchRecord or None
+        Of a search: hops tried, accepted and refused, restarts, evaluations.
     """
 
     converged: bool
@@ -114,6 +117,7 @@ class MinimizationResult:
     replicas: Replicas | None = field(default=None, compare=False)
     minima: tuple | None = field(default=None, compare=False)
     stereo_checked: StereoCheck | None = None
+    search_record: SearchRecord | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values, ready for JSON; history as lists by column."""
@@ -123,6 +127,8 @@ class MinimizationResult:
             plain["minima"] = [
                 {"energy": m.energy, "force_evaluations": m.force_evaluations} for m in self.minima
             ]
+        if self.search_record is None:
+            del plain["search_record"]
         if self.replicas is None:
             del plain["replicas"]
         else:
@@ -151,7 +157,10 @@ class MinimizationResult:
         lines.append(f"  stereochemistry: {self._stereochemistry()}")
         if self.minima is not None:
             energies = ", ".join(f"{minimum.energy:.1f}" for minimum in self.minima[:3])
-            lines.append(f"           minima: {len(self.minima)} met, lowest {energies} kJ/mol")
+            lines.append(f"           minima: {len(self.minima)}, lowest {energies} kJ/mol")
+        if self.search_record is not None:
+            record = self.search_record
+            lines.append(f"           search: {record}, {record.force_evaluations} evaluations")
         if self.replicas is not None:
             lines.append(f"         replicas: {self.replicas!r}")
         return "\n".join(lines)

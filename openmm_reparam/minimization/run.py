@@ -13,13 +13,19 @@ from ..errors import BudgetExhausted, NonFiniteError
 from ..openmm_torch.latent_system import torchforce_gradients
 from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients
 from ..optimizers.lbfgs import LineSearchError
-from ..potentials.bond_graph import bond_graph, interchangeable_atoms
 from ..potentials.collapse import CollapseCheck
 from ..potentials.constraints import constraint_manifold
 from ..potentials.point import Point, rms
 from ..potentials.potential import Potential
 from ..reparametrizations import Start, build
-from ..search import LOOSE, Hops, exchanged_points, hop
+from ..search import (
+    LOOSE_FORCE,
+    BasinHopping,
+    MinimaDatabase,
+    SearchContext,
+    SearchRecord,
+    isomer_points,
+)
 from ..structure.stereochemistry import Stereochemistry
 from .bond_continuation import spring_points
 from .clashes import evaluated_start
@@ -83,7 +89,8 @@ class Run:
         self.converged_at: Point | None = None
         self.stopped = self.bottomless = False
         self.start: Point | None = None
-        self.hops: Hops | None = None
+        self.database: MinimaDatabase | None = None
+        self.search_record: SearchRecord | None = None
 
     def resume(self, latent, name: str) -> None:
         """Go on where the latent stage of a `LatentReplica` has ended."""
@@ -160,43 +167,48 @@ class Run:
             self.potential.counter.limit = self.budget - min(
                 int(LAST_SHARE * self.budget), LAST_EVALUATIONS
             )
-        topology, number = self.minimizer.topology, self.potential.num_particles
-        alike = interchangeable_atoms(bond_graph(self.potential), self.potential.masses)
-        self.hops = Hops(compared_atoms(topology, number), alike)
-        name = self.minimizer.search.name
-        message = self._run_stage(name, self._hop_points(), searching=True)
-        self.stages[-1] = dataclasses.replace(self.stages[-1], message=f"{self.hops}; {message}")
+        context = self._search_context()
+        compared = compared_atoms(self.minimizer.topology, self.potential.num_particles)
+        self.database = MinimaDatabase(compared, context.topology.symmetry_classes)
+        self.search_record = record = SearchRecord(context.settings.name)
+        name = context.settings.name
+        message = self._run_stage(name, self._hop_points(context), searching=True)
+        self.stages[-1] = dataclasses.replace(self.stages[-1], message=f"{record}; {message}")
         self.potential.counter.limit = self.budget
         if quenched is not None and quenched.energy <= self.best.energy:
             self.converged_at = quenched
             return "the RMS force reached the tolerance; no lower minimum was found"
         if not self.stopped:
-            exchanges = exchanged_points(self.potential, self.evaluate, self.best)
-            message = self._run_stage("like atoms exchanged", exchanges, searching=True)
+            isomers = isomer_points(context.topology, self.evaluate, self.best)
+            message = self._run_stage("permutational isomers", isomers, searching=True)
         if self.stopped:
             if self.rms(self.best) <= self.tolerance:
                 self.converged_at = self.best
             return message
         return self._fine_stage()
 
-    def _hop_points(self) -> Iterator[Point]:
+    def _search_context(self) -> SearchContext:
         settings = self.minimizer.search
         if settings.quench_tolerance is None:
-            settings = dataclasses.replace(
-                settings, quench_tolerance=min(LOOSE, 10 * self.tolerance)
-            )
-        return hop(
+            loose = min(LOOSE_FORCE, 10 * self.tolerance)
+            settings = dataclasses.replace(settings, quench_tolerance=loose)
+        return SearchContext.of(
             self.potential,
             self.evaluate,
-            self.best,
+            self.rms,
             settings,
             np.random.default_rng(self.minimizer.seed),
-            self.hops,
-            rms=self.rms,
-            tolerance=self.tolerance,
+            collapse=self.collapse,
             project=self._project(),
-            reference=self.start.positions,
+            tolerance=self.tolerance,
         )
+
+    def _hop_points(self, context: SearchContext) -> Iterator[Point]:
+        """Hop; what the first evaluations of the search raise ends its stage too."""
+        search = BasinHopping(
+            context, self.best, self.database, self.search_record, self.start.positions
+        )
+        yield from search.points()
 
     def seconds(self) -> float:
         """Since the run began."""
@@ -267,7 +279,7 @@ class Run:
                 message = self._consume(name, points, searching)
         except KeyboardInterrupt:
             # A search, and the last stage after it, have something to keep.
-            if self.hops is None:
+            if self.search_record is None:
                 raise
             self.stopped, message = True, "stopped by Ctrl-C"
         except (StageEnd, LineSearchError, BudgetExhausted) as end:
@@ -305,7 +317,8 @@ class Run:
             stage, shown = name, point.energy
             if searching:
                 hopping = name == self.minimizer.search.name
-                tried = f", {self.hops.accepted}/{self.hops.tried} hops accepted"
+                record = self.search_record
+                tried = f", {record.accepted}/{record.tried} hops accepted"
                 stage, shown = f"{name}{tried if hopping else ''}, best", self.best.energy
             self.progress.update(self.iterations, shown, force, self.potential.counter.total, stage)
             close = self.best.energy + 10 * self.potential.noise(self.best.energy)
@@ -404,5 +417,6 @@ class Run:
             stereo_checked=compared.checked,
             tolerance=self.tolerance,
             seed=self.minimizer.seed,
-            minima=None if self.hops is None else self.hops.sorted_minima(),
+            minima=None if self.database is None else self.database.sorted_minima(),
+            search_record=self.search_record,
         )

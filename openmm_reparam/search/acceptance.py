@@ -1,4 +1,4 @@
-"""Who hops: walkers, and Metropolis' rule that says where they go on from."""
+"""Walkers, and the Metropolis rule that decides from which minimum they go on."""
 
 from __future__ import annotations
 
@@ -9,95 +9,107 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..potentials.point import Point
-from .settings import LARGEST, SMALLEST, SearchSettings
+from .settings import MAX_AMPLITUDE_FACTOR, MIN_AMPLITUDE_FACTOR, SearchSettings
 
 __all__ = ["Metropolis", "Walker"]
 
 BOLTZMANN = 0.00831446261815324  # kJ/mol/K
 # Hops that the temperature is taken from.
-REMEMBERED = 20
-# Minima that a walker may come back to so many times.
-TABU = 3
-# How fast amplitude and temperature follow the acceptance.
-RATE = 0.1
-# Bounds of what the temperature is multiplied with.
-COLDEST, HOTTEST = 0.01, 100.0
-# A lower minimum is lower by this, kJ/mol: the same one, quenched again, is not.
-LOWER = 0.01
+TEMPERATURE_WINDOW_HOPS = 20
+# A walker goes to no minimum that has been visited more often, unless it is lower.
+MAX_VISITS = 3
+# How fast amplitude and temperature follow the share of accepted hops.
+ADAPTATION_RATE = 0.1
+# Bounds of the temperature factor.
+MIN_TEMPERATURE_FACTOR, MAX_TEMPERATURE_FACTOR = 0.01, 100.0
+# A lower minimum is lower by this, kJ/mol: the same one relaxed again is not.
+LOWER_ENERGY = 0.01
 
 
 @dataclass
 class Walker:
-    """A structure that hops.
+    """A structure that hops from minimum to minimum.
 
     Attributes
     ----------
     current : Point
-        The minimum that it kicks from.
+        The minimum that it moves from.
     minimum : int
-        Its index.
+        Its index in the database.
     amplitude : float
-        Of its kicks, in nm.
-    heat : float
-        What the temperature is multiplied with.
-    scaled : bool
-        Whether the amplitude had a say in its last kick.
+        RMS displacement of its moves, in nm.
+    temperature_factor : float
+        By which the temperature is multiplied.
+    amplitude_used : bool
+        Whether the amplitude had a say in its last proposal.
     lowest : float
-        Energy of its lowest minimum.
-    fruitless : int
+        Energy of its lowest minimum, in kJ/mol.
+    stagnation : int
         Hops since that.
     """
 
     current: Point
     minimum: int
     amplitude: float
-    heat: float = 1.0
-    scaled: bool = True
+    temperature_factor: float = 1.0
+    amplitude_used: bool = True
     lowest: float = math.inf
-    fruitless: int = 0
+    stagnation: int = 0
 
     def __post_init__(self) -> None:
         self.lowest = min(self.lowest, self.current.energy)
 
-    def meets(self, energy: float) -> None:
-        """Note the energy of a minimum found, whether it goes on from there or not."""
-        lower = energy < self.lowest - LOWER
-        self.fruitless = 0 if lower else self.fruitless + 1
+    def note(self, energy: float) -> None:
+        """Note the energy of a minimum found, whether accepted or not."""
+        lower = energy < self.lowest - LOWER_ENERGY
+        self.stagnation = 0 if lower else self.stagnation + 1
         self.lowest = min(self.lowest, energy)
 
 
 class Metropolis:
-    """Metropolis' rule, which walkers' amplitudes and heats follow to the acceptance wanted."""
+    """The Metropolis rule; amplitude and temperature adapt to a wanted share of accepted hops.
+
+    Parameters
+    ----------
+    settings : SearchSettings
+    rng : numpy Generator
+    """
 
     def __init__(self, settings: SearchSettings, rng: np.random.Generator) -> None:
         self._settings, self._rng = settings, rng
-        self._rises: deque[float] = deque(maxlen=REMEMBERED)
+        self._rises: deque[float] = deque(maxlen=TEMPERATURE_WINDOW_HOPS)
 
-    def takes(self, walker: Walker, energy: float, visits: int) -> bool:
-        """Whether a walker goes on from a minimum that has been met so many times."""
+    def accepts(self, walker: Walker, energy: float, visits: int) -> bool:
+        """Whether a walker goes on from a minimum of this energy and number of visits."""
         rise = energy - walker.current.energy
         self._rises.append(abs(rise))
         kt = float(np.median(self._rises)) / 4
         if self._settings.temperature is not None:
             kt = BOLTZMANN * self._settings.temperature
-        taken = rise <= 0 or (kt > 0 and self._rng.random() < math.exp(-rise / (walker.heat * kt)))
-        return taken and (rise < 0 or visits <= TABU)
+        accepted = rise <= 0 or (
+            kt > 0 and self._rng.random() < math.exp(-rise / (walker.temperature_factor * kt))
+        )
+        return accepted and (rise < 0 or visits <= MAX_VISITS)
 
-    def adapt(self, walker: Walker, taken: bool, refining: bool) -> None:
-        """Robbins and Monro: at the wanted rate, steps up and down balance."""
-        step = math.exp(RATE * (taken - self._settings.acceptance))
+    def adapt(self, walker: Walker, accepted: bool, refining: bool) -> None:
+        """Change amplitude and temperature such that, at the wanted share, steps balance.
+
+        Robbins, Monro, Ann. Math. Statist. 1951, 22, 400.
+        """
+        step = math.exp(ADAPTATION_RATE * (accepted - self._settings.acceptance))
         self.scale(walker, step)
         # A walker that is stuck is heated until it leaves.
         if not refining:
-            walker.heat = min(max(walker.heat / step, COLDEST), HOTTEST)
+            factor = max(walker.temperature_factor / step, MIN_TEMPERATURE_FACTOR)
+            walker.temperature_factor = min(factor, MAX_TEMPERATURE_FACTOR)
 
     def scale(self, walker: Walker, factor: float) -> None:
-        """Make kicks larger or smaller, within bounds, where the last tells of their size."""
+        """Change the amplitude, within bounds, where the last proposal used it."""
         first = self._settings.amplitude
-        if walker.scaled:
-            factor *= walker.amplitude
-            walker.amplitude = min(max(factor, SMALLEST * first), LARGEST * first)
+        if walker.amplitude_used:
+            amplitude = max(factor * walker.amplitude, MIN_AMPLITUDE_FACTOR * first)
+            walker.amplitude = min(amplitude, MAX_AMPLITUDE_FACTOR * first)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Take the temperature from the hops that follow."""
         self._rises.clear()

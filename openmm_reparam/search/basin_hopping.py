@@ -1,195 +1,212 @@
-"""From minimum to minimum: an explorer leads away, a quench goes down, Metropolis decides.
+"""Basin hopping: a move leads away from a minimum, a quench down to the next, a rule decides.
 
-Basin hopping (Wales, Doye, J. Phys. Chem. A 1997, 101, 5111), with the low-mode search of
-Kolossvary and Guida (J. Am. Chem. Soc. 1996, 118, 5011) as its first explorer.
+Wales, Doye, J. Phys. Chem. A 1997, 101, 5111, with the low-mode search of Kolossvary and Guida
+(J. Am. Chem. Soc. 1996, 118, 5011) as its first explorer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import heapq
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..errors import BudgetExhausted, NonFiniteError
 from ..potentials.point import Point
-from ..potentials.potential import Potential
 from .acceptance import Metropolis, Walker
-from .latent_moves import LatentExplorer
-from .minima import Hops
-from .moves import Kicks
+from .context import SearchContext
+from .explorers import make_explorer
+from .minima import MinimaDatabase
+from .protocols import Situation
 from .quench import Quench
-from .settings import SLOW_MODES, SearchSettings
-from .torsions import Torsions
-from .validity import Guards
+from .record import SearchRecord
+from .schedule import Schedule
+from .settings import LOOSE_FORCE
+from .validity import first_violation, validity_checks
 
-__all__ = ["LOOSE", "hop"]
+__all__ = ["BasinHopping"]
 
-# Quenches end at this RMS force (kJ/mol/nm) at the latest.
-LOOSE = 10.0
 # Quenched structures no higher than this above the lowest (kJ/mol) may be lower once at rest.
-NEAR = 1.0
-# Of the temperature when the search refines what it has found, until that has no lower neighbour.
-COLD = 0.3
-# Lowest minima whose side chains the search turns when it refines.
-REFINED = 20
-# Up to so many torsions, a walker's patience is as many hops; beyond, it grows with their square.
-SMALL = 14
-# Patience is longer by this when the search refines.
-THOROUGH = 3
+NEAR_LOWEST_ENERGY = 1.0
+# Amplitude factors after an energy that was not finite, a failed validity check, and a move too
+# small to leave its minimum.
+AFTER_OVERFLOW, AFTER_VIOLATION, AFTER_RETURN = 0.9, 0.97, 1.05
 
 
-def hop(
-    potential: Potential,
-    evaluate: Callable[[np.ndarray], Point],
-    start: Point,
-    settings: SearchSettings,
-    rng: np.random.Generator,
-    hops: Hops,
-    *,
-    rms: Callable[[Point], float],
-    tolerance: float = LOOSE,
-    project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-    reference: np.ndarray | None = None,
-) -> Iterator[Point]:
-    """Hop from minimum to minimum until whoever consumes the points has had enough.
-
-    A walker that has met nothing lower for long begins a new round. Of what
-    ``potential.counter.limit`` leaves, ``settings.refinement`` is spent near the lowest, or if that
-    has no lower neighbour either, on further rounds.
+class BasinHopping:
+    """A search from minimum to minimum.
 
     Parameters
     ----------
-    potential : Potential
-    evaluate : callable
-        (N, 3) positions -> Point.
+    context : SearchContext
     start : Point
         A minimum.
-    settings : SearchSettings
-    rng : numpy Generator
-    hops : Hops
+    database : MinimaDatabase
         Filled on the way.
-    rms : callable
-        Point -> RMS force.
-    tolerance : float
-        RMS force in kJ/mol/nm to which those go down that may be the lowest of all: loose quenches
-        do not tell which of two rotamers is lower, where they differ by less than 1 kJ/mol.
-    project : callable, optional
-        As `lbfgs` takes it.
+    record : SearchRecord
+        Filled on the way.
     reference : (N, 3) array, optional
-        In nm; what the guards compare with, by default the start.
+        In nm; what the validity checks compare with, by default the start.
 
-    Yields
-    ------
-    Point
-        Every sound minimum, accepted or not.
+    Attributes
+    ----------
+    explorer : Explorer
+    acceptance : AcceptanceRule
+    checks : tuple of ValidityCheck
     """
-    guards = Guards(potential, start.positions if reference is None else reference)
-    torsions = Torsions(potential, guards.graph)
-    quench = Quench(
-        potential,
-        evaluate,
-        torsions,
-        rms,
-        settings.quench_evaluations,
-        project,
-        guards.collapse.refuses,
-    )
-    if settings.explorer == SLOW_MODES:
-        explorer = Kicks(potential, quench.preconditioner, torsions, settings, rng)
-    else:
-        explorer = LatentExplorer(potential, evaluate, settings, rng)
-    counter = potential.counter
-    first = hops.add(start.energy, start.positions, counter.total)
-    explorer.learn(start.positions, start.energy)
-    walkers = [Walker(start, first, settings.amplitude) for _ in range(settings.walkers)]
-    # Several walkers leave what holds them as the highest goes on from the lowest.
-    enough = explorer.torsions * max(1.0, explorer.torsions / SMALL)
-    patience = settings.patience * enough if settings.walkers == 1 else math.inf
-    best, lowest, turn = start, first, 0
 
-    def last_share() -> float:
-        """Force evaluations after which the search refines."""
-        if counter.limit is None:
-            return math.inf
-        return counter.limit - settings.refinement * (counter.limit - counter.total)
+    def __init__(
+        self,
+        context: SearchContext,
+        start: Point,
+        database: MinimaDatabase,
+        record: SearchRecord,
+        reference: np.ndarray | None = None,
+    ) -> None:
+        self._context, self._settings = context, context.settings
+        self._start, self._database, self._record = start, database, record
+        self._quench = Quench(context)
+        self.explorer = make_explorer(context, self._quench.preconditioner)
+        self.acceptance = Metropolis(context.settings, context.rng)
+        self.checks = validity_checks(
+            context.potential,
+            context.graph,
+            context.collapse,
+            start.positions if reference is None else reference,
+        )
+        self._best = start
 
-    refining, last = False, last_share()
+    def points(self) -> Iterator[Point]:
+        """Hop until whoever consumes the points has had enough, or the budget is used up.
 
-    def kicked(walker: Walker) -> Point:
-        walker.scaled = not explorer.turns_next(refining)
-        positions, stuck = walker.current.positions, walker.fruitless / enough
-        # What is poorly folded is opened up by kicks that promise nothing.
-        trust = min(stuck, 1.0)
-        if walker.scaled:
-            return evaluate(explorer.displaced(positions, walker.amplitude, trust))
-        if refining and explorer.learnt:
-            # Which of the lowest backbones is the best, its side chains must tell.
-            known = heapq.nsmallest(REFINED, enumerate(hops.minima), key=lambda m: m[1].energy)
-            turns = explorer.turned([m.positions for _, m in known], max(1, settings.candidates))
-        else:
-            known = []
-            turns = explorer.turned([positions], 1 + int(settings.candidates * stuck), trust)
-        points = [(place, evaluate(positions)) for place, positions in turns]
-        place, found = min(points, key=lambda turn: turn[1].energy)
-        if known:
-            walker.minimum, minimum = known[place]
-            walker.current = Point(minimum.positions, minimum.energy, np.zeros_like(found.forces))
-        return found
+        Yields
+        ------
+        Point
+            Every valid minimum, accepted or not.
+        """
+        counter = self._context.potential.counter
+        began = counter.total
+        self._begin()
+        try:
+            while True:
+                walker = self._next_walker()
+                restarts = self._schedule.restarts(walker)
+                found = self._next_minimum(walker, restarts)
+                if found is None:
+                    continue
+                minimum = self._keep(found)
+                walker.note(found.energy)
+                yield found
+                if restarts:
+                    self._record.restarts += 1
+                    self._walkers, self._turn = [self._walker(found, minimum)], 0
+                    self.acceptance.reset()
+                else:
+                    self._decide(walker, found, minimum)
+        finally:
+            self._record.force_evaluations += counter.total - began
 
-    rule = Metropolis(settings, rng)
-    while True:
-        if not refining and counter.total >= last:
-            refining, turn = True, 0
-            walkers = [Walker(best, lowest, settings.amplitude) for _ in walkers]
-        if turn == settings.generation * len(walkers):
-            turn = 0
+    def _begin(self) -> None:
+        self._schedule = Schedule(
+            self._context.potential, self._settings, self.explorer.num_torsions
+        )
+        self._lowest = self._keep(self._start)
+        self._walkers = [
+            self._walker(self._start, self._lowest) for _ in range(self._settings.walkers)
+        ]
+        self._turn = 0
+
+    def _walker(self, point: Point, minimum: int) -> Walker:
+        return Walker(point, minimum, self._settings.amplitude)
+
+    def _next_walker(self) -> Walker:
+        """Return whose turn it is."""
+        walkers = self._walkers
+        if self._schedule.begins_to_refine():
+            self._turn = 0
+            walkers[:] = [self._walker(self._best, self._lowest) for _ in walkers]
+        if self._turn == self._settings.generation * len(walkers):
+            self._turn = 0
             low, high = (f(walkers, key=lambda w: w.current.energy) for f in (min, max))
             high.current, high.minimum = low.current, low.minimum
-        walker = walkers[turn % len(walkers)]
-        if refining:
-            walker.heat = min(max(walker.fruitless / explorer.torsions, COLD), 1.0)
-        turn += 1
-        hops.tried += 1
-        afresh = walker.fruitless > (THOROUGH * patience if refining else patience)
-        if afresh and refining:
-            refining, last = False, last_share()
+        walker = walkers[self._turn % len(walkers)]
+        self._turn += 1
+        if self._schedule.refining:
+            walker.temperature_factor = self._schedule.refining_temperature_factor(walker)
+        return walker
+
+    def _next_minimum(self, walker: Walker, restarts: bool) -> Point | None:
+        """Return the minimum that a move or a restart leads to; None where it is refused."""
+        self._record.tried += 1
+        if restarts:
+            self._schedule.explore_again()
         try:
-            found = evaluate(explorer.afresh(start.positions)) if afresh else kicked(walker)
-            loose = settings.quench_tolerance or LOOSE
-            found = quench(found, loose)
-            why = guards.refusal(found.positions)
-            if not why and found.energy < best.energy + NEAR:
-                with contextlib.suppress(BudgetExhausted):
-                    found = quench(found, min(tolerance, loose))
-                why = guards.refusal(found.positions)
+            displaced = self._reseeded() if restarts else self._displaced(walker)
+            found, violation = self._relaxed(displaced)
         except NonFiniteError:
-            hops.reject("overflow")
-            rule.scale(walker, 0.9)
-            continue
-        if why:
-            hops.reject(why)
-            rule.scale(walker, 0.97)
-            continue
-        minimum = hops.add(found.energy, found.positions, counter.total)
-        if found.energy < best.energy:
-            best, lowest = found, minimum
-        explorer.learn(found.positions, found.energy)
-        walker.meets(found.energy)
-        yield found
-        if afresh:
-            hops.rounds += 1
-            walkers, turn = [Walker(found, minimum, settings.amplitude)], 0
-            rule.forget()
-            continue
+            self._record.refuse("overflow")
+            self.acceptance.scale(walker, AFTER_OVERFLOW)
+            return None
+        if violation:
+            self._record.refuse(violation)
+            self.acceptance.scale(walker, AFTER_VIOLATION)
+            return None
+        return found
+
+    def _reseeded(self) -> Point:
+        return self._context.evaluate(self.explorer.reseed(self._start.positions))
+
+    def _displaced(self, walker: Walker) -> Point:
+        """Return the lowest of a move's candidates; the walker goes to where that was made from."""
+        situation = Situation(
+            walker.current.positions,
+            walker.amplitude,
+            self._schedule.stagnation(walker),
+            self._schedule.refining,
+            self._database,
+        )
+        walker.amplitude_used = True
+        proposal = self.explorer.move.propose(situation)
+        walker.amplitude_used = proposal.uses_amplitude
+        points = [self._context.evaluate(positions) for positions in proposal.candidates]
+        chosen = min(range(len(points)), key=lambda k: points[k].energy)
+        if proposal.origins is not None:
+            walker.minimum = proposal.origins[chosen]
+            origin = self._database.minima[walker.minimum]
+            forces = np.zeros_like(points[chosen].forces)
+            walker.current = Point(origin.positions, origin.energy, forces)
+        return points[chosen]
+
+    def _relaxed(self, displaced: Point) -> tuple[Point, str]:
+        """Return the minimum below a point, and the name of the check that it fails, if any."""
+        loose = self._settings.quench_tolerance or LOOSE_FORCE
+        found = self._quench(displaced, loose)
+        violation = first_violation(self.checks, found.positions)
+        if not violation and found.energy < self._best.energy + NEAR_LOWEST_ENERGY:
+            with contextlib.suppress(BudgetExhausted):
+                found = self._quench(found, min(self._context.tolerance, loose))
+            violation = first_violation(self.checks, found.positions)
+        return found, violation
+
+    def _keep(self, found: Point) -> int:
+        """Note a minimum everywhere; return its index in the database."""
+        evaluations = self._context.potential.counter.total
+        minimum = self._database.add(found.energy, found.positions, evaluations)
+        self._record.minima = len(self._database.minima)
+        if found.energy < self._best.energy:
+            self._best, self._lowest = found, minimum
+        self.explorer.move.tell(found.positions, found.energy)
+        return minimum
+
+    def _decide(self, walker: Walker, found: Point, minimum: int) -> None:
+        """Let a walker go on from a minimum, or stay where it is."""
         if minimum == walker.minimum:
-            # Kicked too gently to get away; it tells nothing of the temperature.
-            rule.scale(walker, 1.05)
-            continue
-        taken = rule.takes(walker, found.energy, hops.minima[minimum].visits)
-        rule.adapt(walker, taken, refining)
-        if taken:
-            hops.accepted += 1
+            # Too small a move to get away; it tells nothing of the temperature.
+            self.acceptance.scale(walker, AFTER_RETURN)
+            return
+        visits = self._database.minima[minimum].visits
+        accepted = self.acceptance.accepts(walker, found.energy, visits)
+        self.acceptance.adapt(walker, accepted, self._schedule.refining)
+        if accepted:
+            self._record.accepted += 1
             walker.current, walker.minimum = found, minimum

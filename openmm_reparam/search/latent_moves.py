@@ -1,9 +1,8 @@
-"""Annealing in the latents and weights of a reparametrization, away from a minimum."""
+"""Moves in the latents and weights of a reparametrization."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,19 +15,20 @@ from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..reparametrizations import Start, build
 from ..reparametrizations.gcn import default_count
+from .protocols import Proposal, Situation
 from .settings import SearchSettings
 
-__all__ = ["LatentExplorer"]
+__all__ = ["LatentMove"]
 
 # Halvings of the interval in which the size of a perturbation is sought.
-HALVINGS = 20
+BISECTIONS = 20
 
 
-class LatentExplorer:
-    """Perturbs a fresh module's latents and weights, then anneals them with Adam's rate falling.
+class LatentMove:
+    """Perturbs the latents and weights of a new module, then anneals them.
 
-    For ``spectral`` this is Adam in whitened coordinates; for ``gcn`` or a module of your own the
-    neural search: weights are drawn anew for each proposal.
+    For ``spectral`` this is Adam in whitened coordinates. For ``gcn`` or a module of your own it is
+    the neural search: the weights are drawn anew for each proposal.
 
     Parameters
     ----------
@@ -38,9 +38,6 @@ class LatentExplorer:
     settings : SearchSettings
     rng : numpy Generator
     """
-
-    # Of `Kicks`.
-    torsions = math.inf
 
     def __init__(
         self,
@@ -59,15 +56,14 @@ class LatentExplorer:
             patience=settings.explorer_evaluations + 1,
         )
 
-    def learn(self, positions: np.ndarray, energy: float) -> None:
-        """Learn nothing of minima, as `Kicks` does."""
+    def tell(self, positions: np.ndarray, energy: float) -> None:
+        """Do nothing: the annealing learns nothing of other minima."""
 
-    def turns_next(self, refining: bool = False) -> bool:
-        """Turn nothing, as `Kicks` does."""
-        return False
+    def propose(self, situation: Situation) -> Proposal:
+        """Propose the end of an annealing that began the amplitude away."""
+        return Proposal((self._annealed(situation.positions, situation.amplitude),))
 
-    def displaced(self, positions: np.ndarray, amplitude: float, trust: float = 1.0) -> np.ndarray:
-        """Return (N, 3) positions at the end of an annealing that began ``amplitude`` nm away."""
+    def _annealed(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
         start = Start(self._potential, positions, self._rng)
         module = build(self._settings.explorer, start, **self._module_settings(start))
         perturb(module, amplitude, self._potential.moves, self._rng)
@@ -81,7 +77,7 @@ class LatentExplorer:
         return last.positions
 
     def _module_settings(self, start: Start) -> dict:
-        """Return the user's settings; slow modes are robust, so those of the start serve always."""
+        """Return the user's settings; the slow modes are those of the first minimum throughout."""
         settings = self._settings.explorer_settings
         own = {"count", "fraction", "source", "samples", "sigma", "norm", "modes"} & set(settings)
         if self._settings.explorer != "gcn" or own:
@@ -97,7 +93,7 @@ def perturb(
 ) -> None:
     """Add noise to latents and weights that changes the structure by an RMSD of ``amplitude`` nm.
 
-    After superposition: the softest directions of all are those of the whole molecule.
+    After superposition: the softest directions are those of the whole molecule.
 
     Parameters
     ----------
@@ -123,7 +119,7 @@ def perturb(
 
         # Neither too large for a double nor too small for a float.
         low, high = 1e-8, 1e4
-        for _ in range(HALVINGS):
+        for _ in range(BISECTIONS):
             middle = np.sqrt(low * high)
             low, high = (middle, high) if moved(middle) < amplitude else (low, middle)
         moved(low)

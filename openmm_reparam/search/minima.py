@@ -1,20 +1,21 @@
-"""What a search has found: distinct minima, hops tried, accepted and refused."""
+"""The database of distinct minima that a search has found."""
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..geometry.superposition import rmsd_clusters, rmsd_matrix
 
-__all__ = ["Hops", "Minimum"]
+__all__ = ["MinimaDatabase", "Minimum"]
 
 # Minima nearer than this in energy (kJ/mol) and RMSD (nm) are one: quenches end at an RMS force
 # of 10 kJ/mol/nm or less.
 SAME_ENERGY, SAME_RMSD = 2.0, 0.02
-# Clusters are made of this many of the lowest minima; an RMSD of all pairs is needed.
-CLUSTERED = 500
+# Clusters are made of so many of the lowest minima: they need the RMSD of all pairs.
+MAX_CLUSTERED = 500
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Minimum:
     positions : (N, 3) array
         In nm.
     force_evaluations : int
-        Of the whole run, when it was first found.
+        Those of the whole run when it was first found.
     visits : int
-        How often it was met.
+        How often the search came to it.
     cluster : int or None
         RMSD cluster (0.1 nm, average linkage); 0 holds the lowest, others follow by their lowest.
         None beyond the 500 lowest minima.
@@ -44,32 +45,22 @@ class Minimum:
 
 
 @dataclass
-class Hops:
-    """What a search has done so far.
+class MinimaDatabase:
+    """Distinct minima that a search has found.
 
     Attributes
     ----------
     compared : (n,) int array
         Atoms over which RMSDs are taken.
-    alike : (N,) int array, optional
-        One label for atoms that may be exchanged, see `interchangeable_atoms`: structures are
-        compared by the mean of such atoms, so that a ring turned over is no other minimum.
-    tried, accepted : int
-    rounds : int
-        How often the search has begun anew.
-    rejected : dict
-        Hops that a guard refused, by its name: "stereochemistry", "collapsed atoms", "pierced
-        rings", "overflow".
+    symmetry_classes : (N,) int array, optional
+        One label for atoms that may be exchanged, see `interchangeable_atoms`. Structures are
+        compared by the mean of such atoms, so that permutational isomers are one minimum.
     minima : list of Minimum
-        Distinct sound minima in the order they were found.
+        In the order in which they were found.
     """
 
     compared: np.ndarray
-    alike: np.ndarray | None = None
-    tried: int = 0
-    accepted: int = 0
-    rounds: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
+    symmetry_classes: np.ndarray | None = None
     minima: list[Minimum] = field(default_factory=list)
 
     def add(self, energy: float, positions: np.ndarray, evaluations: int) -> int:
@@ -86,37 +77,30 @@ class Hops:
         self.minima.append(Minimum(energy, positions, evaluations))
         return len(self.minima) - 1
 
-    def reject(self, why: str) -> None:
-        """Count a hop that a guard refused."""
-        self.rejected[why] = self.rejected.get(why, 0) + 1
+    def lowest(self, count: int) -> list[tuple[int, Minimum]]:
+        """Return up to ``count`` minima with their indices, lowest first."""
+        return heapq.nsmallest(count, enumerate(self.minima), key=lambda known: known[1].energy)
 
     def sorted_minima(self) -> tuple[Minimum, ...]:
         """Return all distinct minima with their clusters, lowest first."""
         ordered = sorted(self.minima, key=lambda minimum: minimum.energy)
         if not ordered:
             return ()
-        lowest = ordered[:CLUSTERED]
+        lowest = ordered[:MAX_CLUSTERED]
         shapes = np.array([self._shape(minimum.positions) for minimum in lowest])
         energies = np.array([minimum.energy for minimum in lowest])
         labels = rmsd_clusters(rmsd_matrix(shapes), energies).tolist()
         clustered = [replace(m, cluster=label) for m, label in zip(lowest, labels, strict=True)]
-        return (*clustered, *ordered[CLUSTERED:])
-
-    def __str__(self) -> str:
-        refused = ", ".join(f"{count} for {why}" for why, count in self.rejected.items())
-        return (
-            f"{self.tried} hops in {self.rounds + 1} rounds, {self.accepted} accepted, "
-            f"refused {refused or 'none'}, {len(self.minima)} minima"
-        )
+        return (*clustered, *ordered[MAX_CLUSTERED:])
 
     def _same(self, known: Minimum, positions: np.ndarray) -> bool:
         both = np.array([self._shape(known.positions), self._shape(positions)])
         return bool(rmsd_matrix(both)[0, 1] < SAME_RMSD)
 
     def _shape(self, positions: np.ndarray) -> np.ndarray:
-        if self.alike is None:
+        if self.symmetry_classes is None:
             return positions[self.compared]
-        groups = np.unique(self.alike[self.compared], return_inverse=True)[1]
+        groups = np.unique(self.symmetry_classes[self.compared], return_inverse=True)[1]
         sums = np.zeros((groups.max() + 1, 3))
         np.add.at(sums, groups, positions[self.compared])
         return sums / np.bincount(groups)[:, None]

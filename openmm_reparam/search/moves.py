@@ -1,156 +1,103 @@
-"""Kicks: random combinations of the softest modes, and side chains turned.
+"""Moves along low-frequency modes, and moves of side chains to other rotamers.
 
-Of many that are drawn, the one that what has been learnt of the minima promises most of.
+Of many proposals drawn, the one with the lowest energy in a Thompson sample is tried.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
-import scipy.linalg
 
-from ..modes.nonrigid_modes import lowest_modes, rigid_motions
-from ..potentials.potential import Potential
-from ..precon.preconditioner import Preconditioner
-from .settings import LARGEST, SearchSettings
-from .torsion_gp import EnergyModel
-from .torsions import Torsions
+from .low_modes import CartesianLowModes, TorsionLowModes
+from .protocols import Proposal, Situation
+from .rotamers import RotamerProposals
+from .settings import MAX_AMPLITUDE_FACTOR, SearchSettings
+from .torsion_gp import TorsionLandscape
+from .torsion_kinematics import TorsionKinematics
 
-__all__ = ["Kicks"]
+__all__ = ["LowModeMove", "MixedMove", "RotamerMove"]
 
-# Up to so many coordinates modes come from a dense matrix.
-DENSE = 3000
-# Share of the kicks that combine but a few of the modes.
-FEW = 0.5
-# Share of the kicks that turn branches, when the search refines what it has found.
-TURNS_REFINING = 0.9
-# Kicks that are drawn for one that is tried, and turns for each of several minima.
-DRAWN, DRAWN_EACH = 64, 16
-# RMS displacement of a kick that begins anew (nm), to first order: most torsions turn.
-AFRESH = 1.0
-# Of LOBPCG: residuals relative to the preconditioner's shift, and iterations at most.
-ROUGH = 1e-2, 20
+# Share of the moves that combine but a few of the modes.
+FEW_MODES_SHARE = 0.5
+# Share of the rotamer moves when the search refines what it has found.
+REFINING_ROTAMER_SHARE = 0.9
+# Proposals drawn for one that is tried, and rotamer moves drawn for each of several minima.
+DRAWN_PROPOSALS, DRAWN_PROPOSALS_PER_MINIMUM = 64, 16
+# RMS displacement by which the search is reseeded (nm), to first order: most torsions rotate.
+RESEED_AMPLITUDE = 1.0
+# Lowest minima whose side chains are moved when the search refines.
+REFINED_MINIMA = 20
 
 
-class Kicks:
-    """Draws displaced configurations along the softest modes of a preconditioner's stiffness.
+class LowModeMove:
+    """Displaces along random combinations of the lowest modes of a stiffness.
 
-    The modes cost no force evaluation. Where the System has rotatable bonds they are motions along
-    torsions and of whole molecules, applied as finite rotations; else displacements of all atoms.
-    Some of the kicks, and most that refine, turn a side chain or an end to another rotamer.
+    The modes cost no force evaluation.
 
     Parameters
     ----------
-    potential : Potential
-    preconditioner : Preconditioner
-    torsions : Torsions
+    modes : TorsionLowModes or CartesianLowModes
+    stiffness : callable
+        (N, 3) positions in nm -> (3N, 3N) sparse array in kJ/mol/nm^2.
+    landscape : TorsionLandscape
     settings : SearchSettings
     rng : numpy Generator
-
-    Attributes
-    ----------
-    torsions : float
-        How many there are whose turns lead to other structures; infinity where there are none.
     """
 
     def __init__(
         self,
-        potential: Potential,
-        preconditioner: Preconditioner,
-        torsions: Torsions,
+        modes: TorsionLowModes | CartesianLowModes,
+        stiffness: Callable,
+        landscape: TorsionLandscape,
         settings: SearchSettings,
         rng: np.random.Generator,
     ) -> None:
-        self._potential, self._preconditioner = potential, preconditioner
+        self._low_modes, self._stiffness, self._landscape = modes, stiffness, landscape
         self._settings, self._rng = settings, rng
-        self._torsions = torsions
-        self._energies = EnergyModel(rng)
-        self._positions = None
-        self.torsions = len(self._torsions.axes) - len(self._torsions.symmetric) or math.inf
+        self._positions: np.ndarray | None = None
 
-    def learn(self, positions: np.ndarray, energy: float) -> None:
-        """Take in a minimum: (N, 3) positions in nm, kJ/mol."""
-        angles = self._torsions.angles(positions)
-        if len(angles):
-            self._energies.add(angles, energy)
+    def propose(self, situation: Situation) -> Proposal:
+        """Propose one configuration moved by an RMS of the amplitude, to first order."""
+        positions, amplitude = situation.positions, situation.amplitude
+        if not self._landscape.ready:
+            return Proposal((self._displaced(positions, amplitude),))
+        count = max(1, int(situation.exploitation * DRAWN_PROPOSALS))
+        drawn = [self._drawn(positions, amplitude) for _ in range(count)]
+        here = self._landscape.angles(positions)
+        rotations = [self._modes.rotation(amounts) for amounts in drawn]
+        chosen = drawn[int(np.argmin(self._landscape.thompson_sample(here, rotations)))]
+        return Proposal((self._low_modes.displaced(positions, self._modes, chosen),))
 
-    @property
-    def learnt(self) -> bool:
-        """Whether what has been learnt tells good kicks from others."""
-        return self._energies.ready
+    def tell(self, positions: np.ndarray, energy: float) -> None:
+        """Add a minimum to the landscape."""
+        self._landscape.tell(positions, energy)
 
-    def turns_next(self, refining: bool = False) -> bool:
-        """Draw whether the next kick turns a side chain or an end, not along modes."""
-        share = TURNS_REFINING if refining else self._settings.turns
-        return bool(len(self._torsions.branches)) and self._rng.random() < share
+    def reseed(self, positions: np.ndarray) -> np.ndarray:
+        """Return (N, 3) positions of another fold, in nm."""
+        return self._displaced(positions, RESEED_AMPLITUDE)
 
-    def displaced(self, positions: np.ndarray, amplitude: float, trust: float = 1.0) -> np.ndarray:
-        """Return (N, 3) positions moved along modes.
-
-        By an RMS of ``amplitude`` (nm), to first order. The kick is chosen among the more, the more
-        ``trust``, 0 to 1, is put in what was learnt.
-        """
-        if not self.learnt:
-            return self._kicked(positions, self._drawn(positions, amplitude))
-        drawn = [self._drawn(positions, amplitude) for _ in range(max(1, int(trust * DRAWN)))]
-        here = self._torsions.angles(positions)
-        turns = [self._torsions.mode_turn(self._modes, amounts) for amounts in drawn]
-        angles = self._torsions.angles_after(here, turns)
-        return self._kicked(positions, drawn[int(np.argmin(self._energies.draw(angles)))])
-
-    def turned(
-        self, minima: Sequence[np.ndarray], count: int, trust: float = 1.0
-    ) -> list[tuple[int, np.ndarray]]:
-        """Return (N, 3) positions with a side chain or an end of one of some minima turned.
-
-        And before each of the ``count`` of them, which of the minima it is a turn of. They are
-        chosen among the more, the more ``trust``, 0 to 1, is put in what was learnt.
-        """
-        most = max(DRAWN // len(minima), DRAWN_EACH)
-        each = max(count, int(trust * most)) if self.learnt else count
-        drawn = [
-            (place, self._torsions.branch_turn(self._rng))
-            for place in range(len(minima))
-            for _ in range(each)
-        ]
-        if self.learnt:
-            here = np.array([self._torsions.angles(positions) for positions in minima])
-            places, turns = zip(*drawn, strict=True)
-            after = self._torsions.angles_after(here[list(places)], turns)
-            order = np.argsort(self._energies.draw(after))
-            drawn = [drawn[k] for k in order[:count]]
-        return [(place, self._torsions.turned(minima[place], turn)) for place, turn in drawn]
-
-    def afresh(self, positions: np.ndarray) -> np.ndarray:
-        """Return (N, 3) positions folded anew."""
-        return self._kicked(positions, self._drawn(positions, AFRESH))
+    def _displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
+        amounts = self._drawn(positions, amplitude)
+        return self._low_modes.displaced(positions, self._modes, amounts)
 
     def _drawn(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
         """Draw a combination of the modes at (N, 3) positions, (k,) in nm."""
         if self._positions is None or not np.array_equal(positions, self._positions):
-            self._refresh(positions)
-        # Small kicks along the softest of all, large ones along more.
+            self._positions = positions
+            most = math.ceil(MAX_AMPLITUDE_FACTOR * self._settings.modes)
+            stiffness = self._stiffness(positions)
+            self._modes = self._low_modes.compute(positions, stiffness, most)
+        # Small displacements along the lowest modes of all, large ones along more.
         count = max(1, round(self._settings.modes * amplitude / self._settings.amplitude))
-        amounts = self._amounts(count)
-        if len(self._torsions.axes):
-            return amounts * amplitude / np.linalg.norm(amounts)
-        kick = (self._modes @ amounts).reshape(-1, 3)[self._potential.moves]
-        return amounts * amplitude / np.sqrt((kick**2).sum(axis=1).mean())
-
-    def _kicked(self, positions: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-        if len(self._torsions.axes):
-            return self._torsions.displaced(positions, self._modes, amounts)
-        return positions + (self._modes @ amounts).reshape(-1, 3)
+        return self._low_modes.scaled(self._modes, self._amounts(count), amplitude)
 
     def _amounts(self, count: int) -> np.ndarray:
-        """Of each mode, (k,): of the softest ``count`` of them all or a random few, at random."""
-        modes = self._modes.coefficients if len(self._torsions.axes) else self._modes
-        amounts = self._rng.standard_normal(modes.shape[1])
+        """Draw the amount of each mode, (k,): of the lowest ``count``, or of a few of those."""
+        amounts = self._rng.standard_normal(self._modes.coefficients.shape[1])
         count = min(count, len(amounts))
-        if self._rng.random() < FEW:
+        if self._rng.random() < FEW_MODES_SHARE:
             few = max(1, round(count ** self._rng.random()))
             chosen = self._rng.choice(count, few, replace=False)
         else:
@@ -159,32 +106,103 @@ class Kicks:
         kept[chosen] = True
         return np.where(kept, amounts, 0.0)
 
-    def _refresh(self, positions: np.ndarray) -> None:
-        self._positions = positions
-        stiffness = self._preconditioner.stiffness(positions)
-        most = math.ceil(LARGEST * self._settings.modes)
-        if len(self._torsions.axes):
-            self._modes = self._torsions.modes(positions, stiffness, most, self._rng)
-        else:
-            self._modes = self._cartesian(positions, stiffness, most)
 
-    def _cartesian(self, positions: np.ndarray, stiffness, most: int) -> np.ndarray:
-        """Softest non-rigid modes of all coordinates, (3N, count)."""
-        potential, preconditioner = self._potential, self._preconditioner
-        rigid = rigid_motions(potential, positions)
-        moving = np.repeat(potential.moves, 3)
-        count = min(most, int(moving.sum()) - rigid.shape[1])
-        if positions.size <= DENSE:
-            dense = stiffness.toarray()[np.ix_(moving, moving)]
-            basis = rigid[moving]
-            dense += 2 * np.abs(dense).sum(axis=1).max() * basis @ basis.T
-            modes = np.zeros((positions.size, count))
-            modes[moving] = scipy.linalg.eigh(dense, subset_by_index=(0, count - 1))[1]
-            return modes
-        preconditioner.update(positions)
-        with warnings.catch_warnings():  # that LOBPCG stopped early: rough modes do
-            warnings.simplefilter("ignore", UserWarning)
-            values, modes = lowest_modes(
-                potential, preconditioner, rigid, count, self._rng, stiffness.__matmul__, *ROUGH
-            )
-        return modes[:, np.argsort(values)]
+class RotamerMove:
+    """Rotates a side chain or an end to another rotamer, and leaves the rest where it is.
+
+    While a search explores, the rotamers are those of the walker's minimum. When it refines, they
+    are those of the lowest minima: which of the lowest backbones is the best shows only with its
+    best side chains.
+
+    Parameters
+    ----------
+    kinematics : TorsionKinematics
+    rotamers : RotamerProposals
+    landscape : TorsionLandscape
+    candidates : int
+        Proposals beyond the first, at full stagnation and when refining.
+    """
+
+    def __init__(
+        self,
+        kinematics: TorsionKinematics,
+        rotamers: RotamerProposals,
+        landscape: TorsionLandscape,
+        candidates: int,
+    ) -> None:
+        self._kinematics, self._rotamers = kinematics, rotamers
+        self._landscape, self._candidates = landscape, candidates
+
+    def propose(self, situation: Situation) -> Proposal:
+        """Propose one or several configurations."""
+        if situation.refining and self._landscape.ready:
+            known = situation.database.lowest(REFINED_MINIMA)
+            minima = [minimum.positions for _, minimum in known]
+            places, moved = self._moved(minima, max(1, self._candidates), 1.0)
+            return Proposal(moved, False, tuple(known[place][0] for place in places))
+        # Proposals that clash open up what is poorly folded, those that fit settle the rest.
+        count = 1 + int(self._candidates * situation.stagnation)
+        _, moved = self._moved([situation.positions], count, situation.exploitation)
+        return Proposal(moved, False)
+
+    def tell(self, positions: np.ndarray, energy: float) -> None:
+        """Add a minimum to the landscape."""
+        self._landscape.tell(positions, energy)
+
+    def _moved(self, minima: list[np.ndarray], count: int, exploitation: float) -> tuple:
+        """Return which of some minima was moved, and its new (N, 3) positions, ``count`` each.
+
+        They are chosen among the more, the more ``exploitation``, 0 to 1, is asked for.
+        """
+        most = max(DRAWN_PROPOSALS // len(minima), DRAWN_PROPOSALS_PER_MINIMUM)
+        each = max(count, int(exploitation * most)) if self._landscape.ready else count
+        drawn = [
+            (place, self._rotamers.draw()) for place in range(len(minima)) for _ in range(each)
+        ]
+        if self._landscape.ready:
+            here = np.array([self._landscape.angles(positions) for positions in minima])
+            places, rotations = zip(*drawn, strict=True)
+            order = np.argsort(self._landscape.thompson_sample(here[list(places)], rotations))
+            drawn = [drawn[k] for k in order[:count]]
+        places = tuple(place for place, _ in drawn)
+        moved = tuple(self._kinematics.rotated(minima[place], turn) for place, turn in drawn)
+        return places, moved
+
+
+class MixedMove:
+    """Draws at each hop which of two moves proposes.
+
+    Parameters
+    ----------
+    mode_move : LowModeMove
+    rotamer_move : RotamerMove or None
+        None where there are no rotors.
+    landscape : TorsionLandscape
+        That of both moves.
+    rotamer_share : float
+        Share of the rotamer moves while the search explores.
+    rng : numpy Generator
+    """
+
+    def __init__(
+        self,
+        mode_move: LowModeMove,
+        rotamer_move: RotamerMove | None,
+        landscape: TorsionLandscape,
+        rotamer_share: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self._mode_move, self._rotamer_move = mode_move, rotamer_move
+        self._landscape = landscape
+        self._rotamer_share, self._rng = rotamer_share, rng
+
+    def propose(self, situation: Situation) -> Proposal:
+        """Propose by one of the moves."""
+        share = REFINING_ROTAMER_SHARE if situation.refining else self._rotamer_share
+        if self._rotamer_move is not None and self._rng.random() < share:
+            return self._rotamer_move.propose(situation)
+        return self._mode_move.propose(situation)
+
+    def tell(self, positions: np.ndarray, energy: float) -> None:
+        """Add a minimum to the landscape."""
+        self._landscape.tell(positions, energy)

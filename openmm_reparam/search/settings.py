@@ -1,8 +1,10 @@
-"""How a search goes about: the explorers by name, and every number they use."""
+"""Settings of a search, and the names of the searches."""
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +12,44 @@ from typing import Any
 from ..optimizers.latents import OPTIMIZERS
 from ..units import real_number, whole_number
 
-__all__ = ["SEARCHES", "SearchSettings", "search_settings"]
+__all__ = ["LOOSE_FORCE", "SEARCHES", "SearchSettings", "search_settings"]
 
 SLOW_MODES = "slow-modes"
 # Bounds of the amplitude, in units of the one to begin with.
-SMALLEST, LARGEST = 1 / 3, 2.0
+MIN_AMPLITUDE_FACTOR, MAX_AMPLITUDE_FACTOR = 1 / 3, 2.0
+# Quenches end at this RMS force (kJ/mol/nm) at the latest.
+LOOSE_FORCE = 10.0
+# Fields of the first version; removed in the version after the next.
+RENAMED_FIELDS = {"turns": "rotamer_share"}
 
 
+def _with_renamed_fields(cls):
+    """Let a class of settings take and show fields by their old names, with a warning."""
+    original = cls.__init__
+
+    @functools.wraps(original)
+    def init(self, *args, **settings) -> None:
+        for old in RENAMED_FIELDS.keys() & settings.keys():
+            _warn_of_renamed(old)
+            settings[RENAMED_FIELDS[old]] = settings.pop(old)
+        original(self, *args, **settings)
+
+    def read(self, name: str):
+        if name not in RENAMED_FIELDS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        _warn_of_renamed(name)
+        return getattr(self, RENAMED_FIELDS[name])
+
+    cls.__init__, cls.__getattr__ = init, read
+    return cls
+
+
+def _warn_of_renamed(old: str) -> None:
+    new = RENAMED_FIELDS[old]
+    warnings.warn(f"SearchSettings.{old} is {new} now", DeprecationWarning, stacklevel=3)
+
+
+@_with_renamed_fields
 @dataclass(frozen=True)
 class SearchSettings:
     """How a search goes from minimum to minimum.
@@ -24,10 +57,11 @@ class SearchSettings:
     Attributes
     ----------
     explorer : str, torch.nn.Module class or callable
-        What leads away from a minimum: "slow-modes" kicks along soft modes, chosen among up
-        to 64 by what the minima met so far tell of torsion angles, or whatever
-        `openmm_reparam.reparametrizations.build` takes ("spectral", "gcn", a callable that
-        makes your module), whose latents and weights are perturbed and then annealed by Adam.
+        What leads away from a minimum. "slow-modes" displaces along low-frequency modes and moves
+        side chains to other rotamers; of up to 64 proposals it tries the one for which the minima
+        found so far predict the lowest energy. Or whatever
+        `openmm_reparam.reparametrizations.build` takes ("spectral", "gcn", a callable that makes
+        your module): its latents and weights are perturbed and then annealed by Adam.
     explorer_settings : dict
         Of the reparametrization: ``hidden``, ``propagation``, ...
     explorer_evaluations : int
@@ -37,20 +71,19 @@ class SearchSettings:
     learning_rate : float, optional
         Adam's at its beginning; the reparametrization's own by default. Falls along a cosine.
     modes : int
-        Softest non-rigid modes that a kick combines to begin with; adapts with the amplitude.
+        Lowest non-rigid modes that a move combines to begin with; adapts with the amplitude.
     amplitude : float
-        RMS displacement of a kick or perturbation to begin with, in nm; adapts between a third
-        and twice of it.
-    turns : float
-        Share of the kicks that turn a side chain or an end of a molecule to another rotamer, and
-        leave the rest where it is; of those that refine, nine of ten do.
+        RMS displacement of a move to begin with, in nm; adapts between a third and twice of it.
+    rotamer_share : float
+        Share of the moves that rotate a side chain or an end of a molecule to another rotamer and
+        leave the rest where it is. Of those that refine it is nine in ten.
     candidates : int
-        Further turns that the one tried is the lowest of, at a force evaluation each, once as many
-        hops have met nothing lower as a patience of 1 stands for; fewer before, more after. Turns
-        that clash open up what is poorly folded, those that fit settle the rest.
+        Rotamer moves beyond the first, at one force evaluation each, of which the lowest is taken.
+        This many once the search has stagnated for as many hops as a patience of 1 allows; fewer
+        before, more after.
     patience : float
-        A lone walker that has met nothing lower begins anew from another fold. Of 1, after as many
-        hops as there are torsions that can turn, or where they are more than 14, a fourteenth of
+        A lone walker that has found nothing lower restarts from another fold. Of 1, after as many
+        hops as there are torsions that can rotate; where these are more than 14, a fourteenth of
         their square: 14 for a peptide of five residues, 249 for 2JOF.
     acceptance : float
         Share of accepted hops that the amplitude and the temperature are adapted to.
@@ -58,9 +91,9 @@ class SearchSettings:
         Of the Metropolis rule, in K, to begin with; by default such that kT is a quarter of the
         median change of energy of the last hops, which suits argon and proteins alike.
     refinement : float
-        Share of the force evaluations, the last, that are spent near the lowest minima: the search
-        goes on from the lowest, at a third of the temperature until it meets nothing lower, and
-        turns of side chains are of any of the twenty lowest.
+        Share of the force evaluations, the last, that are spent near the lowest minima. The search
+        goes on from the lowest, at a third of the temperature until it finds nothing lower. Its
+        rotamer moves are those of any of the twenty lowest.
     quench_evaluations : int
         Force evaluations of one quench at most.
     quench_tolerance : float, optional
@@ -79,7 +112,7 @@ class SearchSettings:
     learning_rate: float | None = None
     modes: int = 60
     amplitude: float = 0.2
-    turns: float = 0.5
+    rotamer_share: float = 0.5
     candidates: int = 4
     patience: float = 1.0
     acceptance: float = 0.3
@@ -104,7 +137,7 @@ class SearchSettings:
             raise ValueError(
                 f"explorer_optimizer is {self.explorer_optimizer!r}; it must be one of {OPTIMIZERS}"
             )
-        for name in ("refinement", "turns"):
+        for name in ("refinement", "rotamer_share"):
             if not 0 <= real_number(getattr(self, name), name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be between 0 and 1")
         if not 0 < real_number(self.acceptance, "acceptance") < 1:

@@ -1,9 +1,9 @@
-"""Descent along curves: steps that turn bonds by finite angles, and move atoms beside.
+"""Curvilinear coordinates of a descent: torsion angles, and displacements of all atoms.
 
-What takes a long way down, parts of a molecule that swing towards each other, is bent for the atoms
-but straight for torsion angles, the coordinates of Gō and Scheraga (J. Chem. Phys. 1969, 51,
-4751). Here they are added to the displacements of all atoms, not put in their place, so nothing
-is held stiff: a reparametrization with more latents than coordinates.
+Parts of a molecule that swing towards each other move along curves. In torsion angles, the
+coordinates of Gō and Scheraga (J. Chem. Phys. 1969, 51, 4751), such a path is straight. Here the
+angles are added to the displacements of all atoms and do not replace them, so nothing is held
+stiff: a reparametrization with more latents than coordinates.
 """
 
 from __future__ import annotations
@@ -17,51 +17,61 @@ import scipy.linalg
 from ..errors import NonFiniteError
 from ..potentials.point import Point
 from ..precon.preconditioner import MAX_SHIFT, Preconditioner
-from .torsions import Torsions
+from .torsion_kinematics import TorsionKinematics
 
-__all__ = ["TorsionSteps"]
+__all__ = ["TorsionCoordinates"]
 
 # Stiffness that all motions by torsions have at least, kJ/mol/nm^2 of each atom's.
-SHIFT = 1e3
-# Of the largest stiffness, added to every torsion's: what moves nothing must not turn without end.
-RIDGE = 1e-6
+MIN_STIFFNESS = 1e3
+# Share of the largest stiffness that is added to that of every torsion: one that moves no atom
+# must not rotate without end.
+RELATIVE_RIDGE = 1e-6
 
 
-class TorsionSteps:
+class TorsionCoordinates:
     """Coordinates and metric of an L-BFGS in angles of all torsions and displacements of all atoms.
 
     Vectors are flat, (T + 3N,): T angles in radians, then displacements in nm, each along axes that
-    turn with the atom's surroundings. What was learnt of stiff bonds and angles thus stays true
-    however far they swing.
+    rotate with the atom's surroundings. Curvature pairs of stiff bonds and angles thus stay true
+    however far those swing.
 
     Parameters
     ----------
-    torsions : Torsions
+    kinematics : TorsionKinematics
     preconditioner : Preconditioner
-        Of the displacements, and the stiffness that torsions meet; `update` first.
+        Of the displacements; its stiffness is also that of the torsions. Call `update` first.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether the preconditioner holds all that is stiff.
+    torsion_stiffness : (T, T) array
+        In kJ/mol/radian^2, since the last update.
 
     Examples
     --------
     >>> import numpy as np
     >>> from openmm_reparam.potentials.bond_graph import bond_graph
     >>> from openmm_reparam.potentials.potential import Potential
-    >>> from openmm_reparam.testsystems import peptide
     >>> from openmm_reparam.precon.preconditioner import Preconditioner
+    >>> from openmm_reparam.prepare.peptides import peptide
+    >>> from openmm_reparam.search.torsions import TorsionTopology
     >>> potential = Potential(peptide("AAA").simulation("CPU").context)
-    >>> torsions = Torsions(potential, bond_graph(potential))
-    >>> steps = TorsionSteps(torsions, Preconditioner(potential))
+    >>> topology = TorsionTopology(potential, bond_graph(potential))
+    >>> kinematics = TorsionKinematics(topology)
+    >>> coordinates = TorsionCoordinates(kinematics, Preconditioner(potential))
     >>> x = potential.positions()
-    >>> steps.update(x)
-    >>> full_turn = np.zeros(len(torsions.axes) + x.size)
+    >>> coordinates.update(x)
+    >>> full_turn = np.zeros(len(topology.axes) + x.size)
     >>> full_turn[0] = 2 * np.pi
-    >>> bool(np.allclose(steps.moved(x, full_turn), x))
+    >>> bool(np.allclose(coordinates.moved(x, full_turn), x))
     True
     """
 
-    def __init__(self, torsions: Torsions, preconditioner: Preconditioner) -> None:
-        self._torsions, self._preconditioner = torsions, preconditioner
+    def __init__(self, kinematics: TorsionKinematics, preconditioner: Preconditioner) -> None:
+        self._kinematics, self._preconditioner = kinematics, preconditioner
         self.complete = preconditioner.complete
-        self._count = len(torsions.axes)
+        self._count = len(kinematics.topology.axes)
         self._frames = self._tried = self._updated = None  # until the first update
 
     def update(self, positions: np.ndarray) -> None:
@@ -70,19 +80,19 @@ class TorsionSteps:
             self._frames = self._tried = np.tile(np.eye(3), (len(positions), 1, 1))
         self._preconditioner.update(positions)
         self._updated = self._frames
-        atoms = self._torsions.atoms
-        motions = self._torsions.motions(positions, np.arange(self._count))
+        atoms = self._kinematics.topology.atoms
+        motions = self._kinematics.jacobian(positions, np.arange(self._count))
         motions = motions.reshape(3 * len(atoms), self._count)
         stiffness = self._preconditioner.stiffness()
         if len(atoms) < len(positions):
             rows = (3 * atoms[:, None] + np.arange(3)).ravel()
             stiffness = stiffness[rows][:, rows]
-        self._stiffness = motions.T @ (stiffness @ motions)
-        self._inertia, self._shift = motions.T @ motions, SHIFT
+        self.torsion_stiffness = motions.T @ (stiffness @ motions)
+        self._inertia, self._shift = motions.T @ motions, MIN_STIFFNESS
         self._factorize()
 
     def raise_shift(self) -> None:
-        """Shorter steps along soft directions, until the next update."""
+        """Shorten steps along soft directions, until the next update."""
         self._preconditioner.raise_shift()
         self._shift *= 10
         self._factorize()
@@ -96,18 +106,18 @@ class TorsionSteps:
 
     def forces(self, point: Point) -> np.ndarray:
         """Torques on torsions, and forces on atoms along the axes of their surroundings."""
-        torques = self._torsions.torques(point.positions, point.forces)
+        torques = self._kinematics.torques(point.positions, point.forces)
         return self._joined(torques, np.einsum("nji,nj->ni", self._tried, point.forces))
 
     def longest(self, positions: np.ndarray, step: np.ndarray) -> float:
         """Return how far a step moves any atom, to first order, in nm."""
         angles, moves = self._split(step)
         moves = np.einsum("nij,nj->ni", self._frames, moves)
-        moves += self._torsions.motion(positions, angles)
+        moves += self._kinematics.first_order(positions, angles)
         return float(np.sqrt(np.einsum("ni,ni->n", moves, moves).max()))
 
     def longest_within(self, positions: np.ndarray, step: np.ndarray) -> float:
-        """Return how far a step moves any atom, in nm: a search's molecules go nowhere."""
+        """Return how far a step moves any atom, in nm: the molecules of a search stay."""
         return self.longest(positions, step)
 
     def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -115,8 +125,8 @@ class TorsionSteps:
         self._step = step
         angles, moves = self._split(step)
         moved = positions + np.einsum("nij,nj->ni", self._frames, moves)
-        moved, turned = self._torsions.turned_frames(moved, angles)
-        self._tried = turned @ self._frames
+        moved, rotated = self._kinematics.rotated_frames(moved, angles)
+        self._tried = rotated @ self._frames
         return moved
 
     def accepted(self, before: Point, after: Point) -> np.ndarray:
@@ -127,7 +137,7 @@ class TorsionSteps:
     def projection(self, project: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable:
         """Return what projects steps as ``project`` does displacements of the atoms, (N, 3).
 
-        Only the displacements need it: turned bonds keep their lengths.
+        Only the displacements need it: rotations keep the lengths of bonds.
         """
 
         def projected(positions: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -138,9 +148,11 @@ class TorsionSteps:
         return projected
 
     def _factorize(self) -> None:
-        ridge = RIDGE * max(1.0, np.diag(self._stiffness).max()) * np.eye(self._count)
+        ridge = (
+            RELATIVE_RIDGE * max(1.0, np.diag(self.torsion_stiffness).max()) * np.eye(self._count)
+        )
         while self._shift <= MAX_SHIFT:
-            matrix = self._stiffness + self._shift * self._inertia + ridge
+            matrix = self.torsion_stiffness + self._shift * self._inertia + ridge
             with contextlib.suppress(scipy.linalg.LinAlgError):
                 self._factor = scipy.linalg.cho_factor(matrix)
                 return

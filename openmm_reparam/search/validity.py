@@ -1,22 +1,33 @@
-"""What no structure may have that a search keeps: see `Guards`."""
+"""Checks that every minimum of a search must pass."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import networkx as nx
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..potentials.bond_graph import bond_graph, rings
+from ..potentials.bond_graph import rings
 from ..potentials.collapse import CollapseCheck
 from ..potentials.potential import Potential
 from ..structure.stereochemistry import Stereochemistry
+from .protocols import ValidityCheck
 
-__all__ = ["Guards", "Piercings"]
+__all__ = [
+    "CollapsedAtoms",
+    "PiercedRings",
+    "RingPiercings",
+    "StereoChanges",
+    "first_violation",
+    "validity_checks",
+]
 
 # A ring's centre and the middle of a bond through it are nearer than this (nm).
-REACH = 0.25
+MAX_CENTRE_DISTANCE = 0.25
 
 
-class Piercings:
+class RingPiercings:
     """Finds bonds that go through rings.
 
     Parameters
@@ -25,7 +36,7 @@ class Piercings:
         Of all bonds.
     """
 
-    def __init__(self, graph) -> None:
+    def __init__(self, graph: nx.Graph) -> None:
         self._rings = [np.array(ring) for ring in rings(graph)]
         self._bonds = np.array(list(graph.edges), dtype=np.int64).reshape(-1, 2)
 
@@ -36,7 +47,9 @@ class Piercings:
         centres = np.array([positions[ring].mean(axis=0) for ring in self._rings])
         middles = positions[self._bonds].mean(axis=1)
         found = set()
-        for which, near in enumerate(cKDTree(middles).query_ball_point(centres, REACH)):
+        for which, near in enumerate(
+            cKDTree(middles).query_ball_point(centres, MAX_CENTRE_DISTANCE)
+        ):
             ring = self._rings[which]
             bonds = self._bonds[near]
             bonds = bonds[~np.isin(bonds, ring).any(axis=1)]
@@ -65,35 +78,90 @@ def _cross(positions, ring, centre, bonds) -> np.ndarray:
     return (inside & ~parallel).any(axis=1)
 
 
-class Guards:
-    """Refuses changed stereochemistry, collapsed atoms, pierced rings.
+class CollapsedAtoms:
+    """Refuses atoms that have fallen onto each other.
+
+    Parameters
+    ----------
+    collapse : CollapseCheck
+    reference : (N, 3) array
+        In nm: what has collapsed in it may stay.
+    """
+
+    name = "collapsed atoms"
+
+    def __init__(self, collapse: CollapseCheck, reference: np.ndarray) -> None:
+        self._collapse, self._reference = collapse, reference
+
+    def violated(self, positions: np.ndarray) -> bool:
+        """Whether (N, 3) positions in nm have pairs that the reference has not."""
+        return bool(self._collapse.pairs(positions, self._reference, unknown=True))
+
+
+class PiercedRings:
+    """Refuses bonds that go through rings.
+
+    Parameters
+    ----------
+    graph : networkx.Graph
+        Of all bonds.
+    reference : (N, 3) array
+        In nm: rings that are pierced in it may stay so.
+    """
+
+    name = "pierced rings"
+
+    def __init__(self, graph: nx.Graph, reference: np.ndarray) -> None:
+        self._piercings = RingPiercings(graph)
+        self._allowed = self._piercings(reference)
+
+    def violated(self, positions: np.ndarray) -> bool:
+        """Whether (N, 3) positions in nm have piercings that the reference has not."""
+        return bool(self._piercings(positions) - self._allowed)
+
+
+class StereoChanges:
+    """Refuses changed chirality and cis/trans states, as far as bonds are known.
 
     Parameters
     ----------
     potential : Potential
-        Chirality and cis/trans states are judged as far as its bonds are known.
-    start : (N, 3) array
-        In nm: what is wrong in it already is allowed to stay.
+    reference : (N, 3) array
+        In nm.
     """
 
-    def __init__(self, potential: Potential, start: np.ndarray) -> None:
-        self.collapse = CollapseCheck(potential)
-        self._start = start
-        self.graph = bond_graph(potential)
-        self._piercings = Piercings(self.graph)
-        self._pierced = self._piercings(start)
+    name = "stereochemistry"
+
+    def __init__(self, potential: Potential, reference: np.ndarray) -> None:
         self._stereochemistry = Stereochemistry.of_potential(potential)
+        self._reference = reference
 
-    def refusal(self, positions: np.ndarray) -> str:
-        """Name the guard that refuses (N, 3) positions in nm; empty where none does."""
-        if self.collapse.pairs(positions, self._start, unknown=True):
-            return "collapsed atoms"
-        if self.pierced(positions):
-            return "pierced rings"
-        if self._stereochemistry.changes(self._start, positions):
-            return "stereochemistry"
-        return ""
+    def violated(self, positions: np.ndarray) -> bool:
+        """Whether (N, 3) positions in nm have another stereochemistry than the reference."""
+        return bool(self._stereochemistry.changes(self._reference, positions))
 
-    def pierced(self, positions: np.ndarray) -> bool:
-        """Whether bonds go through rings that did not in the start."""
-        return bool(self._piercings(positions) - self._pierced)
+
+def validity_checks(
+    potential: Potential, graph: nx.Graph, collapse: CollapseCheck, reference: np.ndarray
+) -> tuple[ValidityCheck, ...]:
+    """Return the checks of a search, in the order in which they are made.
+
+    Parameters
+    ----------
+    potential : Potential
+    graph : networkx.Graph
+        Of all bonds.
+    collapse : CollapseCheck
+    reference : (N, 3) array
+        In nm: what is wrong in it already may stay.
+    """
+    return (
+        CollapsedAtoms(collapse, reference),
+        PiercedRings(graph, reference),
+        StereoChanges(potential, reference),
+    )
+
+
+def first_violation(checks: Sequence[ValidityCheck], positions: np.ndarray) -> str:
+    """Return the name of the first check that (N, 3) positions in nm fail; empty if none."""
+    return next((check.name for check in checks if check.violated(positions)), "")

@@ -1,4 +1,4 @@
-"""Slow-mode hopping: known global minima, guards, budgets, and that it never ends higher."""
+"""Basin hopping: known global minima, validity checks, budgets, and that it ends no higher."""
 
 import numpy as np
 import openmm as mm
@@ -8,8 +8,14 @@ from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
 from openmm_reparam.minimization.run import Run
 from openmm_reparam.potentials.unbonded import UnbondedPairs
 from openmm_reparam.prepare.peptides import peptide
-from openmm_reparam.search import Hops, SearchSettings, hop
-from openmm_reparam.search import basin_hopping as hopping
+from openmm_reparam.search import (
+    BasinHopping,
+    MinimaDatabase,
+    SearchContext,
+    SearchRecord,
+    SearchSettings,
+    basin_hopping,
+)
 from openmm_reparam.structure.stereochemistry import Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster
 
@@ -56,13 +62,24 @@ def test_it_ends_no_higher_than_its_plain_quench_and_keeps_to_its_budget(energy_
     assert deep.force_evaluations <= 3000
     assert deep.converged
     assert [s.name for s in deep.stages][1] == "slow-modes"
-    assert "hops" in deep.stages[1].message
     assert "of 3000 force evaluations are used up" in deep.stages[1].message
     energies = [minimum.energy for minimum in deep.minima]
     assert energies == sorted(energies)
     assert energy_and_forces(simulation.context)[0] == pytest.approx(deep.energy, abs=0.05)
     assert "minima" in repr(deep)
     assert deep.to_dict()["minima"][0]["energy"] == energies[0]
+    record = deep.search_record
+    assert record.explorer == "slow-modes"
+    assert record.minima == len(deep.minima)
+    assert 0 < record.accepted <= record.tried
+    # The start is a visit too; the budget may have ended the last hop.
+    visits = sum(m.visits for m in deep.minima)
+    assert visits - 1 <= record.tried - record.refused <= visits
+    assert record.force_evaluations == deep.stages[1].force_evaluations
+    assert deep.to_dict()["search_record"]["tried"] == record.tried
+    assert f"{record.tried} hops" in repr(deep)
+    assert plain.search_record is None
+    assert "search_record" not in plain.to_dict()
 
 
 def test_no_minimum_has_a_changed_stereochemistry_or_collapsed_atoms():
@@ -102,12 +119,12 @@ def test_a_bowl_has_one_bottom():
     platform = mm.Platform.getPlatformByName("Reference")
     context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
     context.setPositions(np.random.default_rng(0).normal(0, 0.3, (4, 3)) + np.eye(4, 3))
-    # All four at one spot is what this bowl asks for; hops are refused as collapsed.
+    # All four at one spot is what this bowl asks for; such minima are refused as collapsed.
     result = minimize_reparam(context, 0.1, search="slow-modes", max_force_evaluations=300)
     assert result.energy == pytest.approx(0, abs=1e-3)
 
 
-def test_the_same_seed_gives_the_same_hops():
+def test_the_same_seed_gives_the_same_minima():
     def run(seed):
         simulation = peptide("AGS", "random-coil", seed=3).simulation("Reference")
         result = minimize_reparam(
@@ -119,31 +136,27 @@ def test_the_same_seed_gives_the_same_hops():
     assert run(1) != run(2)
 
 
-def test_guards_are_counted():
-    """Every structure that differs in stereochemistry is refused, and said to be."""
+def test_refusals_are_counted():
+    """Every structure differs in stereochemistry from the reference, and is refused."""
     simulation = peptide("AAA", "random-coil", seed=1).simulation("Reference")
     minimizer = ReparamMinimizer(simulation, "spectral")
     run = Run(minimizer, 1.0, 0, None, 800)
     start = run.evaluate(run.potential.positions())
-    hops = Hops(np.arange(len(start.positions)))
+    database, record = MinimaDatabase(np.arange(len(start.positions))), SearchRecord()
     settings = SearchSettings(quench_evaluations=20)
+    rng = np.random.default_rng(0)
+    context = SearchContext.of(run.potential, run.evaluate, run.rms, settings, rng)
     mirrored = start.positions * [1, 1, -1]
-    points = hop(
-        run.potential,
-        run.evaluate,
-        start,
-        settings,
-        np.random.default_rng(0),
-        hops,
-        rms=run.rms,
-        reference=mirrored,
-    )
+    before = run.potential.counter.total
+    search = BasinHopping(context, start, database, record, reference=mirrored)
     with pytest.raises(RuntimeError, match="used up"):
-        list(points)
-    assert hops.rejected["stereochemistry"] + hops.rejected.get("collapsed atoms", 0) > 3
-    assert hops.accepted == 0
-    assert len(hops.minima) == 1
-    assert "refused" in str(hops)
+        list(search.points())
+    assert record.refusals["stereochemistry"] + record.refusals.get("collapsed atoms", 0) > 3
+    assert record.refused == sum(record.refusals.values()) == record.tried - 1
+    assert record.accepted == 0
+    assert record.force_evaluations == run.potential.counter.total - before
+    assert record.minima == len(database.minima) == 1
+    assert "for stereochemistry" in str(record)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +244,7 @@ def test_ctrl_c_in_the_last_stage_of_a_search_keeps_the_best_too(monkeypatch):
         )
 
     # No hop goes on to the tolerance, so that the last stage has something to do.
-    monkeypatch.setattr(hopping, "NEAR", -np.inf)
+    monkeypatch.setattr(basin_hopping, "NEAR_LOWEST_ENERGY", -np.inf)
     reporter = Interrupted()
     whole = run()
     assert whole.stages[-1].iterations > 1

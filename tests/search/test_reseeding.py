@@ -1,4 +1,4 @@
-"""When a search refines what it has found, and when it begins anew."""
+"""When a search refines what it has found, and when it restarts from another fold."""
 
 import numpy as np
 import pytest
@@ -7,74 +7,54 @@ from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchSettings
 from openmm_reparam.search.acceptance import Walker
-from openmm_reparam.search.moves import Kicks
+from openmm_reparam.search.moves import LowModeMove, MixedMove
+from openmm_reparam.search.torsions import TorsionTopology
 from openmm_reparam.testsystems import lennard_jones_cluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 
 
-def kick_starts(monkeypatch, **settings):
-    """Search with every hop taken; return the energy each kick starts at, and if it refines."""
-    simulation = peptide("AGS", "random-coil", seed=3).simulation("Reference")
-    judge, starts = Potential(simulation.context), []
-    displaced, turned, turns_next = Kicks.displaced, Kicks.turned, Kicks.turns_next
-    refines = []
-
-    def next_kick(kicks, refining):
-        refines.append(refining)
-        return turns_next(kicks, refining)
-
-    def kick(kicks, positions, *arguments):
-        starts.append((judge.evaluate(positions)[0], refines[-1]))
-        return displaced(kicks, positions, *arguments)
-
-    def turn(kicks, minima, *arguments):
-        starts.append((judge.evaluate(minima[0])[0], refines[-1]))
-        return turned(kicks, minima, *arguments)
-
-    monkeypatch.setattr(Kicks, "turns_next", next_kick)
-    monkeypatch.setattr(Kicks, "displaced", kick)
-    monkeypatch.setattr(Kicks, "turned", turn)
-    minimize_reparam(
-        simulation,
-        1,
-        search=SearchSettings(temperature=1e9, **settings),
-        max_force_evaluations=3000,
-        seed=1,
-    )
-    return np.array(starts).T
-
-
 def test_the_last_share_starts_from_the_lowest(monkeypatch):
-    starts, refining = kick_starts(monkeypatch, refinement=0.5, patience=np.inf)
-    before, after = starts[refining == 0], starts[refining == 1]
+    simulation = peptide("AGS", "random-coil", seed=3).simulation("Reference")
+    judge, starts, refines = Potential(simulation.context), [], []
+    propose = MixedMove.propose
+
+    def followed(move, situation):
+        starts.append(judge.evaluate(situation.positions)[0])
+        refines.append(situation.refining)
+        return propose(move, situation)
+
+    monkeypatch.setattr(MixedMove, "propose", followed)
     # Hot enough to take anything.
+    settings = SearchSettings(temperature=1e9, refinement=0.5, patience=np.inf)
+    minimize_reparam(simulation, 1, search=settings, max_force_evaluations=3000, seed=1)
+    starts, refines = np.array(starts), np.array(refines)
+    before, after = starts[~refines], starts[refines]
     assert (np.diff(before) > 1).any()
     assert len(before) > 3
     assert len(after) > 3
     assert after[0] <= before.min()
 
 
-def test_a_fruitless_round_is_followed_by_another_from_the_start(monkeypatch):
-    begun, rounds = [], {}
-    afresh = Kicks.afresh
+def test_a_search_that_stagnates_is_reseeded_from_the_start(monkeypatch):
+    seeds, restarts = [], {}
+    reseed = LowModeMove.reseed
 
-    def followed(kicks, positions):
-        begun.append(positions)
-        return afresh(kicks, positions)
+    def followed(move, positions):
+        seeds.append(positions)
+        return reseed(move, positions)
 
-    monkeypatch.setattr(Kicks, "afresh", followed)
+    monkeypatch.setattr(LowModeMove, "reseed", followed)
     for patience in (0.5, np.inf):
-        begun.clear()
+        seeds.clear()
         simulation = peptide("AGS", "random-coil", seed=2).simulation("Reference")
         settings = SearchSettings(patience=patience)
         result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=3000)
-        message = result.stages[1].message
-        rounds[patience] = int(message.split(" rounds")[0].split()[-1])
-        assert rounds[patience] <= 1 + len(begun), "those that a guard refuses begin again"
-        assert all(np.array_equal(positions, begun[0]) for positions in begun)
-    assert rounds[0.5] > 3
-    assert rounds[np.inf] == 1
+        restarts[patience] = result.search_record.restarts
+        assert restarts[patience] <= len(seeds), "refused ones are drawn again"
+        assert all(np.array_equal(positions, seeds[0]) for positions in seeds)
+    assert restarts[0.5] > 2
+    assert restarts[np.inf] == 0
 
 
 def test_patience_is_for_lone_walkers_with_torsions():
@@ -83,29 +63,26 @@ def test_patience_is_for_lone_walkers_with_torsions():
     for simulation, walkers in ((cluster, 1), (chain, 2)):
         settings = SearchSettings(patience=0.01, walkers=walkers)
         result = minimize_reparam(simulation, 1, search=settings, max_force_evaluations=1000)
-        assert "in 1 rounds" in result.stages[1].message
+        assert result.search_record.tried > 3
+        assert result.search_record.restarts == 0
 
 
 @pytest.mark.parametrize(("torsions", "hops"), [(6, 6), (14, 14), (28, 56)])
 def test_patience_grows_with_torsions_and_then_with_their_pairs(monkeypatch, torsions, hops):
-    fruitless, ends = [], []
-    made, afresh, meets = Kicks.__init__, Kicks.afresh, Walker.meets
+    stagnation, ends = [], []
+    reseed, note = LowModeMove.reseed, Walker.note
 
-    def make(kicks, *arguments):
-        made(kicks, *arguments)
-        kicks.torsions = torsions
+    def begin(move, positions):
+        ends.append(stagnation[-1])
+        return reseed(move, positions)
 
-    def begin(kicks, positions):
-        ends.append(fruitless[-1])
-        return afresh(kicks, positions)
+    def noted(walker, energy):
+        note(walker, energy)
+        stagnation.append(walker.stagnation)
 
-    def note(walker, energy):
-        meets(walker, energy)
-        fruitless.append(walker.fruitless)
-
-    monkeypatch.setattr(Kicks, "__init__", make)
-    monkeypatch.setattr(Kicks, "afresh", begin)
-    monkeypatch.setattr(Walker, "meets", note)
+    monkeypatch.setattr(TorsionTopology, "num_distinct", torsions)
+    monkeypatch.setattr(LowModeMove, "reseed", begin)
+    monkeypatch.setattr(Walker, "note", noted)
     simulation = peptide("AGS", "random-coil", seed=2).simulation("Reference")
     settings = SearchSettings(patience=0.25, refinement=0.0)
     minimize_reparam(simulation, 1, search=settings, max_force_evaluations=4000)

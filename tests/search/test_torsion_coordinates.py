@@ -1,4 +1,4 @@
-"""Steps in torsion angles and displacements, against finite differences and dense algebra."""
+"""Torsion coordinates against finite differences and dense algebra, and quenches in them."""
 
 import numpy as np
 import openmm as mm
@@ -11,9 +11,15 @@ from openmm_reparam.potentials.constraints import constraint_manifold
 from openmm_reparam.potentials.point import Point, rms
 from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.search import SearchContext, SearchSettings
 from openmm_reparam.search.quench import Quench
-from openmm_reparam.search.torsion_coordinates import RIDGE, SHIFT, TorsionSteps
-from openmm_reparam.search.torsions import Torsions, Turn
+from openmm_reparam.search.torsion_coordinates import (
+    MIN_STIFFNESS,
+    RELATIVE_RIDGE,
+    TorsionCoordinates,
+)
+from openmm_reparam.search.torsion_kinematics import TorsionKinematics, TorsionRotation
+from openmm_reparam.search.torsions import TorsionTopology
 
 
 class Molecule:
@@ -21,10 +27,10 @@ class Molecule:
 
     def __init__(self, sequence="AFYS", platform="Reference", **settings):
         built = peptide(sequence, "random-coil", seed=1, **settings)
-        self.topology = built.topology
         self.potential = Potential(built.simulation(platform).context, built.topology)
         self.graph = bond_graph(self.potential)
-        self.torsions = Torsions(self.potential, self.graph)
+        self.topology = TorsionTopology(self.potential, self.graph)
+        self.kinematics = TorsionKinematics(self.topology)
         self.start = self.potential.positions()
         self.manifold = constraint_manifold(self.potential)
 
@@ -36,19 +42,31 @@ class Molecule:
         energy, forces = self.potential.evaluate(positions)
         return Point(positions, energy, self.manifold.project(positions, forces))
 
+    def quench(self, **settings):
+        """Return a quench of up to 400 steps."""
+        context = SearchContext.of(
+            self.potential,
+            self.evaluate,
+            self.rms,
+            SearchSettings(quench_evaluations=400),
+            np.random.default_rng(0),
+            project=self.manifold.project if self.manifold is not None else None,
+        )
+        return Quench(context, **settings)
+
     def steps(self, shift=1e4):
-        steps = TorsionSteps(self.torsions, Preconditioner(self.potential, shift=shift))
+        steps = TorsionCoordinates(self.kinematics, Preconditioner(self.potential, shift=shift))
         steps.update(self.start)
         return steps
 
     def step(self, rng, angle, displacement):
         """Draw a step whose angles and displacements are of these sizes."""
-        angles = angle * rng.standard_normal(len(self.torsions.axes))
+        angles = angle * rng.standard_normal(len(self.topology.axes))
         return np.concatenate([angles, displacement * rng.standard_normal(self.start.size)])
 
     def kicked(self, rng):
-        angles = rng.uniform(-np.pi, np.pi, len(self.torsions.axes))
-        return self.torsions.turned(self.start, Turn(np.arange(len(angles)), angles))
+        angles = rng.uniform(-np.pi, np.pi, len(self.topology.axes))
+        return self.kinematics.rotated(self.start, TorsionRotation(np.arange(len(angles)), angles))
 
     def rms(self, point):
         return rms(point.forces, len(point.forces))
@@ -88,15 +106,17 @@ def test_turned_bonds_and_angles_stay_and_displacements_turn_with_them(molecule)
 
     assert np.abs(turned - x).max() > 0.3
     assert lengths(turned) == pytest.approx(lengths(x), abs=1e-9)
-    assert turned == pytest.approx(molecule.torsions.turned(x, Turn(*_all(turn, molecule))))
+    assert turned == pytest.approx(
+        molecule.kinematics.rotated(x, TorsionRotation(*_all(turn, molecule)))
+    )
     steps.accepted(Point(x, 0.0, x), Point(turned, 0.0, x))
     # Displacements turn as the bonds around an atom do: within what turns as one they change
     # lengths as before, and along an axis, from whose end the next part begins.
-    frames = molecule.torsions.turned_frames(x, turn[: len(molecule.torsions.axes)])[1]
+    frames = molecule.kinematics.rotated_frames(x, turn[: len(molecule.topology.axes)])[1]
     bonds = np.array(molecule.graph.edges)
     i, j = bonds.T
     one = np.abs(frames[i] - frames[j]).max(axis=(1, 2)) < 1e-9
-    assert one.sum() == len(bonds) - len(molecule.torsions.axes)
+    assert one.sum() == len(bonds) - len(molecule.topology.axes)
     before = molecule.steps().moved(x, shake)
     after = steps.moved(turned, shake)
     assert np.linalg.norm(after[i] - after[j], axis=1)[one] == pytest.approx(
@@ -107,7 +127,7 @@ def test_turned_bonds_and_angles_stay_and_displacements_turn_with_them(molecule)
 
 
 def _all(step, molecule):
-    count = len(molecule.torsions.axes)
+    count = len(molecule.topology.axes)
     return np.arange(count), step[:count]
 
 
@@ -123,7 +143,7 @@ def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
     rng, steps, x = np.random.default_rng(3), molecule.steps(), molecule.start
     preconditioner = Preconditioner(molecule.potential, shift=1e4)
     preconditioner.update(x)
-    count = len(molecule.torsions.axes)
+    count = len(molecule.topology.axes)
     columns = []
     for torsion in range(count):  # motions by finite differences
         turn = np.zeros(count + x.size)
@@ -131,8 +151,8 @@ def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
         columns.append((steps.moved(x, turn) - steps.moved(x, -turn)).ravel() / 2e-6)
     motions = np.array(columns).T
     stiffness = motions.T @ (preconditioner.stiffness() @ motions)
-    of_angles = stiffness + SHIFT * motions.T @ motions
-    of_angles += RIDGE * np.diag(stiffness).max() * np.eye(count)
+    of_angles = stiffness + MIN_STIFFNESS * motions.T @ motions
+    of_angles += RELATIVE_RIDGE * np.diag(stiffness).max() * np.eye(count)
     vector = molecule.step(rng, 1.0, 1.0)
     solved = steps.solve(vector)
     assert of_angles @ solved[:count] == pytest.approx(vector[:count], rel=1e-5, abs=1e-5)
@@ -149,12 +169,7 @@ def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
 def test_quenches_end_at_rest_in_fewer_evaluations_than_along_straight_lines(platform):
     molecule = Molecule(platform=platform)
     rng, counter = np.random.default_rng(4), molecule.potential.counter
-    curved = Quench(
-        molecule.potential, molecule.evaluate, molecule.torsions, molecule.rms, evaluations=400
-    )
-    none = Torsions(molecule.potential, molecule.graph)
-    none.axes = none.axes[:0]
-    straight = Quench(molecule.potential, molecule.evaluate, none, molecule.rms, evaluations=400)
+    curved, straight = molecule.quench(), molecule.quench(curvilinear=False)
     spent = {"curved": [], "straight": []}
     for _ in range(8):
         start = molecule.evaluate(molecule.kicked(rng))
@@ -169,9 +184,7 @@ def test_quenches_end_at_rest_in_fewer_evaluations_than_along_straight_lines(pla
 
 
 def test_a_quench_that_begins_at_rest_stays(molecule):
-    quench = Quench(
-        molecule.potential, molecule.evaluate, molecule.torsions, molecule.rms, evaluations=400
-    )
+    quench = molecule.quench()
     rest = quench(molecule.evaluate(molecule.start), 0.1)
     again = quench(rest, 0.01)
     assert again.energy == pytest.approx(rest.energy, abs=0.01)
@@ -195,14 +208,7 @@ def test_constraints_hold_and_slopes_are_those_on_them(constraints):
             molecule.evaluate(steps.moved(point.positions, sign * step)).energy for sign in (1, -1)
         )
         assert (behind - ahead) / 2 == pytest.approx(forces @ step, rel=1e-3, abs=1e-6)
-    quench = Quench(
-        molecule.potential,
-        molecule.evaluate,
-        molecule.torsions,
-        molecule.rms,
-        400,
-        molecule.manifold.project,
-    )
+    quench = molecule.quench()
     end = quench(molecule.evaluate(molecule.kicked(rng)), 5.0)
     assert molecule.rms(end) <= 5.0
     pairs, lengths = molecule.potential.constraints
@@ -210,7 +216,7 @@ def test_constraints_hold_and_slopes_are_those_on_them(constraints):
     assert np.linalg.norm(i - j, axis=1) == pytest.approx(lengths, rel=1e-5)
 
 
-def test_fixed_atoms_stay(molecule):
+def test_fixed_atoms_stay(make_context):
     built = peptide("AFYS", "random-coil", seed=1)
     for atom in built.topology.atoms():
         if atom.name == "CA" and atom.residue.index == 1:
@@ -220,40 +226,32 @@ def test_fixed_atoms_stay(molecule):
         built.system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference")
     )
     context.setPositions(built.positions)
-    potential = Potential(context, built.topology)
-    torsions = Torsions(potential, bond_graph(potential))
-
-    def evaluate(positions):
-        return Point(positions, *potential.evaluate(positions))
-
-    def size(point):
-        return rms(point.forces, len(point.forces) - 1)
-
-    x = potential.positions()
-    end = Quench(potential, evaluate, torsions, size, 400)(evaluate(x), 5.0)
+    search = make_context(context, SearchSettings(quench_evaluations=400), topology=built.topology)
+    x = search.potential.positions()
+    end = Quench(search)(search.evaluate(x), 5.0)
     assert np.array_equal(end.positions[fixed], x[fixed])
     assert np.abs(end.positions - x).max() > 0.01
-    assert size(end) <= 5.0
+    assert search.rms(end) <= 5.0
 
 
 def test_negative_curvatures_along_torsions_leave_the_metric_positive():
     built = peptide("AFYS", "random-coil", seed=1)
     force = mm.CustomCompoundBondForce(4, "-1e5 * dihedral(p1, p2, p3, p4)^2")
-    torsions = Molecule().torsions
-    for i, j, k, m in torsions._quadruples.tolist():
+    kinematics = Molecule().kinematics
+    for i, j, k, m in kinematics.topology.quadruples.tolist():
         force.addBond([i, j, k, m], [])
     built.system.addForce(force)
     potential = Potential(built.simulation("Reference").context, built.topology)
-    steps = TorsionSteps(torsions, Preconditioner(potential, shift=1e4))
+    steps = TorsionCoordinates(kinematics, Preconditioner(potential, shift=1e4))
     steps.update(potential.positions())
-    assert np.linalg.eigvalsh(steps._stiffness).min() < -1e3
+    assert np.linalg.eigvalsh(steps.torsion_stiffness).min() < -1e3
     rng = np.random.default_rng(6)
     for _ in range(10):
-        vector = rng.standard_normal(len(torsions.axes) + potential.positions().size)
+        vector = rng.standard_normal(len(kinematics.topology.axes) + potential.positions().size)
         assert vector @ steps.solve(vector) > 0
 
 
-def test_a_straight_molecule_has_torsions_that_move_nothing():
+def test_a_straight_molecule_has_torsions_that_move_nothing(make_context):
     # H-C-C-H in a line: its middle bond can turn.
     system, positions = mm.System(), np.zeros((4, 3))
     for mass in (1.0, 12.0, 12.0, 1.0):
@@ -265,41 +263,31 @@ def test_a_straight_molecule_has_torsions_that_move_nothing():
     system.addForce(bonds)
     context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
     context.setPositions(positions)
-    potential = Potential(context)
-    torsions = Torsions(potential, bond_graph(potential))
-    assert len(torsions.axes)
-
-    def evaluate(positions):
-        return Point(positions, *potential.evaluate(positions))
-
-    quench = Quench(potential, evaluate, torsions, lambda point: rms(point.forces, 4), 100)
-    end = quench(evaluate(positions), 1e-3)
+    search = make_context(context, SearchSettings(quench_evaluations=100))
+    assert len(search.topology.axes)
+    end = Quench(search)(search.evaluate(positions), 1e-3)
     assert np.diff(end.positions[:, 0]) == pytest.approx([0.105, 0.12, 0.105], abs=1e-6)
 
 
-def test_a_metric_that_costs_evaluations_is_renewed_rarely():
+def test_a_metric_that_costs_evaluations_is_renewed_rarely(make_context):
     built = peptide("AFYS", "random-coil", seed=1)
     force = mm.CustomTorsionForce("1 + cos(3 * theta)")
     free = Molecule()
-    for quadruple in free.torsions._quadruples.tolist():
+    for quadruple in free.topology.quadruples.tolist():
         force.addTorsion(*quadruple)
     built.system.addForce(force)
-    potential = Potential(built.simulation("Reference").context, built.topology)
-    steps = 0
-
-    def evaluate(positions):
-        nonlocal steps
-        steps += 1
-        return Point(positions, *potential.evaluate(positions))
-
-    quench = Quench(potential, evaluate, free.torsions, free.rms, 400)
+    openmm_context = built.simulation("Reference").context
+    settings = SearchSettings(quench_evaluations=400)
+    search = make_context(openmm_context, settings, topology=built.topology)
+    quench = Quench(search)
     assert not quench.preconditioner.free
-    start = evaluate(free.kicked(np.random.default_rng(4)))
-    steps = 0
+    start = search.evaluate(free.kicked(np.random.default_rng(4)))
+    before = search.potential.counter.context
     assert free.rms(quench(start, 5.0)) <= 5.0
+    steps = search.potential.counter.context - before
     assert quench.preconditioner.updates <= 1 + steps / 20
     # Of Amber's forces alone it costs nothing, and follows the way down.
-    quench = Quench(free.potential, free.evaluate, free.torsions, free.rms, 400)
+    quench = free.quench()
     before = free.potential.counter.total
     quench(free.evaluate(free.kicked(np.random.default_rng(4))), 5.0)
     assert quench.preconditioner.free
