@@ -1,8 +1,9 @@
 """Read a latent System that latent_annealing.py saved, without importing openmm_reparam.
 
 OpenMM loads the C++ plugin by itself. What openmmtorch needs of anyone who uses it stands first:
-torch before openmm, and NVRTC, which its plugin links to, on machines without a GPU too. Run it (a
-few seconds):
+torch before openmm, and NVRTC, which its plugin links to, on machines without a GPU too. A System
+saved with --force python needs neither, but this package must be installed. Run it (a few
+seconds):
 
     python examples/latent_annealing.py
     python examples/load_latent.py latent_annealing/
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import torch  # noqa: F401 - before openmm
 
-for folder in importlib.util.find_spec("nvidia").submodule_search_locations:
+spec = importlib.util.find_spec("nvidia")
+for folder in spec.submodule_search_locations if spec else ():
     for library in glob.glob(f"{folder}/cuda_nvrtc/lib/libnvrtc.so.12"):
         ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
 
@@ -39,5 +41,5 @@ def energy():
 
 
 print(f"{system.getNumParticles()} latent particles, read at {energy():.3f} kJ/mol")
-mm.LocalEnergyMinimizer.minimize(context, 0.1)
+mm.LocalEnergyMinimizer.minimize(context, 0.001, 200)
 print(f"minimized in the latents: {energy():.3f} kJ/mol")
