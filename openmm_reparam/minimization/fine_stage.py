@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from ..errors import NonFiniteError
 from ..optimizers.latents import StageEnd
 from ..optimizers.lbfgs import Cartesian, LineSearchError, lbfgs
+from ..optimizers.translations import Translations
 from ..potentials.collapse import CollapseCheck
 from ..potentials.point import Point, rms
 from ..potentials.potential import Potential
@@ -28,6 +30,9 @@ DEEPEST = 1e6
 FURTHEST, STILL = 1e4, 0.9
 # A run that falls without bound is left with the last structure whose atoms have moved less, in nm.
 NOT_FAR = 10.0
+# Molecules are carried where so much of all forces has one direction and P sends one this far (nm),
+# until this share of the pull is left, for so many steps at most.
+COHERENT, FAR, ARRIVED, CARRIED = 0.5, 1.0, 1e-4, 200
 # Where atoms that would fall onto each other leave no step, those of attracting pairs nearer than
 # the first (nm) are moved to the second, so many times at most.
 CLOSING, OPENED, PARTINGS = 0.1, 0.12, 10
@@ -103,6 +108,9 @@ class FineStage:
     def _descent(self, point: Point) -> Iterator[Point]:
         """L-BFGS, begun anew where atoms about to fall onto each other leave it no step."""
         metric, partings = self._metric(point), 0
+        carried = () if metric is None else self._carried(point, metric)
+        for point in carried:
+            yield point
         while True:
             points = lbfgs(
                 self._evaluate,
@@ -124,6 +132,37 @@ class FineStage:
                     raise
                 point = self._parted(point, closing)
                 yield point
+
+    def _carried(self, point: Point, metric: Preconditioner) -> Iterator[Point]:
+        """Carry molecules that are far from where they are pulled, before they are torn.
+
+        Forces within a System cancel. Where they add up, it is pulled from outside, by restraints;
+        and P, whose shift holds molecules back, says how far at least.
+        """
+        rigid = Translations(
+            metric.molecules, self._potential.moves | self._potential.virtual_sites
+        )
+        sizes = np.linalg.norm(point.forces, axis=1).sum()
+        coherent = np.linalg.norm(point.forces.sum(axis=0)) > COHERENT * sizes
+        way = rigid.means(metric.solve(point.forces))
+        if not coherent or rigid.longest(point.positions, way) < FAR:
+            return
+        pull = np.linalg.norm(rigid.forces(point))
+        points = lbfgs(
+            self._evaluate,
+            point,
+            coordinates=rigid,
+            largest_step=np.inf,
+            noise=self._potential.noise,
+            refuses=self._collapse.refuses,
+        )
+        with contextlib.suppress(LineSearchError):
+            for point in itertools.islice(points, CARRIED):
+                yield point
+                if np.linalg.norm(rigid.forces(point)) < ARRIVED * pull:
+                    break
+        with contextlib.suppress(NonFiniteError):
+            metric.update(point.positions)
 
     def _parted(self, point: Point, closing: list[tuple]) -> Point:
         """Return the point with pairs that close in moved apart."""

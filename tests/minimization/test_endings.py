@@ -118,6 +118,27 @@ def test_a_charged_molecule_in_a_field_is_not_torn(search):
     assert np.abs(x).max() < 12
 
 
+@pytest.mark.parametrize("away", [5.0, 1e4])
+def test_a_peptide_far_from_its_restraints_arrives_whole(away):
+    molecule = peptide("AAA")
+    force = mm.CustomExternalForce("500*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
+    for name in ("x0", "y0", "z0"):
+        force.addPerParticleParameter(name)
+    x = np.array(molecule.positions.value_in_unit(unit.nanometer))
+    for atom in molecule.topology.atoms():
+        if atom.name == "CA":
+            force.addParticle(atom.index, x[atom.index])
+    molecule.system.addForce(force)
+    simulation = molecule.simulation("Reference")
+    near = minimize_reparam(simulation, 1)
+    simulation.context.setPositions(x + [away, 0, 0])
+    far = minimize_reparam(simulation, 1)
+    assert far.converged
+    assert far.stereo_changes == ()
+    assert far.energy == pytest.approx(near.energy, abs=0.5)
+    assert far.force_evaluations < near.force_evaluations + 60
+
+
 def test_atoms_in_line_get_off_it():
     """A torsion of three atoms in line: its force is huge, its energy is not."""
     force = mm.PeriodicTorsionForce()
