@@ -305,7 +305,7 @@ def plot_summary(found: dict[str, list[dict]], folder: Path) -> None:
 
 def plot(case: str, curves: list[dict], path: Path) -> None:
     """Draw the curves of one case."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(8.5, 4), layout="constrained")
     axis = figure.subplots()
     grid = _grid(PICTURED_BUDGET)
     energies = []
@@ -323,7 +323,7 @@ def plot(case: str, curves: list[dict], path: Path) -> None:
         title=case,
         ylim=(low - 0.05 * (high - low), high + 0.05 * (high - low)),
     )
-    axis.legend(fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=100)
     print(f"wrote {path}")
 

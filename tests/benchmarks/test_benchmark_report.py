@@ -129,6 +129,8 @@ def test_tables_follow_from_the_committed_summaries(report, name, tmp_path):
     report.write_tables(name, found, tmp_path)
     for path in tmp_path.iterdir():
         assert path.read_text().startswith("<!-- Made from")
+        committed = report.GENERATED / path.name
+        assert path.read_text() == committed.read_text(), "run python -m benchmarks.report"
         assert "nan" not in path.read_text()
     if hasattr(module, "plot_summary"):
         module.plot_summary(found, tmp_path)
