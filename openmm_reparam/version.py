@@ -1,3 +1,8 @@
-"""The version, alone in a module so that building does not import the package."""
+"""The version, as the installed package has it: that of the last tag (setuptools-scm)."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("openmm-reparam")
+except PackageNotFoundError:  # run from its source, and not installed
+    __version__ = "0+unknown"
