@@ -120,7 +120,7 @@ class BasinHopping:
         return Walker(point, minimum, self._settings.amplitude)
 
     def _next_walker(self) -> Walker:
-        """Return whose turn it is."""
+        """Return the walker that hops next."""
         walkers = self._walkers
         if self._schedule.begins_to_refine():
             self._turn = 0

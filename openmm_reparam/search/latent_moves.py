@@ -93,7 +93,7 @@ def perturb(
 ) -> None:
     """Add noise to latents and weights that changes the structure by an RMSD of ``amplitude`` nm.
 
-    After superposition: the softest directions are those of the whole molecule.
+    After superposition: the directions of lowest stiffness are those of the whole molecule.
 
     Parameters
     ----------

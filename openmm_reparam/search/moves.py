@@ -165,7 +165,9 @@ class RotamerMove:
             order = np.argsort(self._landscape.thompson_sample(here[list(places)], rotations))
             drawn = [drawn[k] for k in order[:count]]
         places = tuple(place for place, _ in drawn)
-        moved = tuple(self._kinematics.rotated(minima[place], turn) for place, turn in drawn)
+        moved = tuple(
+            self._kinematics.rotated(minima[place], rotation) for place, rotation in drawn
+        )
         return places, moved
 
 

@@ -110,7 +110,7 @@ class AcceptanceRule(Protocol):
         """Change a walker's amplitude, if the last proposal used it."""
 
     def reset(self) -> None:
-        """Forget what was learnt of energies: the search restarts elsewhere."""
+        """Forget the energies seen so far: the search restarts elsewhere."""
 
 
 class ValidityCheck(Protocol):

@@ -92,7 +92,7 @@ class TorsionCoordinates:
         self._factorize()
 
     def raise_shift(self) -> None:
-        """Shorten steps along soft directions, until the next update."""
+        """Shorten steps along directions of low stiffness, until the next update."""
         self._preconditioner.raise_shift()
         self._shift *= 10
         self._factorize()

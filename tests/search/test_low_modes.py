@@ -95,7 +95,7 @@ def test_molecules_move_as_wholes():
     topology, x = topology_of(potential), potential.positions()
     low = low_modes(potential, topology, np.random.default_rng(0))
     modes = low.compute(x, Preconditioner(potential).stiffness(x), 6)
-    # The softest motions of two molecules far apart: one against the other.
+    # The lowest modes of two molecules far apart: one against the other.
     step = (low.displaced(x, modes, 1e-4 * np.eye(6)[0]) - x) / 1e-4
     members = np.arange(one.topology.getNumAtoms())
     pairs = np.array([(i, j) for i in members for j in members if i < j])

@@ -19,7 +19,7 @@ def distances(x, pairs):
     return np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1)
 
 
-def test_permutations_show_nothing(chain):
+def test_permutations_keep_classes_bonds_and_stereochemistry(chain):
     molecule, potential, topology = chain
     graph = bond_graph(potential)
     x = potential.positions()

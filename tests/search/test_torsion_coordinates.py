@@ -64,7 +64,7 @@ class Molecule:
         angles = angle * rng.standard_normal(len(self.topology.axes))
         return np.concatenate([angles, displacement * rng.standard_normal(self.start.size)])
 
-    def kicked(self, rng):
+    def displaced(self, rng):
         angles = rng.uniform(-np.pi, np.pi, len(self.topology.axes))
         return self.kinematics.rotated(self.start, TorsionRotation(np.arange(len(angles)), angles))
 
@@ -172,7 +172,7 @@ def test_quenches_end_at_rest_in_fewer_evaluations_than_along_straight_lines(pla
     curved, straight = molecule.quench(), molecule.quench(curvilinear=False)
     spent = {"curved": [], "straight": []}
     for _ in range(8):
-        start = molecule.evaluate(molecule.kicked(rng))
+        start = molecule.evaluate(molecule.displaced(rng))
         for name, quench in (("curved", curved), ("straight", straight)):
             before = counter.total
             end = quench(start, 5.0)
@@ -209,7 +209,7 @@ def test_constraints_hold_and_slopes_are_those_on_them(constraints):
         )
         assert (behind - ahead) / 2 == pytest.approx(forces @ step, rel=1e-3, abs=1e-6)
     quench = molecule.quench()
-    end = quench(molecule.evaluate(molecule.kicked(rng)), 5.0)
+    end = quench(molecule.evaluate(molecule.displaced(rng)), 5.0)
     assert molecule.rms(end) <= 5.0
     pairs, lengths = molecule.potential.constraints
     i, j = end.positions[pairs].transpose(1, 0, 2)
@@ -281,7 +281,7 @@ def test_a_metric_that_costs_evaluations_is_renewed_rarely(make_context):
     search = make_context(openmm_context, settings, topology=built.topology)
     quench = Quench(search)
     assert not quench.preconditioner.free
-    start = search.evaluate(free.kicked(np.random.default_rng(4)))
+    start = search.evaluate(free.displaced(np.random.default_rng(4)))
     before = search.potential.counter.context
     assert free.rms(quench(start, 5.0)) <= 5.0
     steps = search.potential.counter.context - before
@@ -289,6 +289,6 @@ def test_a_metric_that_costs_evaluations_is_renewed_rarely(make_context):
     # Of Amber's forces alone it costs nothing, and follows the way down.
     quench = free.quench()
     before = free.potential.counter.total
-    quench(free.evaluate(free.kicked(np.random.default_rng(4))), 5.0)
+    quench(free.evaluate(free.displaced(np.random.default_rng(4))), 5.0)
     assert quench.preconditioner.free
     assert quench.preconditioner.updates > (free.potential.counter.total - before) / 20

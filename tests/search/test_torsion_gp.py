@@ -100,6 +100,7 @@ def test_of_too_many_minima_the_lowest_and_the_latest_are_fitted(minima, monkeyp
     assert np.allclose(few.predict(new)[0], told(angles[chosen], energies[chosen]).predict(new)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::openmm_reparam.ConvergenceWarning")
 def test_minima_of_a_peptide_predict_later_ones():
     simulation = peptide("1PLW", "random-coil", seed=1).simulation("Reference")

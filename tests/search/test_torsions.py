@@ -25,9 +25,9 @@ def test_peptide_bonds_are_planar_and_do_not_turn(chain):
     names = {atom.index: (atom.name, atom.residue.index) for atom in molecule.topology.atoms()}
     kinds = [sorted(names[i] for i in bond) for bond in planar]
     assert sum([a[0], b[0]] == ["C", "N"] for a, b in kinds) == 4
-    turned = {frozenset(axis) for axis in topology.axes.tolist()}
-    assert not turned & planar
-    assert sum({names[i][0] for i in bond} == {"N", "CA"} for bond in turned) == 4, "not PRO's"
+    rotatable = {frozenset(axis) for axis in topology.axes.tolist()}
+    assert not rotatable & planar
+    assert sum({names[i][0] for i in bond} == {"N", "CA"} for bond in rotatable) == 4, "not PRO's"
 
 
 def test_rotors_are_side_chains_and_ends_whose_rotation_makes_a_difference(chain):
@@ -37,13 +37,13 @@ def test_rotors_are_side_chains_and_ends_whose_rotation_makes_a_difference(chain
     def names(axes):
         return [(atoms[j].residue.name, {atoms[i].name, atoms[j].name}) for i, j in axes]
 
-    branches = names(topology.axes[topology.rotors])
+    rotors = names(topology.axes[topology.rotors])
     for side_chain in (("TRP", {"CB", "CG"}), ("PHE", {"CA", "CB"}), ("ARG", {"CD", "NE"})):
-        assert side_chain in branches
+        assert side_chain in rotors
     # CH3, NH3+, phenyl
     for symmetric in (("ALA", {"CA", "CB"}), ("ALA", {"N", "CA"}), ("PHE", {"CB", "CG"})):
         assert symmetric in names(topology.axes)
-        assert symmetric not in branches
+        assert symmetric not in rotors
 
 
 def test_shape_angles_after_a_rotation_are_those_of_the_rotated_structure(chain):
