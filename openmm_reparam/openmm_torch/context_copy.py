@@ -38,8 +38,11 @@ class ContextCopy:
         self._parameters = dict(state.getParameters())
         self._box = state.getPeriodicBoxVectors(asNumpy=True)._value
         self._groups = context.getIntegrator().getIntegrationForceGroups()
+        self._has_virtual_sites = any(
+            self._system.isVirtualSite(i) for i in range(self._system.getNumParticles())
+        )
         self._lock = threading.Lock()
-        self._context = self._make()
+        self._context: mm.Context | None = self._make()
 
     def __getstate__(self) -> dict:
         state = self.__dict__ | {"_system": mm.XmlSerializer.serialize(self._system)}
@@ -78,7 +81,8 @@ class ContextCopy:
             if self._context is None:
                 self._context = self._make()
             self._context.setPositions(positions)
-            self._context.computeVirtualSites()
+            if self._has_virtual_sites:
+                self._context.computeVirtualSites()
             state = self._context.getState(energy=True, forces=True, groups=self._groups)
         forces = np.array(state.getForces(asNumpy=True)._value)
         return state.getPotentialEnergy()._value, forces

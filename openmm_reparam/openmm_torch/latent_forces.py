@@ -147,7 +147,9 @@ class LatentEnergy:
         return energy, padded(pulled, self._decoder.particles)
 
     def last(self) -> Point:
-        """Return the molecule as it was evaluated last."""
+        """Return the molecule as it was evaluated last; RuntimeError where it was not yet."""
+        if self._last is None:
+            raise RuntimeError("the molecule was not evaluated yet")
         return self._last
 
     def evaluations(self) -> int:

@@ -88,7 +88,7 @@ def _not_of_simtk(record: logging.LogRecord) -> bool:
 def _preload_nvrtc() -> None:
     # A namespace package: it has a search path, but no file.
     spec = importlib.util.find_spec("nvidia")
-    for folder in spec.submodule_search_locations if spec else ():
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
         for library in glob.glob(os.path.join(folder, "cuda_nvrtc", "lib", "libnvrtc.so.12")):
             ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
 
