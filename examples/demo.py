@@ -329,7 +329,7 @@ def main() -> None:
     """Do both jobs, draw one picture."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--file", type=Path, default=TEST_STRUCTURE, help="a solvated PDB file")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of OpenMM's minimizer")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of OpenMM's minimizer")
     parser.add_argument("--sequence", default="2JOF", help="a known code or one-letter sequence")
     parser.add_argument("--evaluations", type=int, default=2000, help="of search and of annealing")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder to write to")
