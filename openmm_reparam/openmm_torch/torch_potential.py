@@ -112,7 +112,7 @@ def torch_potential(context: mm.Context, replicas: int = 1):
         raise ValueError(
             f"the System cannot be written as XML, as the C++ plugin needs it: {error}"
         ) from error
-    return torch.classes.openmm_reparam.Potential(
+    arguments = (
         xml,
         platform.getName(),
         properties,
@@ -121,6 +121,16 @@ def torch_potential(context: mm.Context, replicas: int = 1):
         state.getPeriodicBoxVectors(asNumpy=True)._value.ravel().tolist() if periodic else [],
         context.getIntegrator().getIntegrationForceGroups(),
     )
+    try:
+        return torch.classes.openmm_reparam.Potential(*arguments)
+    except RuntimeError as error:
+        # What torch says where a class was compiled with the headers of another version.
+        if "INTERNAL ASSERT" not in str(error):
+            raise
+        raise PluginUnavailableError(
+            f"the C++ plugin was built against another torch than {torch.__version__}: reinstall "
+            "this package."
+        ) from error
 
 
 def _registered() -> bool:

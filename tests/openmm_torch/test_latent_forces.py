@@ -268,6 +268,18 @@ def test_without_the_plugin_the_error_says_what_works(monkeypatch):
         latent_system(molecule(), "linear", count=8, force="torchforce")
 
 
+def test_a_plugin_of_another_torch_is_said_to_be_one(monkeypatch):
+    pytest.importorskip("openmmtorch")
+
+    def potential(*arguments):
+        raise RuntimeError("isGenericDict() INTERNAL ASSERT FAILED at ivalue_inl.h")
+
+    latent_system(molecule(), "linear", count=8, force="torchforce")
+    monkeypatch.setattr(torch.classes.openmm_reparam, "Potential", potential)
+    with pytest.raises(PluginUnavailableError, match='another torch.* force="python"'):
+        latent_system(molecule(), "linear", count=8, force="torchforce")
+
+
 def test_wrong_forces_are_refused():
     with pytest.raises(ValueError, match="pythontorchforce"):
         latent_system(molecule(), "linear", count=8, force="jax")
