@@ -143,9 +143,9 @@ class ReparamMinimizer:
             raise ValueError("a search needs the fine-grained stage: fine_stage is False")
         self.search = search
         # L-BFGS on the latents of `spectral` is preconditioned L-BFGS on X: the last stage.
-        self._latents_are_fine = reparametrization == "spectral" and optimizer in (None, "lbfgs")
+        self.latents_are_fine = reparametrization == "spectral" and optimizer in (None, "lbfgs")
         self.latent = _latent_settings(
-            self._latents_are_fine,
+            self.latents_are_fine,
             optimizer or "adam",
             learning_rate=learning_rate,
             schedule=schedule,

@@ -260,7 +260,7 @@ class Run:
             self.evaluate,
             self.collapse,
             self._project(),
-            self.minimizer.settings if self.minimizer._latents_are_fine else None,
+            self.minimizer.settings if self.minimizer.latents_are_fine else None,
         )
         message = self._run_stage("preconditioned L-BFGS", stage.points(self.best))
         if stage.kept is not None:
