@@ -165,6 +165,15 @@ def tangent_part():
 
 
 @pytest.fixture(scope="session")
+def charmm_peptide():
+    """Return AAAA of CHARMM36 in vacuum; shared, so its System may not be changed.
+
+    OpenMM takes 10 seconds for it: most of them to match CHARMM's patches.
+    """
+    return peptide("AAAA", forcefield="charmm36.xml")
+
+
+@pytest.fixture(scope="session")
 def molecule():
     """Return AGK in vacuum, extended; shared, so its System may not be changed."""
     return peptide("AGK")

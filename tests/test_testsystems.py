@@ -116,9 +116,8 @@ def test_force_fields(forcefield):
     assert molecule.topology.getNumAtoms() == 75
 
 
-def test_charmm36():
-    # OpenMM takes seconds to match CHARMM's patches, so this peptide is short.
-    assert np.isfinite(energy(peptide("GA", forcefield="charmm36.xml")))
+def test_charmm36(charmm_peptide):
+    assert np.isfinite(energy(charmm_peptide))
 
 
 def test_amoeba():

@@ -332,12 +332,6 @@ def test_ctrl_c_inside_a_python_force_is_not_taken_for_a_failure():
     assert np.array_equal(Potential(context).positions(), [[3, 0, 0], [0, 4, 0]])
 
 
-@pytest.fixture(scope="module")
-def charmm_peptide():
-    """Return a peptide whose impropers are a CustomTorsionForce."""
-    return peptide("AAAA", forcefield="charmm36.xml")
-
-
 @pytest.mark.parametrize("budget", [3, 10, 30, 60])
 @pytest.mark.parametrize("compound", [False, True])
 def test_a_budget_is_spent_on_moving_and_none_is_left(charmm_peptide, budget, compound):

@@ -250,9 +250,11 @@ def test_coloured_hessian_is_the_dense_one_in_amber14(constraints):
     assert BondedHessian(potential).num_evaluations < 6 * potential.num_particles
 
 
-@pytest.mark.parametrize("field", ["amber19-all.xml", "charmm36.xml"])
+@pytest.mark.parametrize(
+    "field", ["amber19-all.xml", pytest.param("charmm36.xml", marks=pytest.mark.slow)]
+)
 def test_coloured_hessian_is_the_dense_one_with_cmap(field):
-    molecule = peptide("GAV", forcefield=(field,), constraints="HBonds")
+    molecule = peptide("GAV", forcefield=field, constraints="HBonds")
     kinds = {type(force) for force in molecule.system.getForces()}
     assert mm.CMAPTorsionForce in kinds
     x = molecule.positions._value

@@ -11,7 +11,6 @@ from openmm_reparam.errors import BudgetExhausted
 from openmm_reparam.geometry.internal_coordinates import dihedrals
 from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.precon.stiff_terms import stiff_terms
-from openmm_reparam.prepare.peptides import peptide
 
 
 def potential_of(force, positions):
@@ -186,10 +185,11 @@ def test_custom_angles_and_torsions_at_their_minimum_are_the_exact_hessian(kind)
     assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_impropers_of_charmm36_are_the_exact_hessian_for_two_evaluations():
-    molecule = peptide("AAAA", forcefield="charmm36.xml")
-    positions = np.array(molecule.positions._value)
-    (found,) = (f for f in molecule.system.getForces() if isinstance(f, mm.CustomTorsionForce))
+def test_impropers_of_charmm36_are_the_exact_hessian_for_two_evaluations(charmm_peptide):
+    positions = np.array(charmm_peptide.positions._value)
+    (found,) = (
+        f for f in charmm_peptide.system.getForces() if isinstance(f, mm.CustomTorsionForce)
+    )
     force = copy.deepcopy(found)
     # Each in its minimum: there the Gauss-Newton Hessian is the whole one.
     for term in range(force.getNumTorsions()):
