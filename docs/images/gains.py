@@ -21,6 +21,8 @@ def ratios(tolerance: str) -> dict[str, dict]:
     with open(SUMMARY, newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == METHOD]
     rows = [row for row in rows if row["tolerance"] == tolerance and row["fewer"]]
+    # Seconds of a machine that did other work say little; rows without a load are older.
+    rows = [row for row in rows if float(row["load"] or 0) <= 1.5 * float(row["cores"])]
     rows.sort(key=lambda row: (int(row["starts"]), row["date"]))
     return {row["case"]: row for row in rows}
 
