@@ -166,7 +166,8 @@ def _plugin() -> Check:
     except PluginUnavailableError as error:
         state = "broken" if library_path().exists() else "missing"
         advice = (
-            "without it: no latent Systems, no engine='openmm-torch', no latent stage over replicas"
+            "without it: latent Systems need force='python'; no engine='openmm-torch' by TorchForce, "
+            "no latent stage over replicas"
         )
         return Check(name, state, _one_line(error), advice)
     except Exception as error:
@@ -187,7 +188,10 @@ def _torchforce() -> Check:
     try:
         version = importlib.metadata.version("openmmtorch")
     except importlib.metadata.PackageNotFoundError:
-        advice = "pip install 'openmm-reparam[torchforce]', for latent Systems"
+        advice = (
+            "pip install 'openmm-reparam[torchforce]', for latent Systems as TorchForces "
+            "(force='python' needs none)"
+        )
         return Check(name, "missing", "openmmtorch is not installed", advice)
     problems = load_torchforce()
     advice = "pip install 'openmm-reparam[torchforce]' brings an openmmtorch and a torch that match"

@@ -54,8 +54,8 @@ class ReparamMinimizer:
         Run the fine-grained stage.
     engine : {"python", "openmm-torch"}
         Of the latent stage: OpenMM called from Python, or a latent System's Context (see
-        `latent_system`), to the same energies; the latter needs the C++ plugin, openmmtorch and a
-        System without constraints, and evaluates the start twice.
+        `latent_system`), to the same energies; the latter needs openmmtorch, the C++ plugin and
+        a System without constraints, and evaluates the start twice.
     bond_springs : bool
         First pull the terms of CustomBondForces that are outside their wells into them, as springs:
         for coils of Morse or Lennard-Jones bonds that start torn apart or caught in a soft core.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import BudgetExhausted, NonFiniteError
-from ..openmm_torch.latent_system import torchforce_gradients
+from ..openmm_torch.latent_gradients import torchforce_gradients
 from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients
 from ..optimizers.lbfgs import LineSearchError
 from ..potentials.collapse import CollapseCheck

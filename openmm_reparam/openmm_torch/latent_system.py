@@ -18,9 +18,8 @@ from ..potentials.potential import Potential
 from ..reparametrizations import Start, build
 from .decoders import Decoder, padded
 from .latent_forces import chosen_force, latent_force, refuse_constraints
-from .latent_gradients import torchforce_gradients
 
-__all__ = ["LatentSystem", "latent_system", "torchforce_gradients"]
+__all__ = ["LatentSystem", "latent_system"]
 
 # Random sign vectors from which the masses of the metric are estimated.
 PROBES = 64
