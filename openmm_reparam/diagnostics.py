@@ -166,8 +166,8 @@ def _plugin() -> Check:
     except PluginUnavailableError as error:
         state = "broken" if library_path().exists() else "missing"
         advice = (
-            "without it: latent Systems need force='python'; no engine='openmm-torch' by TorchForce, "
-            "no latent stage over replicas"
+            "without it: latent Systems need force='python'; no engine='openmm-torch' by "
+            "TorchForce, no latent stage over replicas"
         )
         return Check(name, state, _one_line(error), advice)
     except Exception as error:
