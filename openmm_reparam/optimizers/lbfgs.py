@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -20,7 +21,18 @@ import numpy as np
 from ..errors import NonFiniteError
 from ..potentials.point import Point, dot
 
-__all__ = ["Coordinates", "LineSearchError", "Metric", "lbfgs", "relative_noise"]
+__all__ = [
+    "Cartesian",
+    "Coordinates",
+    "Descent",
+    "LbfgsState",
+    "LineSearchError",
+    "Metric",
+    "lbfgs",
+    "lbfgs_init",
+    "lbfgs_step",
+    "relative_noise",
+]
 
 ARMIJO = 1e-4
 # A metric whose curvature along a step is wrong by more than this factor is stale.
@@ -127,21 +139,121 @@ def relative_noise(energy: float) -> float:
     return 1e-7 * abs(energy)
 
 
+@dataclass(frozen=True)
+class Descent:
+    """What an L-BFGS descends on, and how; see `lbfgs` for each.
+
+    Attributes
+    ----------
+    evaluate : callable
+    coordinates : Coordinates
+    metric : Metric or None
+    project : callable or None
+    refuses : callable or None
+    noise : callable
+    memory : int
+    max_step, largest_step : float
+        In nm.
+    refresh : (int, int)
+    """
+
+    evaluate: Callable[[np.ndarray], Point]
+    coordinates: Coordinates
+    metric: Metric | None = None
+    project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    refuses: Callable[[Point, Point, float], bool] | None = None
+    noise: Callable[[float], float] = relative_noise
+    memory: int = 12
+    max_step: float = 0.05
+    largest_step: float = 0.05
+    refresh: tuple[int, int] = (20, 50)
+
+
+@dataclass
+class LbfgsState:
+    """Where an L-BFGS stands between two steps: all that it goes on from.
+
+    Attributes
+    ----------
+    point : Point
+    forces : array
+        At the point, along the coordinates.
+    pairs : deque of (step, change of forces, curvature)
+    bound : StepBound
+    ratio : float
+        What P makes of the newest pair's curvature, over what it is.
+    age : int
+        Steps since the metric was updated.
+    failures : int
+        Line searches in a row that have failed.
+    dropped : int
+        Pairs in a row that were taken for a clash left behind.
+    blocked : int
+        Steps in a row that were refused at first.
+    coarse : float
+        What the noise is multiplied with.
+    timid : float
+        How far a step along plain forces moves an atom, in nm.
+    """
+
+    point: Point
+    forces: np.ndarray
+    pairs: deque[tuple[np.ndarray, np.ndarray, float]]
+    bound: StepBound
+    ratio: float = 1.0
+    age: int = 0
+    failures: int = 0
+    dropped: int = 0
+    blocked: int = 0
+    coarse: float = 1.0
+    timid: float = FIRST_STEP
+
+
+def lbfgs_init(descent: Descent, start: Point) -> LbfgsState:
+    """Return the state before the first step."""
+    return LbfgsState(
+        start,
+        descent.coordinates.forces(start),
+        deque(maxlen=descent.memory),
+        StepBound(descent.max_step, descent.largest_step),
+    )
+
+
+def lbfgs_step(descent: Descent, state: LbfgsState) -> Point:
+    """Take one step: change the state, and return its new point.
+
+    Raises
+    ------
+    LineSearchError
+        No direction lowers the energy any more.
+    """
+    while True:
+        direction, slope = _direction(descent, state)
+        first = _first_length(descent, state, direction)
+        noise = state.coarse * descent.noise(state.point.energy)
+        search = LineSearch(descent.evaluate, descent.coordinates, descent.refuses, noise)
+        following, length = search(state.point, direction, slope, first, content=state.failures > 0)
+        if state.blocked > BLOCKED:
+            raise LineSearchError(search.why())
+        if following is not None:
+            break
+        _begin_anew(descent, state, search)
+    state.blocked = state.blocked + 1 if search.refused else 0
+    promised, at_once = -length * slope, length == first
+    _accept(descent, state, following, length, at_once, promised)
+    return state.point
+
+
 def lbfgs(
     evaluate: Callable[[np.ndarray], Point],
     start: Point,
     *,
-    metric: Metric | None = None,
-    project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     coordinates: Coordinates | None = None,
-    memory: int = 12,
     max_step: float = 0.05,
     largest_step: float | None = None,
-    refresh: tuple[int, int] = (20, 50),
-    noise: Callable[[float], float] = relative_noise,
-    refuses: Callable[[Point, Point, float], bool] | None = None,
+    **settings,
 ) -> Iterator[Point]:
-    """Descend from a point, one accepted step at a time.
+    """Descend from a point, one accepted step at a time: `lbfgs_step` over and over.
 
     Parameters
     ----------
@@ -185,74 +297,97 @@ def lbfgs(
     LineSearchError
         No direction lowers the energy any more.
     """
-    pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=memory)
-    coordinates = coordinates or Cartesian()
-    point, ratio, age, failures = start, 1.0, 0, 0
-    forces = coordinates.forces(start)
-    dropped, blocked, coarse, timid = 0, 0, 1.0, FIRST_STEP
-    bound = StepBound(max_step, largest_step or max_step)
+    descent = Descent(
+        evaluate,
+        coordinates or Cartesian(),
+        max_step=max_step,
+        largest_step=largest_step or max_step,
+        **settings,
+    )
+    state = lbfgs_init(descent, start)
     while True:
-        direction = _inverse_hessian_times(forces, pairs, metric, ratio)
-        if project is not None:
-            direction = project(point.positions, direction)
-        slope = -dot(forces, direction)
-        if not slope < 0 or failures > 2:
-            # Not a descent direction (indefinite pairs, stale metric), or a failed restart:
-            # the plain forces always are one.
-            pairs.clear()
-            direction = np.array(forces)
-            slope = -dot(forces, direction)
-            if slope == 0:
-                raise LineSearchError("the forces are exactly zero")
-        longest = coordinates.longest(point.positions, direction)
-        within = partial(coordinates.longest_within, point.positions, direction)
-        first = bound.length(longest, within)
-        if metric is None and not pairs or failures > 2:
-            # Of plain forces the length means nothing.
-            first = min(first, timid / max(longest, np.finfo(float).tiny))
-        search = LineSearch(evaluate, coordinates, refuses, coarse * noise(point.energy))
-        following, length = search(point, direction, slope, first, content=failures > 0)
-        if blocked > BLOCKED:
-            raise LineSearchError(search.why())
-        if following is None:
-            failures += 1
-            coarse, timid = 10.0, FIRST_STEP
-            bound.reset()
-            pairs.clear()
-            if failures > (3 if metric is not None else 1):
-                raise LineSearchError(search.why())
-            # Steepest descent in the metric; in a stiffer one; along the plain forces.
-            if metric is not None and failures == 1:
-                age = _update(metric, point)
-            elif metric is not None and failures == 2:
-                metric.raise_shift()
-            continue
-        failures, timid = 0, 2 * timid
-        blocked = blocked + 1 if search.refused else 0
-        fall = point.energy - following.energy
-        step = coordinates.accepted(point, following)
-        here = coordinates.forces(following)
-        change = forces - here
-        curvature = dot(step, change)
-        bound.learn(length, length == first, fall, -length * slope, curvature)
-        if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
-            newest = _ratio(change, curvature, metric)
-            # A pair that P finds far too stiff tells of a clash that the step has left behind;
-            # kept, it would hold everything still.
-            known = metric is not None and metric.complete
-            passing = known and newest <= CLASH and dropped < PASSING
-            dropped = dropped + 1 if passing else 0
-            if not passing:
-                pairs.append((step, change, curvature))
-                ratio = newest
-        point, forces = following, here
-        age += 1
-        stale = age >= refresh[0] and not 1 / STALE < ratio < STALE
-        if metric is not None and (stale or age >= refresh[1]):
-            age = _update(metric, point)
-            if pairs:
-                ratio = _ratio(*pairs[-1][1:], metric)
-        yield point
+        yield lbfgs_step(descent, state)
+
+
+def _direction(descent: Descent, state: LbfgsState) -> tuple[np.ndarray, float]:
+    """Return where to go, and the slope of the energy that way."""
+    direction = _inverse_hessian_times(state.forces, state.pairs, descent.metric, state.ratio)
+    if descent.project is not None:
+        direction = descent.project(state.point.positions, direction)
+    slope = -dot(state.forces, direction)
+    if slope < 0 and state.failures <= 2:
+        return direction, slope
+    # Not a descent direction (indefinite pairs, stale metric), or a failed restart: the plain
+    # forces always are one.
+    state.pairs.clear()
+    slope = -dot(state.forces, state.forces)
+    if slope == 0:
+        raise LineSearchError("the forces are exactly zero")
+    return np.array(state.forces), slope
+
+
+def _first_length(descent: Descent, state: LbfgsState, direction: np.ndarray) -> float:
+    """Return the step to try first, in units of a direction."""
+    positions, coordinates = state.point.positions, descent.coordinates
+    longest = coordinates.longest(positions, direction)
+    within = partial(coordinates.longest_within, positions, direction)
+    first = state.bound.length(longest, within)
+    if descent.metric is None and not state.pairs or state.failures > 2:
+        # Of plain forces the length means nothing.
+        first = min(first, state.timid / max(longest, np.finfo(float).tiny))
+    return first
+
+
+def _begin_anew(descent: Descent, state: LbfgsState, search: LineSearch) -> None:
+    """Forget the pairs after a failed line search, and more the more have failed."""
+    metric = descent.metric
+    state.failures += 1
+    state.coarse, state.timid = 10.0, FIRST_STEP
+    state.bound.reset()
+    state.pairs.clear()
+    if state.failures > (3 if metric is not None else 1):
+        raise LineSearchError(search.why())
+    # Steepest descent in the metric; in a stiffer one; along the plain forces.
+    if metric is not None and state.failures == 1:
+        state.age = _update(metric, state.point)
+    elif metric is not None and state.failures == 2:
+        metric.raise_shift()
+
+
+def _accept(
+    descent: Descent,
+    state: LbfgsState,
+    following: Point,
+    length: float,
+    at_once: bool,
+    promised: float,
+) -> None:
+    """Go on to the next point: learn from the step, and renew the metric where it is stale."""
+    metric, (least, most) = descent.metric, descent.refresh
+    state.failures, state.timid = 0, 2 * state.timid
+    fall = state.point.energy - following.energy
+    step = descent.coordinates.accepted(state.point, following)
+    forces = descent.coordinates.forces(following)
+    change = state.forces - forces
+    curvature = dot(step, change)
+    state.bound.learn(length, at_once, fall, promised, curvature)
+    if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
+        newest = _ratio(change, curvature, metric)
+        # A pair that P finds far too stiff tells of a clash that the step has left behind; kept, it
+        # would hold everything still.
+        known = metric is not None and metric.complete
+        passing = known and newest <= CLASH and state.dropped < PASSING
+        state.dropped = state.dropped + 1 if passing else 0
+        if not passing:
+            state.pairs.append((step, change, curvature))
+            state.ratio = newest
+    state.point, state.forces = following, forces
+    state.age += 1
+    stale = state.age >= least and not 1 / STALE < state.ratio < STALE
+    if metric is not None and (stale or state.age >= most):
+        state.age = _update(metric, following)
+        if state.pairs:
+            state.ratio = _ratio(*state.pairs[-1][1:], metric)
 
 
 def _update(metric: Metric, point: Point) -> int:

@@ -1,6 +1,7 @@
 """Preconditioned L-BFGS against problems whose minima are known, and against scipy."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ import scipy.optimize
 from openmm_reparam import NonFiniteError
 from openmm_reparam.optimizers.lbfgs import (
     Cartesian,
+    Descent,
     LineSearchError,
     _inverse_hessian_times,
     _ratio,
     lbfgs,
+    lbfgs_init,
+    lbfgs_step,
 )
 from openmm_reparam.potentials.point import Point
 
@@ -399,3 +403,20 @@ def test_on_a_sphere_it_finds_the_smallest_eigenvector():
     points = lbfgs(evaluate, start, project=project, max_step=0.3)
     taken = descend(points, 200, lambda p: np.abs(p.forces).max() < 1e-7)
     assert taken[-1].energy == pytest.approx(0.5, abs=1e-9)
+
+
+def test_a_state_goes_on_where_it_stood():
+    """Stepwise, with a copy of the state half way: the same points as in one go."""
+    matrix, minimum, evaluate = quadratic(np.geomspace(1, 1e3, 30))
+    start = evaluate(minimum + np.random.default_rng(0).normal(size=(10, 3)))
+    metric = ExactMetric(np.diag(np.diag(matrix)))
+    whole = descend(lbfgs(evaluate, start, metric=metric), 20)
+    descent = Descent(evaluate, Cartesian(), metric)
+    state = lbfgs_init(descent, start)
+    for _ in range(10):
+        lbfgs_step(descent, state)
+    kept = pickle.loads(pickle.dumps(state))
+    lbfgs_step(descent, state)
+    for point in whole[10:]:
+        lbfgs_step(descent, kept)
+        assert np.array_equal(kept.point.positions, point.positions)
