@@ -33,6 +33,8 @@ test: lint
 	$(BIN)/cmake --build $(PLUGIN)
 	$(BIN)/ctest --test-dir $(PLUGIN) --output-on-failure
 	$(BIN)/pytest -n 2 -m "not slow and not network"
+	rm -rf docs/api/generated
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -D nb_execution_mode=off docs build/docs
 
 # Everything: long searches, and the tests that ask the Protein Data Bank.
 test-all: $(STAMP)

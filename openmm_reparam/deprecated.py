@@ -93,7 +93,7 @@ class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         new = f"{__package__}.{MOVED[old]}"
         warnings.warn(f"{spec.name} is {new} now", DeprecationWarning, stacklevel=2)
         module = types.ModuleType(spec.name)
-        module.__getattr__ = lambda name: getattr(importlib.import_module(new), name)
+        vars(module)["__getattr__"] = lambda name: getattr(importlib.import_module(new), name)
         return module
 
     def exec_module(self, module) -> None:

@@ -35,7 +35,7 @@ def minimize_reparam(
     ----------
     simulation : openmm.app.Simulation or openmm.Context
     tolerance : Quantity or float
-        RMS force (kJ/mol/nm) at which to stop: sqrt(sum \\|F\\|^2 / N).
+        RMS force (kJ/mol/nm) at which to stop: sqrt(sum \|F\|^2 / N).
     maxIterations : int
         Of the whole run; 0 for no limit.
     reporter : openmm.MinimizationReporter, optional

@@ -184,7 +184,7 @@ class ReparamMinimizer:
         Parameters
         ----------
         tolerance : Quantity or float
-            RMS force (kJ/mol/nm) at which to stop: sqrt(sum \\|F\\|^2 / N).
+            RMS force (kJ/mol/nm) at which to stop: sqrt(sum \|F\|^2 / N).
         maxIterations : int
             Of all stages together; 0 for no limit.
         reporter : openmm.MinimizationReporter, optional
