@@ -79,7 +79,7 @@ def minimize_reparam(
     Examples
     --------
     >>> from openmm_reparam import minimize_reparam
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> simulation = peptide("AAA").simulation("CPU")
     >>> result = minimize_reparam(simulation, tolerance=1)
     >>> result.converged, result.energy < result.initial_energy

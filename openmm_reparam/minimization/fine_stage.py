@@ -95,10 +95,7 @@ class FineStage:
                 if point.energy < bottom or self._flies(begin, sane, point, FURTHEST):
                     raise StageEnd(self._without_bottom(begin, sane, point))
                 if since >= STALL:
-                    raise StageEnd(
-                        f"neither energy nor force has fallen in {STALL} iterations: the "
-                        "platform's precision is reached, or the energy has a cusp there"
-                    )
+                    raise StageEnd(self._no_progress(point))
         except (LineSearchError, StageEnd):
             # Far out, coordinates have lost the digits that a descent needs.
             if self.kept is None and self._flies(begin, sane, point, FURTHEST / 100):
@@ -185,6 +182,16 @@ class FineStage:
         if _moved(begin, point) < distance:
             return False
         return self._rms(point) > STILL * min(self._rms(begin), self._rms(sane))
+
+    def _no_progress(self, point: Point) -> str:
+        """Say why neither energy nor force falls any more."""
+        closing = self._collapse.pairs(point.positions, cutoff=CLOSING)
+        if closing:
+            return f"atoms would fall onto each other: {self._collapse.named(closing)}"
+        return (
+            f"neither energy nor force has fallen in {STALL} iterations: the platform's precision "
+            "is reached, or the energy has a cusp there"
+        )
 
     def _without_bottom(self, begin: Point, sane: Point, point: Point) -> str:
         pairs = self._collapse.pairs(point.positions)

@@ -88,7 +88,7 @@ class ReparamMinimizer:
     Examples
     --------
     >>> from openmm_reparam import ReparamMinimizer
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> simulation = peptide("AAA").simulation("CPU")
     >>> minimizer = ReparamMinimizer(simulation, "gcn", hidden=(32, 32), latent_iterations=50)
     >>> result = minimizer.minimize(tolerance=10)

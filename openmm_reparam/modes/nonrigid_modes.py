@@ -64,7 +64,7 @@ def nonrigid_modes(
     Examples
     --------
     >>> from openmm_reparam import Potential, minimize_reparam
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> simulation = peptide("AAA").simulation("Reference")
     >>> _ = minimize_reparam(simulation, tolerance=0.01, reparametrization="spectral")
     >>> potential = Potential(simulation.context)

@@ -337,7 +337,7 @@ def molecular_slow_modes(
     Examples
     --------
     >>> from openmm_reparam.potentials.potential import Potential
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> potential = Potential(peptide("AAA").simulation("CPU").context)
     >>> modes = molecular_slow_modes(potential, potential.positions(), 6)
     >>> modes.vectors.shape == (potential.num_particles, 6)

@@ -39,7 +39,7 @@ class CollapseCheck:
     Examples
     --------
     >>> from openmm_reparam.potentials.potential import Potential
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> potential = Potential(peptide("SD").simulation("CPU").context)
     >>> CollapseCheck(potential).pairs(potential.positions())
     []

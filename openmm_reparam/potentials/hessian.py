@@ -227,7 +227,7 @@ class BondedHessian:
     Examples
     --------
     >>> from openmm_reparam.potentials.potential import Potential
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> potential = Potential(peptide("AAA").simulation("CPU").context)
     >>> hessian = BondedHessian(potential).evaluate(potential.positions())
     >>> hessian.shape == (3 * potential.num_particles,) * 2, potential.counter.context

@@ -70,7 +70,7 @@ class Preconditioner:
     Examples
     --------
     >>> from openmm_reparam.potentials.potential import Potential
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> potential = Potential(peptide("AAA").simulation("CPU").context)
     >>> preconditioner = Preconditioner(potential)
     >>> preconditioner.update(potential.positions())

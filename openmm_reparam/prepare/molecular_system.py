@@ -29,7 +29,7 @@ class MolecularSystem:
 
     Examples
     --------
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> molecule = peptide("GA")
     >>> molecule
     <MolecularSystem GA: 20 atoms, 2 residues>

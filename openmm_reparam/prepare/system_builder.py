@@ -122,7 +122,7 @@ def build_system(
 
     Examples
     --------
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> vacuum = peptide("GA")
     >>> build_system(vacuum.topology, vacuum.positions, name="GA", solvent="gbn2")
     <MolecularSystem GA: 20 atoms, 2 residues>

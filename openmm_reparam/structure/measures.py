@@ -62,7 +62,7 @@ def rmsd(
 
     Examples
     --------
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> folded, extended = peptide("YGGFM", "random-coil", seed=1), peptide("YGGFM")
     >>> rmsd(extended.topology, extended.positions, extended.topology, extended.positions) < 1e-6
     True

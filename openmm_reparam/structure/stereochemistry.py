@@ -160,7 +160,7 @@ class Stereochemistry:
 
     Examples
     --------
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> system = peptide("GAP")
     >>> stereochemistry = Stereochemistry(system.topology)
     >>> stereochemistry.chirality(system.positions)

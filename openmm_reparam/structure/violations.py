@@ -164,7 +164,7 @@ def find_violations(
 
     Examples
     --------
-    >>> from openmm_reparam.testsystems import peptide
+    >>> from openmm_reparam.prepare.peptides import peptide
     >>> molecule = peptide("GAP")
     >>> find_violations(molecule.topology, molecule.positions, molecule.system).total
     0

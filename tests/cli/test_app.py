@@ -249,7 +249,8 @@ def test_a_comparison_fits_what_was_run(run):
         (("--max-iterations", 2), "stopped above the tolerance"),
         (searched, "went on to search for deeper minima"),
     ):
-        assert words in run("fold", "GG", "--compare", *options)[1]
+        # In double precision both meet their tolerance, whatever the threads do.
+        assert words in run("fold", "GG", "--platform", "Reference", "--compare", *options)[1]
 
 
 def test_a_ca_trace_is_refused_with_advice_that_fits(run, alanines, tmp_path):
