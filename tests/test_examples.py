@@ -91,7 +91,8 @@ def test_demo_names_the_whole_run_from_the_benchmarks():
         text = importlib.import_module("demo").whole_run()
     finally:
         sys.path.remove(str(EXAMPLES))
-    assert re.search(r"took \d{4} evaluations and \d+ s, openmm-reparam \d+ and", text)
+    assert re.search(r"end: \d{4} evaluations, \d+ s, -\d+ kJ/mol", text)
+    assert re.search(r"tolerance after \d+ evaluations, \d+ s, at -\d+ kJ/mol", text)
 
 
 def test_fold_2jof_with_a_short_chain(tmp_path, enkephalin):

@@ -25,6 +25,8 @@ LARGEST_RING = 8
 PLANAR = 25.0
 # Atoms that a turn of their group exchanges are no more bonds apart than those across a ring are.
 NEARBY = 4
+# Harmonic bonds shorter than this (nm) hold an atom on an anchor.
+SHORTEST_BOND = 0.05
 # Repartitioned hydrogens have up to 4 daltons.
 HEAVIEST_HYDROGEN = 4.1
 # A hydrogen has one bond, its shortest constraint; those that hold angles are 1.5 times as long.
@@ -74,7 +76,8 @@ def system_bonds(potential: Potential) -> np.ndarray:
     ends = [np.zeros((0, 2), dtype=np.int64)]
     for force in forces:
         if isinstance(force, mm.HarmonicBondForce) and force.getNumBonds():
-            found.append(bonded_terms(force))
+            lengths = [force.getBondParameters(k)[2]._value for k in range(force.getNumBonds())]
+            found.append(bonded_terms(force)[np.array(lengths) > SHORTEST_BOND])
         elif isinstance(force, mm.HarmonicAngleForce) and force.getNumAngles():
             ends.append(bonded_terms(force)[:, [0, 2]])
     keys, no_bonds = (

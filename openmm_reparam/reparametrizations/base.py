@@ -147,6 +147,13 @@ def settings_of(spec) -> tuple[str, ...] | None:
     return tuple(sorted(named))
 
 
+# Arguments of `minimize_reparam` that are no settings, for names spelled wrongly.
+OF_THE_CALL = (
+    *("tolerance", "maxIterations", "reporter", "max_force_evaluations", "strict"),
+    *("replicas", "replica_temperature", "reparametrization", "seed", "progress"),
+)
+
+
 def refuse_settings(spec, settings: dict, of_the_run: Sequence[str] = ()) -> None:
     """Raise TypeError for settings that a reparametrization does not take, and say which do.
 
@@ -173,10 +180,16 @@ def refuse_settings(spec, settings: dict, of_the_run: Sequence[str] = ()) -> Non
             )
         there = {repr(owner): names for owner, names in known.items()}
         there |= {_spelled(spec): accepted, "the run": tuple(of_the_run)}
-        near = difflib.get_close_matches(name, {n for names in there.values() for n in names}, 1)
-        meant = f" Did you mean {near[0]}?" if near else ""
+        names = {_plain(n): n for n in (*OF_THE_CALL, *(n for ns in there.values() for n in ns))}
+        near = difflib.get_close_matches(_plain(name), names, 1)
+        meant = f" Did you mean {names[near[0]]}?" if near else ""
         lists = "; ".join(f"of {owner}: {', '.join(n)}" for owner, n in there.items() if n)
         raise TypeError(f"there is no setting {name!r}.{meant} There are, {lists}")
+
+
+def _plain(name: str) -> str:
+    """Return a name as it is compared: max_iterations is maxIterations."""
+    return name.replace("_", "").lower()
 
 
 def _either(names: list[str]) -> str:

@@ -360,3 +360,25 @@ def test_a_context_without_bonds_says_that_nothing_was_checked():
     result = minimize_reparam(cluster.simulation("Reference"))
     assert result.stereo_changes == ()
     assert "stereochemistry: no stereocentres" in str(result)
+
+
+def test_anchors_of_atoms_are_no_bonds():
+    """OpenMM's recipe for restraints: a bond of length 0 to a massless particle on the atom."""
+    molecule = peptide("AAA")
+    x = np.array(molecule.positions.value_in_unit(unit.nanometer))
+    bonds, anchors = mm.HarmonicBondForce(), []
+    for atom in molecule.topology.atoms():
+        if atom.name == "CA":
+            bonds.addBond(atom.index, molecule.system.addParticle(0.0), 0.0, 5000.0)
+            anchors.append(x[atom.index])
+    for force in molecule.system.getForces():
+        if isinstance(force, mm.NonbondedForce):
+            for _ in anchors:
+                force.addParticle(0, 1, 0)
+    molecule.system.addForce(bonds)
+    platform = mm.Platform.getPlatformByName("Reference")
+    context = mm.Context(molecule.system, mm.VerletIntegrator(0.001), platform)
+    context.setPositions(np.concatenate([x, anchors]))
+    states = Stereochemistry.of_potential(Potential(context))
+    here = np.concatenate([x, anchors])
+    assert len(states.changes(here, here * [1, 1, -1])) == 3
