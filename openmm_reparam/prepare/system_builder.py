@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openmm
 from openmm import app, unit
 
 from ..structure.residues import residue_label
@@ -166,7 +167,7 @@ def build_system(
         system = field.createSystem(modeller.topology, constraints=chosen_constraints, **options)
 
     final = positions_in_nanometers(modeller.positions, modeller.topology.getNumAtoms())
-    lines = (*repairs, *removal_lines(dropped))
+    lines = (*repairs, *removal_lines(dropped), *(_charge_lines(system) if explicit else ()))
     return MolecularSystem(name, modeller.topology, system, final * unit.nanometer, lines)
 
 
@@ -381,6 +382,21 @@ def _fills_its_box(topology: app.Topology, cutoff: float) -> bool:
         return False
     n_waters = sum(is_water(residue) for residue in topology.residues())
     return n_waters / abs(np.linalg.det(box)) > _SOLVATED_DENSITY
+
+
+def _charge_lines(system: openmm.System) -> list[str]:
+    """Return a line about a periodic box that is not neutral: new water is, water kept need not."""
+    charge = 0.0
+    for force in system.getForces():
+        if isinstance(force, openmm.NonbondedForce):
+            count = force.getNumParticles()
+            charge += sum(force.getParticleParameters(k)[0]._value for k in range(count))
+    if abs(charge) < 0.5:
+        return []
+    return [
+        f"the box has a net charge of {charge:+.0f}: keep its ions (keep_heterogens=True), or let "
+        "new water and ions be added"
+    ]
 
 
 def removal_lines(dropped: list[app.Residue]) -> list[str]:

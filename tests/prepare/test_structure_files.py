@@ -165,6 +165,9 @@ def test_solvated_file_keeps_its_box_where_asked(tmp_path, solvated):
     assert box.repairs == ()
     dry = prepare_file(path)
     assert [line.split()[0] for line in dry.repairs] == ["removed", "removed"]
+    # AGK has a charge of +1, and its chloride is a heterogen.
+    charged = prepare_file(path, solvent="tip3p", keep_water=True, cutoff=0.7)
+    assert any("net charge of +1" in line for line in charged.repairs)
 
 
 @pytest.mark.parametrize(
