@@ -35,7 +35,8 @@ from openmm_reparam.optimizers.latents import (
     descend_latents,
     eager_gradients,
 )
-from openmm_reparam.optimizers.lbfgs import LineSearchError, lbfgs
+from openmm_reparam.optimizers.lbfgs import lbfgs
+from openmm_reparam.optimizers.line_search import LineSearchError
 from openmm_reparam.potentials.bonded import coupling_pattern
 from openmm_reparam.potentials.point import Point, rms
 from openmm_reparam.potentials.potential import Potential

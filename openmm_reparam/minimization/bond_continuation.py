@@ -17,7 +17,8 @@ import numpy as np
 import openmm as mm
 
 from ..geometry.neighbors import nearest_image
-from ..optimizers.lbfgs import LineSearchError, lbfgs
+from ..optimizers.lbfgs import lbfgs
+from ..optimizers.line_search import LineSearchError
 from ..potentials.bonded import bonded_system, bonded_terms
 from ..potentials.point import Point
 from ..potentials.potential import Potential

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import NonFiniteError
+from ..optimizers.coordinates import Cartesian
 from ..optimizers.latents import StageEnd
-from ..optimizers.lbfgs import Cartesian, LineSearchError, lbfgs
+from ..optimizers.lbfgs import lbfgs
+from ..optimizers.line_search import LineSearchError
 from ..optimizers.translations import Translations
 from ..potentials.collapse import CollapseCheck
 from ..potentials.point import Point, rms

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import BudgetExhausted, NonFiniteError
 from ..openmm_torch.latent_gradients import torchforce_gradients
 from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients
-from ..optimizers.lbfgs import LineSearchError
+from ..optimizers.line_search import LineSearchError
 from ..potentials.collapse import CollapseCheck
 from ..potentials.constraints import constraint_manifold
 from ..potentials.point import Point, rms

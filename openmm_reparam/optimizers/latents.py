@@ -12,7 +12,8 @@ import torch
 
 from ..errors import NonFiniteError
 from ..potentials.point import Point
-from .lbfgs import LineSearchError, lbfgs
+from .lbfgs import lbfgs
+from .line_search import LineSearchError
 
 __all__ = [
     "Gradients",

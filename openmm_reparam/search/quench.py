@@ -6,7 +6,8 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 
-from ..optimizers.lbfgs import LineSearchError, lbfgs
+from ..optimizers.lbfgs import lbfgs
+from ..optimizers.line_search import LineSearchError
 from ..potentials.point import Point
 from ..precon.preconditioner import Preconditioner
 from .context import SearchContext

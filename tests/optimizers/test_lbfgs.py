@@ -8,16 +8,16 @@ import pytest
 import scipy.optimize
 
 from openmm_reparam import NonFiniteError
+from openmm_reparam.optimizers.coordinates import Cartesian
 from openmm_reparam.optimizers.lbfgs import (
-    Cartesian,
     Descent,
-    LineSearchError,
     _inverse_hessian_times,
     _ratio,
     lbfgs,
     lbfgs_init,
     lbfgs_step,
 )
+from openmm_reparam.optimizers.line_search import LineSearchError
 from openmm_reparam.potentials.point import Point
 
 
