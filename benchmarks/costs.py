@@ -16,7 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from openmm_reparam.modes.slow_modes import backbone, laplacian, principal_angles, slow_modes
+from openmm_reparam.modes.slow_modes import (
+    coupling_graph,
+    laplacian,
+    principal_angles,
+    slow_modes,
+)
 from openmm_reparam.optimizers.latents import torch_threads_for
 from openmm_reparam.potentials.hessian import BondedHessian, dense_hessian
 from openmm_reparam.potentials.potential import Potential
@@ -92,7 +97,7 @@ def costs(platform: str) -> dict:
 
 
 def agreement(solvent: str) -> list[dict]:
-    """Principal angles between the slow subspaces of the bonded and of the full backbone."""
+    """Principal angles between the slow subspaces of the bonded and of the full coupling graph."""
     molecule = peptide("2JOF", solvent=solvent)
     potential = Potential(molecule.simulation("Reference").context)
     positions = potential.positions()
@@ -102,8 +107,8 @@ def agreement(solvent: str) -> list[dict]:
     rows = []
     for norm in ("sum-of-squares", "mean-norm"):
         for count in (10, 30, 60, 100):
-            cheap = slow_modes(laplacian(backbone([bonded], norm)), count).vectors
-            whole = slow_modes(laplacian(backbone([full], norm)), count).vectors
+            cheap = slow_modes(laplacian(coupling_graph([bonded], norm)), count).vectors
+            whole = slow_modes(laplacian(coupling_graph([full], norm)), count).vectors
             angles = principal_angles(cheap, whole)
             rows.append(
                 {

@@ -1,4 +1,4 @@
-"""Where modules of the first version have gone: their old names still import, with a warning."""
+"""Old names of modules, functions and classes: they still import, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import importlib.util
 import sys
 import types
 import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
-__all__ = ["MOVED", "forward_moved_modules"]
+__all__ = ["MOVED", "forward_moved_modules", "forward_renamed"]
 
 # Removed in the version after the next.
 MOVED = {
@@ -35,10 +37,11 @@ MOVED = {
     "latent_stage": "optimizers.latents",
     "minimize": "minimization.api",
     "minimizer": "minimization.minimizer",
+    "modes.nonrigid_modes": "modes.low_frequency_modes",
     "molecular_system": "prepare.molecular_system",
     "molecule_factors": "precon.factorization",
     "nonbonded": "potentials.nonbonded",
-    "nonrigid_modes": "modes.nonrigid_modes",
+    "nonrigid_modes": "modes.low_frequency_modes",
     "other_terms": "precon.other_terms",
     "peptide_chain": "prepare.peptide_chain",
     "plots": "plotting",
@@ -104,3 +107,39 @@ def forward_moved_modules() -> None:
     """Make old module names importable."""
     if not any(type(finder).__name__ == _MovedModules.__name__ for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules())
+
+
+def forward_renamed(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:
+    """Make the ``__getattr__`` of a module some of whose names are others now (PEP 562).
+
+    Parameters
+    ----------
+    module : str
+        Its ``__name__``.
+    renamed : mapping of str to str
+        Old name -> module and name that hold it now, below this package:
+        ``{"Whitening": "precon.preconditioner.Preconditioner"}``.
+
+    Returns
+    -------
+    callable
+        Raises AttributeError for all other names.
+
+    Examples
+    --------
+    >>> old = forward_renamed("somewhere", {"rms_force": "potentials.point.rms"})
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     _ = old("rms_force")
+    >>> print(caught[0].message)
+    somewhere.rms_force is openmm_reparam.potentials.point.rms now
+    """
+
+    def forward(name: str) -> Any:
+        if name not in renamed:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, _, new = f"{__package__}.{renamed[name]}".rpartition(".")
+        warnings.warn(f"{module}.{name} is {home}.{new} now", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(home), new)
+
+    return forward

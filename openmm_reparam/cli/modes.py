@@ -10,7 +10,7 @@ import numpy as np
 from openmm import app, unit
 from tqdm import tqdm
 
-from ..modes.nonrigid_modes import nonrigid_modes
+from ..modes.low_frequency_modes import low_frequency_modes
 from ..modes.slow_modes import SlowModes, molecular_slow_modes
 from ..potentials.potential import Potential
 from ..prepare.structure_files import prepare_file
@@ -187,7 +187,7 @@ def modes_of_file(
     potential.refuse_non_finite(positions)
     if kind == "hessian":
         with tqdm(total=100, desc="Hessian", unit="%", leave=False, disable=None) as bar:
-            modes = nonrigid_modes(
+            modes = low_frequency_modes(
                 potential,
                 positions,
                 count,

@@ -1,7 +1,8 @@
-"""Slow modes of a molecule: backbone of its Hessian, graph Laplacian, slowest eigenpairs.
+"""Slow modes of a molecule: coupling graph of its atoms, graph Laplacian, slowest eigenpairs.
 
-The method is that of Dehmamy, Both, Mohapatra, Das, Jaakkola, "Neural network reparametrization
-for accelerated optimization in molecular simulations", NeurIPS 2024.
+The method, and the name "backbone" for the coupling graph, are those of Dehmamy, Both, Mohapatra,
+Das, Jaakkola, "Neural network reparametrization for accelerated optimization in molecular
+simulations", NeurIPS 2024.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, lobpcg, splu
 
+from ..deprecated import forward_renamed
 from ..geometry.neighbors import near_pairs
 from ..potentials.bonded import coupling_pattern
 from ..potentials.hessian import BondedHessian, dense_hessian
@@ -23,10 +25,10 @@ from ..units import whole_number
 
 __all__ = [
     "SlowModes",
-    "backbone",
+    "coupling_graph",
     "hessian_modes",
     "laplacian",
-    "molecular_backbone",
+    "molecular_coupling_graph",
     "molecular_slow_modes",
     "perturbed_configurations",
     "principal_angles",
@@ -38,6 +40,15 @@ DENSE_LIMIT = 3000
 # Atoms up to which a dense Hessian is made without being asked for.
 FULL_LIMIT = 500
 NETWORK_CUTOFF = 0.7  # nm
+
+# Names of the first version; removed in the version after the next.
+__getattr__ = forward_renamed(
+    __name__,
+    {
+        "backbone": "modes.slow_modes.coupling_graph",
+        "molecular_backbone": "modes.slow_modes.molecular_coupling_graph",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,8 @@ class SlowModes:
         return len(self.eigenvalues)
 
 
-def backbone(hessians: Iterable, norm: str = "sum-of-squares"):
-    """Couplings between atoms that stay strong over configurations.
+def coupling_graph(hessians: Iterable, norm: str = "sum-of-squares"):
+    """Coupling graph: couplings between atoms that stay strong over configurations.
 
     Parameters
     ----------
@@ -88,7 +99,7 @@ def backbone(hessians: Iterable, norm: str = "sum-of-squares"):
         total = term if total is None else total + term
         count += 1
     if total is None:
-        raise ValueError("backbone() needs at least one Hessian")
+        raise ValueError("coupling_graph() needs at least one Hessian")
     return total if norm == "sum-of-squares" else total / count
 
 
@@ -104,12 +115,12 @@ def _block_squares(hessian):
     return squares
 
 
-def laplacian(backbone):
-    """Graph Laplacian L = diag(B 1) - B of an (N, N) backbone, dense or sparse as it is."""
-    degrees = np.asarray(backbone.sum(axis=1)).ravel()
-    if sp.issparse(backbone):
-        return (sp.diags_array(degrees) - backbone).tocsr()
-    return np.diag(degrees) - backbone
+def laplacian(graph):
+    """Laplacian L = diag(B 1) - B of a coupling graph B, (N, N), dense or sparse as it is."""
+    degrees = np.asarray(graph.sum(axis=1)).ravel()
+    if sp.issparse(graph):
+        return (sp.diags_array(degrees) - graph).tocsr()
+    return np.diag(degrees) - graph
 
 
 def number_of_modes(size: int, count: int | None, fraction: float | None) -> int:
@@ -232,7 +243,7 @@ def perturbed_configurations(
     return [np.array(positions, dtype=np.float64), *perturbed]
 
 
-def molecular_backbone(
+def molecular_coupling_graph(
     potential: Potential,
     positions: np.ndarray,
     *,
@@ -243,7 +254,7 @@ def molecular_backbone(
     rng: np.random.Generator | None = None,
     progress=None,
 ):
-    """Backbone of a molecule over perturbed configurations.
+    """Coupling graph of a molecule over perturbed configurations.
 
     Parameters
     ----------
@@ -260,7 +271,7 @@ def molecular_backbone(
     sigma : float
         Standard deviation of the perturbations in nm.
     norm : str
-        See `backbone`.
+        See `coupling_graph`.
     rng : numpy Generator, optional
         Draws the perturbations; seeded with 0 by default.
     progress : callable, optional
@@ -289,7 +300,7 @@ def molecular_backbone(
             if progress is not None:
                 progress((done + 1) / len(configurations))
 
-    return backbone(hessians(), norm)
+    return coupling_graph(hessians(), norm)
 
 
 def _gaussian_network(potential: Potential, positions: np.ndarray) -> sp.csr_array:
@@ -308,9 +319,9 @@ def molecular_slow_modes(
     fraction: float | None = None,
     threshold: float | None = None,
     source: str = "auto",
-    **backbone_settings,
+    **graph_settings,
 ) -> SlowModes:
-    """Slow modes of a molecule's backbone.
+    """Slow modes of a molecule's coupling graph.
 
     Molecules of up to three atoms (waters, ions) have no slow modes of their own and would fill
     the null space of the Laplacian: they are left out wherever larger molecules are present.
@@ -324,10 +335,10 @@ def molecular_slow_modes(
         See `slow_modes`; a fraction is one of all N, and no more modes are returned than the
         larger molecules have.
     source : {"auto", "bonded", "full", "network"}
-        See `molecular_backbone`; "auto" is "bonded", or where nothing is bonded "full" for up to
-        500 atoms and "network" for more.
-    **backbone_settings
-        ``samples``, ``sigma``, ``norm``, ``rng`` of `molecular_backbone`.
+        See `molecular_coupling_graph`; "auto" is "bonded", or where nothing is bonded "full" for up
+        to 500 atoms and "network" for more.
+    **graph_settings
+        ``samples``, ``sigma``, ``norm``, ``rng`` of `molecular_coupling_graph`.
 
     Returns
     -------
@@ -347,7 +358,7 @@ def molecular_slow_modes(
         pattern = coupling_pattern(potential.system, potential.moves, potential.groups)
         unbonded = "full" if potential.num_particles <= FULL_LIMIT else "network"
         source = "bonded" if pattern.nnz > potential.moves.sum() else unbonded
-    couplings = molecular_backbone(potential, positions, source=source, **backbone_settings)
+    couplings = molecular_coupling_graph(potential, positions, source=source, **graph_settings)
     molecules = connected_components(sp.csr_array(couplings), directed=False)[1]
     large = np.flatnonzero(np.bincount(molecules)[molecules] > 3)
     if not len(large):

@@ -65,7 +65,7 @@ class GCN(torch.nn.Module):
     positions : (N, 3) array
         X0 in nm.
     modes : SlowModes
-        Of the backbone's Laplacian, (N, k).
+        Of the coupling graph's Laplacian, (N, k).
     hidden : sequence of int
         Width of each graph convolution, 1 to 3 of them.
     latents : int
@@ -194,7 +194,7 @@ def build_gcn(
         How many slow modes, or which fraction of N; by default 30 % of N, at most 100.
     source : {"auto", "bonded", "full"}
     samples, sigma, norm
-        Of the backbone, see `molecular_slow_modes`.
+        Of the coupling graph, see `molecular_slow_modes`.
     coordinates : {"cartesian", "whitened"}
         What the network puts out: displacements in nm, as published, or latents whitened
         by the shifted Hessian, where stiff bonds do not set the size of its steps (dense blocks:

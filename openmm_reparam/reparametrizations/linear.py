@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -22,8 +24,8 @@ class Linear(torch.nn.Module):
     positions : (N, 3) array
         X0 in nm.
     vectors : (N, k) or (3N, k) array
-        Slow modes of the N x N backbone, each with a latent vector Z of 3 components, or of the
-        3N x 3N Hessian, each with one latent number.
+        Slow modes of the N x N coupling graph, each with a latent vector Z of 3 components, or of
+        the 3N x 3N Hessian, each with one latent number.
 
     References
     ----------
@@ -62,9 +64,9 @@ def build_linear(
     *,
     count: int | None = None,
     fraction: float | None = None,
-    modes_of: str = "backbone",
+    modes_of: str = "coupling-graph",
     source: str = "auto",
-    **backbone_settings,
+    **graph_settings,
 ) -> Linear:
     """Build a `Linear` from slow modes at the start.
 
@@ -72,16 +74,22 @@ def build_linear(
     ----------
     start : Start
     count, fraction : int or float, optional
-        How many modes, or which fraction of N (backbone) or 3N (Hessian); 30 % by default.
-    modes_of : {"backbone", "hessian"}
+        How many modes, or which fraction of N (coupling graph) or 3N (Hessian); 30 % by default.
+    modes_of : {"coupling-graph", "hessian"}
+        "backbone" is the deprecated name of the first.
     source : {"auto", "bonded", "full"}
         Which Hessian, see `molecular_slow_modes`.
-    **backbone_settings
+    **graph_settings
         ``samples``, ``sigma``, ``norm`` of `molecular_slow_modes`.
     """
     if count is None and fraction is None:
         fraction = 0.3
     if modes_of == "backbone":
+        warnings.warn(
+            'modes_of="backbone" is "coupling-graph" now', DeprecationWarning, stacklevel=2
+        )
+        modes_of = "coupling-graph"
+    if modes_of == "coupling-graph":
         modes = molecular_slow_modes(
             start.potential,
             start.positions,
@@ -89,11 +97,11 @@ def build_linear(
             fraction=fraction,
             source=source,
             rng=start.rng,
-            **backbone_settings,
+            **graph_settings,
         )
         return Linear(start.positions, modes.vectors)
     if modes_of != "hessian":
-        raise ValueError(f"modes_of is {modes_of!r}; it must be 'backbone' or 'hessian'")
+        raise ValueError(f"modes_of is {modes_of!r}; it must be 'coupling-graph' or 'hessian'")
     if source == "full":
         hessian = dense_hessian(start.potential, start.positions)
     else:

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from ..geometry.rigid_motions import rigid_basis
 from ..geometry.superposition import superposed
-from ..modes.nonrigid_modes import lowest_modes, rigid_motions
+from ..modes.low_frequency_modes import lobpcg_modes, rigid_motions
 from ..potentials.potential import Potential
 from ..precon.preconditioner import Preconditioner
 from .torsion_kinematics import TorsionKinematics, TorsionRotation
@@ -183,7 +183,7 @@ class CartesianLowModes:
         self._preconditioner.update(positions)
         with warnings.catch_warnings():  # that LOBPCG stopped early: rough modes do
             warnings.simplefilter("ignore", UserWarning)
-            values, modes = lowest_modes(
+            values, modes = lobpcg_modes(
                 self._potential,
                 self._preconditioner,
                 rigid,

@@ -1,4 +1,4 @@
-"""Backbones, Laplacians and slow modes against matrices whose spectra are known."""
+"""Coupling graphs, Laplacians and slow modes against matrices whose spectra are known."""
 
 import networkx as nx
 import numpy as np
@@ -8,10 +8,10 @@ import scipy.sparse as sp
 
 from openmm_reparam import Potential, dense_hessian, molecular_slow_modes
 from openmm_reparam.modes.slow_modes import (
-    backbone,
+    coupling_graph,
     hessian_modes,
     laplacian,
-    molecular_backbone,
+    molecular_coupling_graph,
     perturbed_configurations,
     principal_angles,
     slow_modes,
@@ -27,7 +27,7 @@ def random_hessians(atoms=5, count=3, seed=0):
 
 
 @pytest.mark.parametrize("as_matrix", [np.asarray, sp.csr_array])
-def test_backbones_are_norms_of_blocks(as_matrix):
+def test_coupling_graphs_are_norms_of_blocks(as_matrix):
     hessians = random_hessians()
     squares = np.zeros((3, 5, 5))
     for n, h in enumerate(hessians):
@@ -35,8 +35,8 @@ def test_backbones_are_norms_of_blocks(as_matrix):
             for j in range(5):
                 if i != j:
                     squares[n, i, j] = np.linalg.norm(h[3 * i : 3 * i + 3, 3 * j : 3 * j + 3]) ** 2
-    got = backbone([as_matrix(h) for h in hessians])
-    mean = backbone([as_matrix(h) for h in hessians], "mean-norm")
+    got = coupling_graph([as_matrix(h) for h in hessians])
+    mean = coupling_graph([as_matrix(h) for h in hessians], "mean-norm")
     assert sp.issparse(got) == (as_matrix is sp.csr_array)
     dense = got.toarray() if sp.issparse(got) else got
     dense_mean = mean.toarray() if sp.issparse(mean) else mean
@@ -44,11 +44,11 @@ def test_backbones_are_norms_of_blocks(as_matrix):
     assert np.allclose(dense_mean, np.sqrt(squares).mean(axis=0))
 
 
-def test_backbone_arguments_are_checked():
+def test_coupling_graph_arguments_are_checked():
     with pytest.raises(ValueError, match="norm"):
-        backbone(random_hessians(), "max")
+        coupling_graph(random_hessians(), "max")
     with pytest.raises(ValueError, match="at least one"):
-        backbone([])
+        coupling_graph([])
 
 
 @pytest.mark.parametrize("as_matrix", [np.asarray, sp.csr_array])
@@ -151,21 +151,21 @@ def potential_of(molecule, platform="Reference"):
     return potential, potential.positions()
 
 
-def test_full_backbone_is_that_of_the_dense_hessian():
+def test_full_coupling_graph_is_that_of_the_dense_hessian():
     potential, x = potential_of(lennard_jones_cluster(6))
-    expected = backbone([dense_hessian(potential, x)])
-    got = molecular_backbone(potential, x, source="full")
+    expected = coupling_graph([dense_hessian(potential, x)])
+    got = molecular_coupling_graph(potential, x, source="full")
     assert np.allclose(got, expected)
     with pytest.raises(ValueError, match="source"):
-        molecular_backbone(potential, x, source="partial")
+        molecular_coupling_graph(potential, x, source="partial")
 
 
 def test_samples_are_drawn_reported_and_counted(tripeptide):
     potential, x = potential_of(tripeptide)
-    once = molecular_backbone(potential, x)
+    once = molecular_coupling_graph(potential, x)
     cost = potential.counter.total
     done = []
-    several = molecular_backbone(potential, x, samples=2, progress=done.append)
+    several = molecular_coupling_graph(potential, x, samples=2, progress=done.append)
     assert potential.counter.total == 4 * cost
     assert done == pytest.approx([1 / 3, 2 / 3, 1])
     assert several.sum() > once.sum()

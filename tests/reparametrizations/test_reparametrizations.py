@@ -27,7 +27,7 @@ from openmm_reparam.testsystems import lennard_jones_cluster
 GCN_SMALL = {"latents": 5, "count": 8, "dtype": torch.float64}
 SPECS = {
     "cartesian": ("cartesian", {}),
-    "linear of the backbone": ("linear", {"count": 7}),
+    "linear of the coupling graph": ("linear", {"count": 7}),
     "linear of the hessian": ("linear", {"count": 7, "modes_of": "hessian"}),
     "linear of the full hessian": ("linear", {"count": 7, "modes_of": "hessian", "source": "full"}),
     "spectral": ("spectral", {}),

@@ -1,4 +1,4 @@
-"""Slowest modes of a molecule's 3N x 3N Hessian with translations and rotations taken out."""
+"""Low-frequency modes of a molecule's 3N x 3N Hessian, translations and rotations left out."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, lobpcg
 
+from ..deprecated import forward_renamed
 from ..geometry.rigid_motions import rigid_basis
 from ..potentials.hessian import BondedHessian, dense_hessian, hessian_vector_product
 from ..potentials.potential import Potential
 from ..precon.preconditioner import Preconditioner
 from .slow_modes import DENSE_LIMIT, SlowModes, hessian_modes
 
-__all__ = ["lowest_modes", "nonrigid_modes", "rigid_motions"]
+__all__ = ["lobpcg_modes", "low_frequency_modes", "rigid_motions"]
 
 # LOBPCG stops where residuals are this small relative to the preconditioner's shift, or after so
 # many iterations.
-ACCURACY, MAX_ITERATIONS = 1e-4, 60
+LOBPCG_TOLERANCE, LOBPCG_ITERATIONS = 1e-4, 60
+
+# Names of the first version; removed in the version after the next.
+__getattr__ = forward_renamed(
+    __name__,
+    {
+        "lowest_modes": "modes.low_frequency_modes.lobpcg_modes",
+        "nonrigid_modes": "modes.low_frequency_modes.low_frequency_modes",
+    },
+)
 
 
-def nonrigid_modes(
+def low_frequency_modes(
     potential: Potential,
     positions: np.ndarray,
     count: int,
@@ -30,12 +40,12 @@ def nonrigid_modes(
     seed: int = 0,
     progress=None,
 ) -> SlowModes:
-    """Slowest non-rigid modes of the Hessian: directions of least stiffness (without masses).
+    """Low-frequency modes of the Hessian: directions of least stiffness (without masses).
 
-    Up to ``dense_limit`` coordinates the Hessian is made and diagonalized, so that modes of
-    negative curvature are found too, ordered by magnitude. Above, LOBPCG finds the lowest modes
-    from Hessian-vector products (two evaluations each), preconditioned by the stiff terms, without
-    ever forming a (3N, 3N) matrix.
+    Rigid motions are left out. Up to ``dense_limit`` coordinates the Hessian is made and
+    diagonalized, so that modes of negative curvature are found too, ordered by magnitude. Above,
+    LOBPCG finds the lowest modes from Hessian-vector products (two evaluations each),
+    preconditioned by the stiff terms, without ever forming a (3N, 3N) matrix.
 
     Parameters
     ----------
@@ -68,7 +78,7 @@ def nonrigid_modes(
     >>> simulation = peptide("AAA").simulation("Reference")
     >>> _ = minimize_reparam(simulation, tolerance=0.01, reparametrization="spectral")
     >>> potential = Potential(simulation.context)
-    >>> modes = nonrigid_modes(potential, potential.positions(), 5)
+    >>> modes = low_frequency_modes(potential, potential.positions(), 5)
     >>> bool((modes.eigenvalues > 1).all())
     True
     """
@@ -108,14 +118,21 @@ def _lobpcg_modes(potential, positions, count, source, rigid, seed) -> SlowModes
             return bonded @ block
 
     rng = np.random.default_rng(seed)
-    values, vectors = lowest_modes(
-        potential, preconditioner, rigid, count + 1, rng, times_hessian, ACCURACY, MAX_ITERATIONS
+    values, vectors = lobpcg_modes(
+        potential,
+        preconditioner,
+        rigid,
+        count + 1,
+        rng,
+        times_hessian,
+        LOBPCG_TOLERANCE,
+        LOBPCG_ITERATIONS,
     )
     order = np.argsort(values)
     return SlowModes(values[order[:count]], vectors[:, order[:count]], float(values[order[-1]]))
 
 
-def lowest_modes(
+def lobpcg_modes(
     potential: Potential,
     preconditioner: Preconditioner,
     rigid: np.ndarray,
