@@ -7,21 +7,13 @@ worker process dies.
 from __future__ import annotations
 
 import csv
-import multiprocessing
-import os
-import signal
 import sys
 import warnings
-from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from openmm import app, unit
 from tqdm import tqdm
 
@@ -32,9 +24,10 @@ from ..prepare.system_builder import load_forcefield
 from ..structure.violations import Violations, find_violations
 from ..units import in_unit
 from .minimize import heavy_atom_shifts, restrained_molecule
+from .process_pool import default_workers, unordered_results
 from .settings import Outputs, RunSettings, platform_name
 
-__all__ = ["COLUMNS", "Task", "default_workers", "minimize_folder", "minimize_task"]
+__all__ = ["COLUMNS", "Task", "minimize_folder", "minimize_task"]
 
 ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
 KINDS = tuple(field.name for field in fields(Violations))
@@ -44,11 +37,6 @@ COLUMNS = (
     *("force_evaluations", "seconds"),
     *(f"{kind}_{when}" for kind in KINDS for when in ("before", "after")),
     *("rmsd_angstrom", "rmsd_superposed_angstrom", "repairs", "message", "error"),
-)
-# Of the libraries that numpy and torch compute with, and of OpenMM's CPU platform by default.
-THREAD_VARIABLES = (
-    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
-    "OPENMM_CPU_THREADS",
 )
 
 
@@ -151,7 +139,7 @@ def minimize_folder(
     try:
         with (
             tqdm(total=len(files), unit="file", leave=False, disable=None) as bar,
-            closing(_rows(tasks, workers)) as finished,
+            closing(unordered_results(minimize_task, _failed, tasks, workers)) as finished,
         ):
             for row in finished:
                 rows.append(row)
@@ -170,13 +158,6 @@ def minimize_folder(
     if summary is not None:
         print(f"Wrote the summary: {summary}")
     return 0 if converged == len(rows) else 1
-
-
-def default_workers() -> int:
-    """Return half of the cores that this process may use, at least one."""
-    usable = getattr(os, "sched_getaffinity", None)
-    cores = len(usable(0)) if usable else os.cpu_count() or 1
-    return max(1, cores // 2)
 
 
 def minimize_task(task: Task) -> dict[str, Any]:
@@ -271,78 +252,6 @@ def _refuse_bad_arguments(folder, settings, outputs, preparation) -> None:
     if settings.threads is not None and chosen != "CPU":
         raise ValueError(f"--threads is for platform='CPU', not for {chosen}")
     load_forcefield(preparation["forcefield"], preparation["solvent"])
-
-
-def _rows(tasks: list[Task], workers: int) -> Generator[dict[str, Any], None, None]:
-    """Yield a row for each task as it ends."""
-    waiting = deque(tasks)
-    while waiting:
-        suspects = yield from _pool_rows(waiting, workers, workers > 1)
-        for task in suspects:  # one of them ended its process, and took the pool along
-            if (yield from _pool_rows(deque([task]), 1, workers > 1)):
-                yield _failed(task, "the worker process died (out of memory?)")
-
-
-def _pool_rows(waiting: deque[Task], workers: int, single_threaded: bool):
-    """Yield rows of a pool while it lasts; return the tasks it held when it broke.
-
-    No more tasks than workers are handed out, so that few are held at any time.
-    """
-    held: dict[Any, Task] = {}
-    with _pool(workers, single_threaded) as pool, suppress(BrokenProcessPool):
-        while waiting or held:
-            while waiting and len(held) < workers:
-                future = _submit(pool, waiting[0])
-                held[future] = waiting.popleft()
-            for future in wait(held, return_when=FIRST_COMPLETED).done:
-                row = future.result()
-                del held[future]
-                yield row
-    return list(held.values())
-
-
-def _submit(pool: ProcessPoolExecutor, task: Task):
-    """Hand a task out; a process that starts for it never sees Ctrl-C, only this one does."""
-    if not hasattr(signal, "pthread_sigmask"):
-        return pool.submit(minimize_task, task)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        return pool.submit(minimize_task, task)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _pool(workers: int, single_threaded: bool) -> Iterator[ProcessPoolExecutor]:
-    """Run a pool of fresh processes; whatever ends the block ends them."""
-    others = set(multiprocessing.active_children())
-    environment = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _begin_worker, (single_threaded,)
-    )
-    try:
-        if single_threaded:  # libraries read these when they are loaded, before _begin_worker
-            os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        pool.shutdown()
-
-
-def _begin_worker(single_threaded: bool) -> None:
-    """Prepare a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    if single_threaded:
-        torch.set_num_threads(1)
 
 
 def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:

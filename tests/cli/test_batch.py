@@ -13,6 +13,7 @@ from openmm import app, unit
 
 from openmm_reparam.cli import batch
 from openmm_reparam.cli.app import main
+from openmm_reparam.cli.process_pool import unordered_results
 from openmm_reparam.cli.settings import RunSettings
 from openmm_reparam.prepare.peptides import peptide
 
@@ -131,7 +132,8 @@ def test_a_worker_that_dies_is_reported_and_the_rest_done(folder):
         for name in ("rank_2.pdb", "rank_3.cif")
     ]
     deadly = batch.Task(folder / "rank_1.pdb", None, SETTINGS, None, _Deadly())
-    rows = {row["file"]: row for row in batch._rows([deadly, *good], 2)}
+    results = unordered_results(batch.minimize_task, batch._failed, [deadly, *good], 2)
+    rows = {row["file"]: row for row in results}
     assert "the worker process died" in rows["rank_1.pdb"]["error"]
     assert [rows[task.file.name]["converged"] for task in good] == [True, True]
 
