@@ -9,6 +9,11 @@ from openmm_reparam.deprecated import MOVED
 from openmm_reparam.prepare.peptides import peptide
 
 RENAMED = {
+    "cli.modes": {
+        "backbone_modes": "modes.analysis.coupling_graph_modes",
+        "collectivity": "modes.analysis.collectivity",
+        "displacement": "modes.analysis.mode_displacements",
+    },
     "modes.low_frequency_modes": {
         "lowest_modes": "modes.low_frequency_modes.lobpcg_modes",
         "nonrigid_modes": "modes.low_frequency_modes.low_frequency_modes",

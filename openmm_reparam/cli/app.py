@@ -11,18 +11,18 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..version import __version__
+from . import options
 
 __all__ = ["app", "main"]
 
-NAME = "openmm-reparam"
+PROGRAM = "openmm-reparam"
+SUMMARY = "Minimize molecules with OpenMM by a preconditioned reparametrization."
 BAD_INPUT, BUG, INTERRUPTED = 2, 70, 130
 # Of these kinds, and OpenMMException, are the errors that input can cause; NonFiniteError and
 # UnsupportedSystemError are ValueErrors, missing files and an unreachable network OSErrors.
@@ -33,8 +33,8 @@ ClickException: Any = next(
 )
 
 app = typer.Typer(
-    name=NAME,
-    help="Minimize molecules with OpenMM by neural reparametrization.",
+    name=PROGRAM,
+    help=SUMMARY,
     epilog="Exit codes: 0 done, 1 not converged, 2 bad input.",
     no_args_is_help=True,
     add_completion=False,
@@ -44,177 +44,62 @@ app = typer.Typer(
 )
 
 
-class Solvent(str, Enum):
-    """Surroundings of the molecule."""
-
-    vacuum = "vacuum"
-    gbn2 = "gbn2"
-    obc2 = "obc2"
-    tip3p = "tip3p"
-
-
-class Restrained(str, Enum):
-    """Atoms held by restraints."""
-
-    none = "none"
-    heavy = "heavy"
-
-
-class Conformation(str, Enum):
-    """Start of a chain."""
-
-    extended = "extended"
-    random_coil = "random-coil"
-
-
-class ModeKind(str, Enum):
-    """Which matrix the slow modes are of."""
-
-    hessian = "hessian"
-    backbone = "backbone"
-
-
-class ModeSource(str, Enum):
-    """Which terms of the force field that matrix is of."""
-
-    full = "full"
-    bonded = "bonded"
-
-
-Structure = Annotated[Path, typer.Argument(metavar="FILE", help="A .pdb or .cif file.")]
-# Defaults that depend on the command are given where an option is used.
-Tolerance = Annotated[
-    float, typer.Option(help="RMS force at which to stop, in kJ/mol/nm.", show_default=True)
-]
-MaxIterations = Annotated[int, typer.Option(min=0, help="Iterations at most; 0 for no limit.")]
-MaxEvaluations = Annotated[
-    int | None,
-    typer.Option(
-        "--max-force-evaluations", min=1, help="Force evaluations at most, Hessians included."
-    ),
-]
-Reparametrization = Annotated[
-    str,
-    typer.Option(
-        help="auto (that is spectral), gcn, linear, cartesian, or one a package of yours registers."
-    ),
-]
-Search = Annotated[
-    str | None,
-    typer.Option(
-        help="Go on to deeper minima until the force evaluations are used up: auto, slow-modes, "
-        "population, annealed or neural. Ctrl-C ends it with the best."
-    ),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Of every random choice.")]
-PlatformName = Annotated[
-    str | None,
-    typer.Option("--platform", help="CUDA, OpenCL, CPU or Reference; by default OpenMM chooses."),
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU platform.")]
-ForceField = Annotated[
-    list[str],
-    typer.Option(
-        "--forcefield",
-        metavar="FILE",
-        help="Force field file of OpenMM's or your own; repeat for several.",
-    ),
-]
-SolventName = Annotated[
-    Solvent, typer.Option("--solvent", help="tip3p adds a box of water; the others have no cutoff.")
-]
-Json = Annotated[
-    str | None,
-    typer.Option("--json", metavar="FILE|-", help="Write everything as JSON; - is stdout."),
-]
-Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="FILE", help="Draw a .png, .pdf or .svg.")
-]
-Compare = Annotated[
-    bool,
-    typer.Option("--compare", help="Run OpenMM's LocalEnergyMinimizer from the same start, too."),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write the structure: .pdb or .cif."),
-]
-AMBER14 = ("amber14-all.xml",)
-
-
 def _show_version(show: bool) -> None:
     if show:
         import openmm
 
-        print(f"{NAME} {__version__} (OpenMM {openmm.__version__})")
+        print(f"{PROGRAM} {__version__} (OpenMM {openmm.__version__})")
         raise typer.Exit
 
 
-@app.callback()
-def options(
+@app.callback(help=SUMMARY)
+def begin(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Minimize molecules with OpenMM by neural reparametrization."""
+    """Take the options that come before a command."""
 
 
+# A run's settings (tolerance, platform, ...) are taken from the context by their names: a command
+# declares which of them it has, and with which defaults.
 @app.command()
 def minimize(
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE|FOLDER", help="A .pdb or .cif file, or a folder of them."),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE|FOLDER", help="Write the structure, or a folder's."
-        ),
-    ] = None,
-    solvent: SolventName = Solvent.vacuum,
-    forcefield: ForceField = list(AMBER14),  # noqa: B006 - Typer copies it
-    restrain: Annotated[
-        Restrained, typer.Option(help="Hold these atoms by harmonic restraints.")
-    ] = Restrained.none,
-    restraint: Annotated[
-        float, typer.Option(min=0, help="Their force constant, in kcal/mol/A^2.")
-    ] = 10.0,
-    ph: Annotated[float, typer.Option(help="Protonation, where hydrogens are missing.")] = 7.0,
-    keep_water: Annotated[
-        bool, typer.Option("--keep-water", help="Keep the file's waters (tip3p).")
-    ] = False,
-    keep_heterogens: Annotated[
-        bool, typer.Option("--keep-heterogens", help="Keep ions and ligands.")
-    ] = False,
-    build_missing_residues: Annotated[
-        bool, typer.Option("--build-missing-residues", help="Build those inside a chain.")
-    ] = False,
-    tolerance: Tolerance = 10.0,
-    max_iterations: MaxIterations = 0,
-    max_force_evaluations: MaxEvaluations = None,
-    reparametrization: Reparametrization = "auto",
-    search: Search = None,
-    seed: Seed = 0,
-    platform: PlatformName = None,
-    threads: Threads = None,
-    compare: Compare = False,
-    plot: Plot = None,
-    json: Json = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes for a folder; half of the cores if unset.")
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Summary of a folder: FOLDER/summary.csv.")
-    ] = None,
+    context: typer.Context,
+    file: options.StructureFileOrFolder,
+    output: options.OutputFileOrFolder = None,
+    solvent: options.Solvent = options.SolventChoice.vacuum,
+    forcefield: options.ForceField = list(options.DEFAULT_FORCE_FIELD),  # noqa: B006 - copied
+    restrain: options.Restrain = options.RestrainedAtoms.none,
+    restraint: options.RestraintConstant = 10.0,
+    ph: options.Ph = 7.0,
+    keep_water: options.KeepWater = False,
+    keep_heterogens: options.KeepHeterogens = False,
+    build_missing_residues: options.BuildMissingResidues = False,
+    tolerance: options.Tolerance = 10.0,
+    max_iterations: options.MaxIterations = 0,
+    max_force_evaluations: options.MaxForceEvaluations = None,
+    reparametrization: options.Reparametrization = "auto",
+    search: options.Search = None,
+    seed: options.Seed = 0,
+    platform: options.PlatformName = None,
+    threads: options.Threads = None,
+    compare: options.Compare = False,
+    plot: options.Plot = None,
+    json: options.Json = None,
+    workers: options.Workers = None,
+    csv: options.Csv = None,
 ) -> int:
-    """Repair a structure with PDBFixer, minimize it, report its violations before and after.
+    """Repair and minimize a structure file, or a folder.
 
-    Missing atoms and hydrogens are added, heterogens removed; what was done is printed. Of a
-    folder every structure file is done, in parallel; a file that fails is reported.
+    PDBFixer adds missing atoms and hydrogens and removes heterogens; what was done is printed, and
+    the structure's violations before and after. Of a folder every structure file is done, in
+    parallel; a file that fails is reported.
     """
     from .batch import minimize_folder
     from .minimize import minimize_file
-    from .settings import Outputs
+    from .settings import Outputs, run_settings
 
     command: Callable[..., int] = minimize_file
     if file.is_dir():
@@ -223,21 +108,11 @@ def minimize(
         raise ValueError(f"--workers and --csv are for a folder of files, and {file} is none")
     return command(
         file,
-        _settings(
-            tolerance,
-            max_iterations,
-            max_force_evaluations,
-            reparametrization,
-            seed,
-            platform,
-            threads,
-            compare,
-            search=search,
-        ),
+        run_settings(context.params),
         Outputs(output, plot, json),
         forcefield=forcefield,
         solvent=solvent.value,
-        restraint=restraint if restrain is Restrained.heavy else None,
+        restraint=restraint if restrain is options.RestrainedAtoms.heavy else None,
         ph=ph,
         keep_water=keep_water,
         keep_heterogens=keep_heterogens,
@@ -247,54 +122,36 @@ def minimize(
 
 @app.command()
 def fold(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="CODE|SEQUENCE|FILE",
-            help="A PDB code (2JOF), one-letter codes (YGGFM), or a file whose sequence is taken.",
-        ),
-    ],
-    native: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Native structure, read after the minimization only."),
-    ] = None,
-    output: Output = None,
-    start: Annotated[Conformation, typer.Option(help="Of the chain.")] = Conformation.extended,
-    solvent: SolventName = Solvent.vacuum,
-    forcefield: ForceField = list(AMBER14),  # noqa: B006
-    tolerance: Tolerance = 1.0,
-    max_iterations: MaxIterations = 0,
-    max_force_evaluations: MaxEvaluations = None,
-    reparametrization: Reparametrization = "auto",
-    search: Search = None,
-    seed: Seed = 0,
-    platform: PlatformName = None,
-    threads: Threads = None,
-    compare: Compare = False,
-    plot: Plot = None,
-    json: Json = None,
+    context: typer.Context,
+    target: options.FoldTarget,
+    native: options.Native = None,
+    output: options.Output = None,
+    start: options.StartConformation = options.StartChoice.extended,
+    solvent: options.Solvent = options.SolventChoice.vacuum,
+    forcefield: options.ForceField = list(options.DEFAULT_FORCE_FIELD),  # noqa: B006
+    tolerance: options.Tolerance = 1.0,
+    max_iterations: options.MaxIterations = 0,
+    max_force_evaluations: options.MaxForceEvaluations = None,
+    reparametrization: options.Reparametrization = "auto",
+    search: options.Search = None,
+    seed: options.Seed = 0,
+    platform: options.PlatformName = None,
+    threads: options.Threads = None,
+    compare: options.Compare = False,
+    plot: options.Plot = None,
+    json: options.Json = None,
 ) -> int:
-    """Minimize a chain built from its sequence alone; then its RMSD from the native.
+    """Minimize a chain built from its sequence.
 
-    Native coordinates never enter the run. They come from --native, from the FILE named, or from
-    the Protein Data Bank if it can be reached.
+    Then its RMSD from the native structure is printed. Native coordinates never enter the run. They
+    come from --native, from the FILE named, or from the Protein Data Bank if it can be reached.
     """
     from .fold import fold as fold_target
-    from .settings import Outputs
+    from .settings import Outputs, run_settings
 
     return fold_target(
         target,
-        _settings(
-            tolerance,
-            max_iterations,
-            max_force_evaluations,
-            reparametrization,
-            seed,
-            platform,
-            threads,
-            compare,
-            search=search,
-        ),
+        run_settings(context.params),
         Outputs(output, plot, json),
         forcefield=forcefield,
         solvent=solvent.value,
@@ -305,55 +162,37 @@ def fold(
 
 @app.command()
 def modes(
-    file: Structure,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Animate a mode: .pdb (models) or .dcd."
-        ),
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many modes.")] = 20,
-    kind: Annotated[
-        ModeKind, typer.Option(help="Modes of the Hessian, or of its backbone's graph Laplacian.")
-    ] = ModeKind.hessian,
-    source: Annotated[
-        ModeSource | None,
-        typer.Option(
-            help="Hessian of the whole force field (default for hessian) or of its bonded terms "
-            "(default for backbone)."
-        ),
-    ] = None,
-    minimize_first: Annotated[
-        bool, typer.Option("--minimize/--no-minimize", help="Minimize before.")
-    ] = True,
-    mode: Annotated[int, typer.Option(min=1, help="Which one to animate, from 1.")] = 1,
-    amplitude: Annotated[
-        float, typer.Option(help="Largest displacement of an atom in the animation, in nm.")
-    ] = 0.1,
-    frames: Annotated[int, typer.Option(min=2, help="Of the animation.")] = 20,
-    solvent: SolventName = Solvent.vacuum,
-    forcefield: ForceField = list(AMBER14),  # noqa: B006
-    tolerance: Tolerance = 1.0,
-    max_iterations: MaxIterations = 0,
-    reparametrization: Reparametrization = "auto",
-    seed: Seed = 0,
-    platform: PlatformName = None,
-    threads: Threads = None,
-    plot: Plot = None,
-    json: Json = None,
+    context: typer.Context,
+    file: options.StructureFile,
+    output: options.AnimationOutput = None,
+    count: options.Count = 20,
+    kind: options.Kind = options.ModeKind.hessian.value,  # type: ignore[assignment] # parsed
+    source: options.Source = None,
+    minimize_first: options.MinimizeFirst = True,
+    mode: options.AnimatedMode = 1,
+    amplitude: options.Amplitude = 0.1,
+    frames: options.Frames = 20,
+    solvent: options.Solvent = options.SolventChoice.vacuum,
+    forcefield: options.ForceField = list(options.DEFAULT_FORCE_FIELD),  # noqa: B006
+    tolerance: options.Tolerance = 1.0,
+    max_iterations: options.MaxIterations = 0,
+    reparametrization: options.Reparametrization = "auto",
+    seed: options.Seed = 0,
+    platform: options.PlatformName = None,
+    threads: options.Threads = None,
+    plot: options.Plot = None,
+    json: options.Json = None,
 ) -> int:
     """Slow modes of a structure: table, plot, animation.
 
     Directions of least stiffness: no masses, no vibrations. Rigid motions are left out.
     """
     from .modes import modes_of_file
-    from .settings import Outputs
+    from .settings import Outputs, run_settings
 
     return modes_of_file(
         file,
-        _settings(
-            tolerance, max_iterations, None, reparametrization, seed, platform, threads, False
-        ),
+        run_settings(context.params),
         Outputs(output, plot, json),
         forcefield=forcefield,
         solvent=solvent.value,
@@ -367,41 +206,12 @@ def modes(
     )
 
 
-def _settings(
-    tolerance, max_iterations, max_force_evaluations, reparametrization, *others, search=None
-):
-    from ..minimization.api import AUTO
-    from ..reparametrizations import available
-    from ..search import search_settings
-    from .settings import RunSettings
-
-    names = [AUTO, *available()]
-    if reparametrization not in names:
-        raise ValueError(
-            f"--reparametrization {reparametrization}: choose one of {', '.join(names)}"
-        )
-    if search is not None:
-        search_settings(search)
-        if max_force_evaluations is None:
-            raise ValueError(
-                f"--search {search} needs --max-force-evaluations: 20000, say, is a minute for a "
-                "small protein in vacuum"
-            )
-    return RunSettings(
-        tolerance,
-        max_iterations,
-        max_force_evaluations,
-        reparametrization,
-        *others,
-        search=search,
-    )
-
-
 @app.command()
 def doctor() -> int:
-    """Check this installation: versions, platforms, the C++ plugin, TorchForce.
+    """Check this installation.
 
-    Says what to do about anything broken; the exit code is then 1.
+    Looks at versions, platforms, the C++ plugin and TorchForce, and says what to do about anything
+    broken; the exit code is then 1.
     """
     from ..diagnostics import diagnose
 
@@ -423,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         # Without standalone mode Typer returns what a command returns and raises its errors.
-        code = app(args=arguments, prog_name=NAME, standalone_mode=False)
+        code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         if code == INTERRUPTED:  # newer Typers turn Ctrl-C into this code, silently
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -432,7 +242,9 @@ def main(arguments: list[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help text
             print(message, file=sys.stderr)
             return BAD_INPUT
-        return _fail(f"{message} ({NAME} --help lists what there is)", BAD_INPUT)
+        context = getattr(error, "ctx", None)
+        command = PROGRAM if context is None else context.command_path
+        return _fail(f"{message} ({command} --help lists what there is)", BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except Exception as error:
@@ -455,7 +267,7 @@ def _fail(message: str, code: int) -> int:
     """Print a message as one line, behind its traceback if that is wanted."""
     if os.environ.get("OPENMM_REPARAM_DEBUG") == "1":
         traceback.print_exc()
-    print(f"{NAME}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

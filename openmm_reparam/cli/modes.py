@@ -2,117 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from openmm import app, unit
 from tqdm import tqdm
 
+from ..deprecated import forward_renamed
+from ..modes.analysis import EIGENVALUE_UNITS, ModeTable, coupling_graph_modes, mode_displacements
 from ..modes.low_frequency_modes import low_frequency_modes
-from ..modes.slow_modes import SlowModes, molecular_slow_modes
+from ..modes.slow_modes import SlowModes
 from ..potentials.potential import Potential
 from ..prepare.structure_files import prepare_file
 from ..structure.residues import residue_label
 from .reporting import describe, minimize_molecule, write_json
 from .settings import Console, Outputs, RunSettings, platform_name
 
-__all__ = [
-    "ModeTable",
-    "animate",
-    "backbone_modes",
-    "collectivity",
-    "modes_of_file",
-]
+__all__ = ["animate", "modes_of_file"]
 
-# Relative to the fastest mode asked for: below this a Laplacian's eigenvalue is zero.
-ZERO = 1e-9
-UNITS = {"hessian": "kJ/mol/nm^2", "backbone": "(kJ/mol/nm^2)^2"}
-ANIMATIONS = (".pdb", ".dcd")
+ANIMATION_ENDINGS = (".pdb", ".dcd")
+FRAME_INTERVAL = 1.0  # ps, in a DCD file
 
-
-@dataclass(frozen=True)
-class ModeTable:
-    """Slow modes and what people ask of them.
-
-    Attributes
-    ----------
-    kind : {"hessian", "backbone"}
-    modes : SlowModes
-        Without rigid motions; vectors are (3N, k) or, for a backbone, (N, k).
-    topology : openmm.app.Topology
-    """
-
-    kind: str
-    modes: SlowModes
-    topology: app.Topology
-
-    @property
-    def atom_weights(self) -> np.ndarray:
-        """Each atom's share of each mode's squared length, (k, N)."""
-        vectors = self.modes.vectors.T
-        squares = vectors**2
-        if self.kind == "hessian":
-            squares = squares.reshape(len(vectors), -1, 3).sum(axis=2)
-        return squares / squares.sum(axis=1, keepdims=True)
-
-    @property
-    def residue_weights(self) -> np.ndarray:
-        """Each residue's share of each mode's squared length, (k, residues)."""
-        residues = [atom.residue.index for atom in self.topology.atoms()]
-        weights = np.zeros((len(self.modes), self.topology.getNumResidues()))
-        np.add.at(weights.T, residues, self.atom_weights.T)
-        return weights
-
-    def rows(self, residues: int = 3) -> list[dict[str, Any]]:
-        """Return for each mode its number, eigenvalue, collectivity and top residues."""
-        labels = [residue_label(residue) for residue in self.topology.residues()]
-        rows = []
-        for k, (weights, shares) in enumerate(
-            zip(self.atom_weights, self.residue_weights, strict=True)
-        ):
-            top = np.argsort(-shares, kind="stable")[:residues]
-            rows.append(
-                {
-                    "mode": k + 1,
-                    "eigenvalue": float(self.modes.eigenvalues[k]),
-                    "collectivity": collectivity(weights),
-                    "residues": {labels[r]: float(shares[r]) for r in top},
-                }
-            )
-        return rows
-
-    def __str__(self) -> str:
-        lines = [f"mode  eigenvalue, {UNITS[self.kind]:<17}collectivity  moves most"]
-        for row in self.rows():
-            shares = ", ".join(f"{name} {100 * w:.0f} %" for name, w in row["residues"].items())
-            lines.append(
-                f"{row['mode']:4d}  {row['eigenvalue']:<29.5g}{row['collectivity']:<14.2f}{shares}"
-            )
-        return "\n".join(lines)
-
-
-def collectivity(weights: np.ndarray) -> float:
-    """Return the share of atoms that take part in a mode, 1/N to 1.
-
-    Parameters
-    ----------
-    weights : (N,) array
-        Squared displacements, which sum to one.
-
-    References
-    ----------
-    Brueschweiler, R. Collective protein dynamics and nuclear spin relaxation. J. Chem. Phys.
-    1995, 102, 3396.
-
-    Examples
-    --------
-    >>> round(collectivity(np.full(10, 0.1)), 6), round(collectivity(np.eye(10)[3]), 6)
-    (1.0, 0.1)
-    """
-    present = weights[weights > 0]
-    return float(np.exp(-(present * np.log(present)).sum()) / len(weights))
+# Names of the first version; removed in the version after the next.
+__getattr__ = forward_renamed(
+    __name__,
+    {
+        "backbone_modes": "modes.analysis.coupling_graph_modes",
+        "collectivity": "modes.analysis.collectivity",
+        "displacement": "modes.analysis.mode_displacements",
+    },
+)
 
 
 def modes_of_file(
@@ -139,11 +58,11 @@ def modes_of_file(
     outputs : Outputs
     forcefield : list of str
     solvent : str
-    kind : {"hessian", "backbone"}
-        Modes of the 3N x 3N Hessian, or of the N x N Laplacian of its backbone.
+    kind : {"hessian", "coupling-graph"}
+        Modes of the 3N x 3N Hessian, or of the N x N Laplacian of its coupling graph.
     source : {"full", "bonded"}, optional
         Hessian of the whole force field (the default of "hessian"), or of the bonded terms and
-        constraints alone (the default of "backbone").
+        constraints alone (the default of "coupling-graph").
     count : int
     minimize : bool
         Minimize first.
@@ -158,19 +77,15 @@ def modes_of_file(
     -------
     int
         Exit code: 1 if the minimization did not converge, else 0.
+
+    Raises
+    ------
+    ValueError
+        Arguments out of range, or a Hessian of a System whose bonds are constrained.
     """
-    outputs.prepare(ANIMATIONS)
-    if not 1 <= mode <= count:
-        raise ValueError(f"--mode {mode}: pick one of the {count} modes computed (--count)")
-    if not (np.isfinite(amplitude) and amplitude > 0):
-        raise ValueError(f"--amplitude {amplitude}: it has to be above 0 nm")
+    outputs.prepare(ANIMATION_ENDINGS)
     source = source or ("full" if kind == "hessian" else "bonded")
-    if solvent == "tip3p" and (kind, source) != ("backbone", "bonded"):
-        # Terms of constrained bonds are left out of a System: its Hessian lacks their stiffness.
-        raise ValueError(
-            "--solvent tip3p constrains bonds, which a Hessian does not see: use --kind backbone "
-            "--source bonded, or an implicit solvent"
-        )
+    _check_arguments(solvent, kind, source, count, mode, amplitude)
     console = Console(outputs.json)
     molecule = prepare_file(file, forcefield=forcefield, solvent=solvent, seed=settings.seed)
     console.say(f"{file}, {', '.join(forcefield)}, {solvent}")
@@ -184,111 +99,91 @@ def modes_of_file(
 
     potential = Potential(simulation.context, molecule.topology)
     positions = potential.positions()
-    potential.refuse_non_finite(positions)
-    if kind == "hessian":
-        with tqdm(total=100, desc="Hessian", unit="%", leave=False, disable=None) as bar:
-            modes = low_frequency_modes(
-                potential,
-                positions,
-                count,
-                source=source,
-                progress=lambda share: bar.update(int(100 * share) - bar.n),
-            )
-    else:
-        modes = backbone_modes(potential, positions, count, source)
-    table = ModeTable(kind, modes, molecule.topology)
+    table = ModeTable(kind, _modes(potential, positions, kind, source, count), molecule.topology)
     converged = None if run is None else run.result.converged
     console.say(f"\n{headline(kind, source, converged, potential.counter.total)}\n\n{table}")
-    if kind == "hessian" and modes.eigenvalues.min() < 0:
+    if kind == "hessian" and table.modes.eigenvalues.min() < 0:
         console.say(f"\n{negative_remark(source)}")
     if outputs.structure or outputs.plot:
         console.say()
     if outputs.structure is not None:
-        displacements = displacement(table, positions, mode)
-        animate(molecule.topology, positions, displacements, amplitude, frames, outputs.structure)
-        console.say(f"Wrote mode {mode} as {frames} frames: {outputs.structure}")
-        if outputs.structure.suffix.lower() == ".dcd":
-            console.say(f"Wrote its topology: {outputs.structure.with_suffix('.pdb')}")
+        _write_animation(table, positions, mode, amplitude, frames, outputs.structure, console)
     if outputs.plot is not None:
-        from ..plotting import plot_modes
-
-        amplitudes = table.residue_weights**0.5
-        moving = amplitudes.max(axis=0) > 0  # waters have no slow modes of their own
-        labels = [residue_label(residue) for residue in molecule.topology.residues()]
-        plot_modes(
-            modes.eigenvalues,
-            amplitudes[:, moving],
-            outputs.plot,
-            labels=[label for label, moves in zip(labels, moving, strict=True) if moves],
-            units=UNITS[kind],
-            title=f"Slow modes of {file.name} ({kind})",
-        )
-        console.say(f"Wrote the plot: {outputs.plot}")
+        _write_plot(table, outputs.plot, f"Slow modes of {file.name} ({kind})", console)
     described = {
         "file": str(file),
         "forcefield": forcefield,
         "solvent": solvent,
         **describe(molecule, simulation, settings),
     }
-    write_json(
-        "modes",
-        described,
-        run,
-        outputs,
-        console,
-        modes={"kind": kind, "source": source, "unit": UNITS[kind], "table": table.rows()},
-    )
+    modes = {"kind": kind, "source": source, "unit": EIGENVALUE_UNITS[kind], "table": table.rows()}
+    write_json("modes", described, run, outputs, console, modes=modes)
     return 0 if run is None else run.exit_code
 
 
-def backbone_modes(
-    potential: Potential, positions: np.ndarray, count: int, source: str = "bonded"
+def _check_arguments(
+    solvent: str, kind: str, source: str, count: int, mode: int, amplitude: float
+) -> None:
+    if not 1 <= mode <= count:
+        raise ValueError(f"--mode {mode}: pick one of the {count} modes computed (--count)")
+    if not (np.isfinite(amplitude) and amplitude > 0):
+        raise ValueError(f"--amplitude {amplitude}: it has to be above 0 nm")
+    if solvent == "tip3p" and (kind, source) != ("coupling-graph", "bonded"):
+        # Terms of constrained bonds are left out of a System: its Hessian lacks their stiffness.
+        raise ValueError(
+            "--solvent tip3p constrains bonds, which a Hessian does not see: use --kind "
+            "coupling-graph --source bonded, or an implicit solvent"
+        )
+
+
+def _modes(
+    potential: Potential, positions: np.ndarray, kind: str, source: str, count: int
 ) -> SlowModes:
-    """Slow modes of the backbone's Laplacian, the uniform translation taken out.
+    """Compute the modes of a kind, with a bar while a dense Hessian is made."""
+    potential.refuse_non_finite(positions)
+    if kind == "coupling-graph":
+        return coupling_graph_modes(potential, positions, count, source)
+    with tqdm(total=100, desc="Hessian", unit="%", leave=False, disable=None) as bar:
+        return low_frequency_modes(
+            potential,
+            positions,
+            count,
+            source=source,
+            progress=lambda share: bar.update(int(100 * share) - bar.n),
+        )
 
-    Parameters
-    ----------
-    potential : Potential
-    positions : (N, 3) array
-        In nm.
-    count : int
-    source : {"bonded", "full"}
 
-    Returns
-    -------
-    SlowModes
-        Vectors of shape (N, k).
-    """
-    modes = molecular_slow_modes(
-        potential, positions, min(count + 1, len(positions)), source=source
+def _write_animation(
+    table: ModeTable,
+    positions: np.ndarray,
+    mode: int,
+    amplitude: float,
+    frames: int,
+    path: Path,
+    console: Console,
+) -> None:
+    displacements = mode_displacements(table, positions, mode)
+    animate(table.topology, positions, displacements, amplitude, frames, path)
+    console.say(f"Wrote mode {mode} as {frames} frames: {path}")
+    if path.suffix.lower() == ".dcd":
+        console.say(f"Wrote its topology: {path.with_suffix('.pdb')}")
+
+
+def _write_plot(table: ModeTable, path: Path, title: str, console: Console) -> None:
+    from ..plotting import plot_modes
+
+    amplitudes = table.residue_weights**0.5
+    moving = amplitudes.max(axis=0) > 0  # waters have no slow modes of their own
+    labels = [residue_label(residue) for residue in table.topology.residues()]
+    plot_modes(
+        table.modes.eigenvalues,
+        amplitudes[:, moving],
+        path,
+        labels=[label for label, moves in zip(labels, moving, strict=True) if moves],
+        units=EIGENVALUE_UNITS[table.kind],
+        title=title,
     )
-    largest = max(abs(modes.next_eigenvalue), np.abs(modes.eigenvalues).max())
-    zero = np.abs(modes.eigenvalues) < ZERO * largest
-    if not zero.any():
-        return SlowModes(modes.eigenvalues[:count], modes.vectors[:, :count], modes.next_eigenvalue)
-    # Every separate chain has a null vector; what all of them share is the translation.
-    uniform = (np.abs(modes.vectors).max(axis=1) > 0) / 1.0
-    uniform /= np.linalg.norm(uniform)
-    null = modes.vectors[:, zero]
-    null = null - np.outer(uniform, uniform @ null)
-    null = np.linalg.svd(null, full_matrices=False)[0][:, : zero.sum() - 1]
-    vectors = np.hstack([null, modes.vectors[:, ~zero]])
-    values = np.concatenate([np.zeros(null.shape[1]), modes.eigenvalues[~zero]])
-    return SlowModes(values[:count], vectors[:, :count], modes.next_eigenvalue)
-
-
-def displacement(table: ModeTable, positions: np.ndarray, mode: int) -> np.ndarray:
-    """Return mode number ``mode`` (from 1) as displacements, (N, 3).
-
-    A backbone's mode has one number for each atom and no direction: it is shown along the
-    molecule's long axis.
-    """
-    vector = table.modes.vectors[:, mode - 1]
-    if table.kind == "hessian":
-        return vector.reshape(-1, 3)
-    centred = positions - positions.mean(axis=0)
-    long_axis = np.linalg.svd(centred, full_matrices=False)[2][0]
-    return np.outer(vector, long_axis)
+    console.say(f"Wrote the plot: {path}")
 
 
 def animate(
@@ -316,7 +211,7 @@ def animate(
     snapshots = [(positions + np.sin(phase) * step) * unit.nanometer for phase in phases]
     if path.suffix.lower() == ".dcd":
         with open(path, "wb") as file:
-            trajectory = app.DCDFile(file, topology, 1.0 * unit.picosecond)
+            trajectory = app.DCDFile(file, topology, FRAME_INTERVAL * unit.picosecond)
             for snapshot in snapshots:
                 trajectory.writeModel(snapshot)
         with open(path.with_suffix(".pdb"), "w") as file:
@@ -333,8 +228,8 @@ def negative_remark(source: str) -> str:
     """Return what negative eigenvalues of a Hessian tell."""
     if source == "bonded":
         return (
-            "Negative eigenvalues: the bonded terms alone push along these modes. It says nothing "
-            "of the whole force field, for which there is --source full."
+            "Negative eigenvalues: the bonded terms alone push along these modes. That says "
+            "nothing about the whole force field: --source full is its Hessian."
         )
     return "Negative eigenvalues: the structure is no minimum along these modes."
 
@@ -344,7 +239,7 @@ def headline(kind: str, source: str, converged: bool | None, evaluations: int) -
     terms = "the whole force field" if source == "full" else "the bonded terms alone"
     what = {
         "hessian": f"Slowest modes of the Hessian of {terms}, rigid motions left out, no masses",
-        "backbone": f"Slowest modes of the backbone's graph Laplacian ({terms}), translation "
+        "coupling-graph": f"Slowest modes of the coupling graph's Laplacian ({terms}), translation "
         "left out",
     }[kind]
     where = {

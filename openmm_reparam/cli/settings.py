@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import openmm as mm
 
-__all__ = ["Console", "Outputs", "RunSettings", "platform_name"]
+from ..minimization.api import AUTO
+from ..reparametrizations import available
+from ..search import search_settings
 
-STRUCTURES = (".pdb", ".cif")
-PICTURES = (".png", ".pdf", ".svg")
+__all__ = ["Console", "Outputs", "RunSettings", "platform_name", "run_settings"]
+
+STRUCTURE_ENDINGS = (".pdb", ".cif")
+PICTURE_ENDINGS = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,40 @@ class RunSettings:
     search: str | None = None
 
 
+def run_settings(options: Mapping[str, Any]) -> RunSettings:
+    """Take the settings of a run out of a command's options.
+
+    Parameters
+    ----------
+    options : mapping of str to object
+        Those named as an attribute of `RunSettings` are taken; a command need not have them all.
+
+    Returns
+    -------
+    RunSettings
+
+    Raises
+    ------
+    ValueError
+        No such reparametrization or search, or a search without a limit of force evaluations.
+    """
+    names = {field.name for field in fields(RunSettings)}
+    settings = RunSettings(**{name: options[name] for name in options if name in names})
+    known = [AUTO, *available()]
+    if settings.reparametrization not in known:
+        raise ValueError(
+            f"--reparametrization {settings.reparametrization}: choose one of {', '.join(known)}"
+        )
+    if settings.search is not None:
+        search_settings(settings.search)
+        if settings.max_force_evaluations is None:
+            raise ValueError(
+                f"--search {settings.search} needs --max-force-evaluations: 20000, say, is a "
+                "minute for a small protein in vacuum"
+            )
+    return settings
+
+
 @dataclass(frozen=True)
 class Outputs:
     """Files to write.
@@ -63,7 +103,7 @@ class Outputs:
     plot: Path | None = None
     json: str | None = None
 
-    def prepare(self, structures: tuple[str, ...] = STRUCTURES) -> None:
+    def prepare(self, structures: tuple[str, ...] = STRUCTURE_ENDINGS) -> None:
         """Make the folders, so that no finished run is lost for want of one.
 
         Raises
@@ -75,7 +115,7 @@ class Outputs:
         """
         for path, endings, option in (
             (self.structure, structures, "-o"),
-            (self.plot, PICTURES, "--plot"),
+            (self.plot, PICTURE_ENDINGS, "--plot"),
         ):
             if path is not None and path.suffix.lower() not in endings:
                 raise ValueError(

@@ -12,10 +12,8 @@ from openmm import app, unit
 from openmm_reparam import Potential
 from openmm_reparam.cli import fold, modes
 from openmm_reparam.cli.app import main
-from openmm_reparam.cli.comparison import run_peer
-from openmm_reparam.cli.settings import RunSettings
-from openmm_reparam.plotting import plot_history
 from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.prepare.sequences import SEQUENCES
 from openmm_reparam.prepare.system_builder import build_system
 
 
@@ -136,19 +134,6 @@ def test_compare_is_an_independent_run_of_openmm(run, enkephalin, tmp_path):
         assert f"{lower} reached the lower energy" in err
         assert f"{lower} was down to the final energy of" in err
     assert "lower bound" in err
-
-
-def test_peer_of_a_constrained_system_is_judged_by_projected_forces():
-    molecule = peptide("AAA", constraints="HBonds")
-    peer = run_peer(molecule, RunSettings(tolerance=10.0, platform="Reference"))
-    simulation = molecule.simulation("Reference")
-    simulation.minimizeEnergy(10.0)
-    potential = Potential(simulation.context)
-    energy, forces = potential.evaluate(potential.positions())
-    assert peer.energy == pytest.approx(energy, abs=1e-3)
-    # Forces along the constraints, which no motion can follow, do not count.
-    assert peer.rms_force < 12 < np.sqrt((forces**2).sum() / len(forces))
-    assert peer.history["rms_force"][-1] < 20
 
 
 def test_not_converged_is_exit_code_1(run, enkephalin, tmp_path):
@@ -298,20 +283,6 @@ def test_sequences_of_experimental_structures_are_read(villin, crystal):
     assert fold.resolve_target(str(crystal)).sequence == "GIGGYSAGERIVDIIATD"
 
 
-def test_the_peer_is_not_credited_with_energies_off_its_constraints(run, tmp_path):
-    molecule = peptide("GG")
-    settings = RunSettings(tolerance=1.0, platform="CPU")
-    constrained = build_system(molecule.topology, molecule.positions, constraints="HBonds")
-    peer = run_peer(constrained, settings)
-    known = peer.history["energy"][np.isfinite(peer.history["energy"])]
-    assert len(known) < len(peer.history)
-    assert peer.history["energy"][-1] == peer.energy
-    assert peer.iterations == len(peer.history) - 1
-    plot_history({"peer": peer}, tmp_path / "peer.png")
-    assert (tmp_path / "peer.png").stat().st_size > 1000
-    json.loads(json.dumps(peer.to_dict(), allow_nan=False))
-
-
 def test_fold_refuses_a_cyclic_chain_in_words(run):
     code, _, err = run("fold", "2MGO")
     assert code == 2
@@ -357,24 +328,18 @@ def test_modes_of_the_hessian_are_slow_nonrigid_and_animated(run, alanines, tmp_
     assert np.abs(np.cross(centred, step).mean(axis=0)).max() < 1e-4
 
 
-def test_modes_of_the_backbone_need_no_minimum(run, enkephalin, tmp_path):
+@pytest.mark.parametrize("kind", ["coupling-graph", "backbone"])
+def test_modes_of_the_coupling_graph_need_no_minimum(run, enkephalin, tmp_path, kind):
+    """By today's name and by the first version's."""
     output = tmp_path / "modes.pdb"
     code, out, _ = run(
-        *("modes", enkephalin, "--kind", "backbone", "--no-minimize", "--count", 4, "-o", output)
+        *("modes", enkephalin, "--kind", kind, "--no-minimize", "--count", 4, "-o", output)
     )
     assert code == 0
+    assert "coupling graph" in out
     assert "the bonded terms alone" in out
     assert "(kJ/mol/nm^2)^2" in out
     assert mdtraj.load(str(output)).n_frames == 20
-
-
-def test_backbone_modes_are_orthogonal_to_translation(alanines):
-    simulation = alanines.simulation("Reference")
-    potential = Potential(simulation.context)
-    slow = modes.backbone_modes(potential, potential.positions(), 5)
-    assert slow.vectors.shape == (potential.num_particles, 5)
-    assert np.abs(slow.vectors.sum(axis=0)).max() < 1e-6
-    assert slow.eigenvalues.min() > 0
 
 
 def test_modes_say_what_they_are_of(run, alanines, tmp_path):
@@ -391,9 +356,10 @@ def test_modes_say_what_they_are_of(run, alanines, tmp_path):
     ("arguments", "words"),
     [
         (("--mode", "21"), ("--mode 21", "20 modes")),
-        (("--solvent", "tip3p"), ("constrains bonds", "--kind backbone")),
+        (("--solvent", "tip3p"), ("constrains bonds", "--kind coupling-graph")),
         (("--amplitude", "0"), ("--amplitude",)),
         (("-o", "modes.xyz"), (".pdb or .dcd",)),
+        (("--kind", "torsion"), ("--kind", "'torsion'", "hessian or coupling-graph")),
     ],
 )
 def test_modes_refuse_bad_input(run, enkephalin, arguments, words):
@@ -422,7 +388,11 @@ def test_modes_refuse_bad_input(run, enkephalin, arguments, words):
         (("fold", "AXA"), ("'X' at position 2",)),
         (("fold", "folder/missing.pdb"), ("there is no file",)),
         (("fold", "GAG", "--native", "missing.pdb"), ("there is no file missing.pdb",)),
-        (("unfold", "GAG"), ("unfold",)),
+        (("unfold", "GAG"), ("unfold", "(openmm-reparam --help ")),
+        (
+            ("minimize", "FILE", "--tolernce", "1"),
+            ("--tolerance", "(openmm-reparam minimize --help "),
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run, enkephalin, arguments, words):
@@ -473,6 +443,12 @@ def test_a_bug_is_named_and_its_traceback_is_there_on_demand(run, enkephalin, mo
     assert is_one_line_of(err, "ZeroDivisionError: a bug", "OPENMM_REPARAM_DEBUG=1")
     monkeypatch.setenv("OPENMM_REPARAM_DEBUG", "1")
     assert "Traceback" in run("minimize", enkephalin)[2]
+
+
+def test_help_of_fold_lists_the_codes_known_offline(run):
+    code, out, _ = run("fold", "--help")
+    assert code == 0
+    assert all(code in out for code in SEQUENCES)
 
 
 def test_runs_as_a_module():

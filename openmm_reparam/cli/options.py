@@ -1,0 +1,202 @@
+"""Every option of the command line, defined once.
+
+Defaults stand where an option is used: some depend on the command.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..prepare.sequences import SEQUENCES
+
+__all__: list[str] = []
+
+KNOWN_CODES = ", ".join(SEQUENCES)
+DEFAULT_FORCE_FIELD = ("amber14-all.xml",)
+
+
+class SolventChoice(str, Enum):
+    """Surroundings of the molecule."""
+
+    vacuum = "vacuum"
+    gbn2 = "gbn2"
+    obc2 = "obc2"
+    tip3p = "tip3p"
+
+
+class RestrainedAtoms(str, Enum):
+    """Atoms held by restraints."""
+
+    none = "none"
+    heavy = "heavy"
+
+
+class StartChoice(str, Enum):
+    """Start of a chain."""
+
+    extended = "extended"
+    random_coil = "random-coil"
+
+
+class ModeKind(str, Enum):
+    """Which matrix the slow modes are of."""
+
+    hessian = "hessian"
+    coupling_graph = "coupling-graph"
+
+
+class ModeSource(str, Enum):
+    """Which terms of the force field that matrix is of."""
+
+    full = "full"
+    bonded = "bonded"
+
+
+def mode_kind(text: str) -> ModeKind:
+    """Return the kind that a word names; "backbone" is the old name of the coupling graph."""
+    try:
+        return ModeKind("coupling-graph" if text == "backbone" else text)
+    except ValueError:
+        kinds = " or ".join(kind.value for kind in ModeKind)
+        raise typer.BadParameter(f"{text!r} is no kind of modes: choose {kinds}") from None
+
+
+# Input and output
+
+StructureFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .pdb or .cif file.")]
+StructureFileOrFolder = Annotated[
+    Path, typer.Argument(metavar="FILE|FOLDER", help="A .pdb or .cif file, or a folder of them.")
+]
+FoldTarget = Annotated[
+    str,
+    typer.Argument(
+        metavar="CODE|SEQUENCE|FILE",
+        help=f"A PDB code, one-letter codes (YGGFM), or a file whose sequence is taken. The "
+        f"sequences of these codes are known without network: {KNOWN_CODES}. Those of others are "
+        "asked of the Protein Data Bank.",
+    ),
+]
+Native = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Native structure, read after the minimization only."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the structure: .pdb or .cif."),
+]
+OutputFileOrFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE|FOLDER", help="Write the structure, or a folder's."
+    ),
+]
+AnimationOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Animate a mode: .pdb (models) or .dcd."),
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE|-", help="Write everything as JSON; - is stdout."),
+]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw a .png, .pdf or .svg.")
+]
+Csv = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Summary of a folder: FOLDER/summary.csv.")
+]
+
+# Preparation
+
+Solvent = Annotated[
+    SolventChoice,
+    typer.Option("--solvent", help="tip3p adds a box of water; the others have no cutoff."),
+]
+ForceField = Annotated[
+    list[str],
+    typer.Option(
+        "--forcefield",
+        metavar="FILE",
+        help="Force field file of OpenMM's or your own; repeat for several.",
+    ),
+]
+Restrain = Annotated[RestrainedAtoms, typer.Option(help="Hold these atoms by harmonic restraints.")]
+RestraintConstant = Annotated[
+    float, typer.Option(min=0, help="Force constant of the restraints, in kcal/mol/A^2.")
+]
+Ph = Annotated[float, typer.Option(help="pH that decides which hydrogens are added.")]
+KeepWater = Annotated[bool, typer.Option("--keep-water", help="Keep the file's waters (tip3p).")]
+KeepHeterogens = Annotated[bool, typer.Option("--keep-heterogens", help="Keep ions and ligands.")]
+BuildMissingResidues = Annotated[
+    bool, typer.Option("--build-missing-residues", help="Build residues missing inside a chain.")
+]
+StartConformation = Annotated[
+    StartChoice, typer.Option("--start", help="Conformation that the chain starts in.")
+]
+
+# The run
+
+Tolerance = Annotated[
+    float, typer.Option(help="RMS force at which to stop, in kJ/mol/nm.", show_default=True)
+]
+MaxIterations = Annotated[int, typer.Option(min=0, help="Iterations at most; 0 for no limit.")]
+MaxForceEvaluations = Annotated[
+    int | None, typer.Option(min=1, help="Force evaluations at most, Hessians included.")
+]
+Reparametrization = Annotated[
+    str,
+    typer.Option(
+        help="auto (that is spectral: preconditioned L-BFGS), gcn (a graph network), linear, "
+        "cartesian, or one a package of yours registers."
+    ),
+]
+Search = Annotated[
+    str | None,
+    typer.Option(
+        help="Go on to deeper minima until the force evaluations are used up: auto, slow-modes, "
+        "population, annealed or neural. Ctrl-C ends it with the best."
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
+PlatformName = Annotated[
+    str | None,
+    typer.Option("--platform", help="CUDA, OpenCL, CPU or Reference; by default OpenMM chooses."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU platform.")]
+Compare = Annotated[
+    bool,
+    typer.Option("--compare", help="Run OpenMM's LocalEnergyMinimizer from the same start, too."),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes for a folder; half of the cores if unset.")
+]
+
+# Modes
+
+Count = Annotated[int, typer.Option(min=1, help="How many modes.")]
+Kind = Annotated[
+    ModeKind,
+    typer.Option(
+        parser=mode_kind,
+        metavar="<hessian|coupling-graph>",
+        help="Modes of the Hessian, or of its coupling graph's Laplacian.",
+    ),
+]
+Source = Annotated[
+    ModeSource | None,
+    typer.Option(
+        help="Hessian of the whole force field (default for hessian) or of its bonded terms "
+        "(default for coupling-graph)."
+    ),
+]
+MinimizeFirst = Annotated[
+    bool, typer.Option("--minimize/--no-minimize", help="Minimize the structure first.")
+]
+AnimatedMode = Annotated[int, typer.Option(min=1, help="Number of the mode to animate, from 1.")]
+Amplitude = Annotated[
+    float, typer.Option(help="Largest displacement of an atom in the animation, in nm.")
+]
+Frames = Annotated[int, typer.Option(min=2, help="Frames of the animation.")]
