@@ -1,4 +1,4 @@
-"""Energy minimization of OpenMM Simulations by neural reparametrization."""
+"""Energy minimization of OpenMM Simulations by reparametrization."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from . import options
 __all__ = ["app", "main"]
 
 PROGRAM = "openmm-reparam"
-SUMMARY = "Minimize molecules with OpenMM by a preconditioned reparametrization."
+SUMMARY = "Minimize molecules with OpenMM by reparametrization: preconditioned L-BFGS by default."
 BAD_INPUT, BUG, INTERRUPTED = 2, 70, 130
 # Of these kinds, and OpenMMException, are the errors that input can cause; NonFiniteError and
 # UnsupportedSystemError are ValueErrors, missing files and an unreachable network OSErrors.

@@ -26,7 +26,7 @@ def minimize_reparam(
     progress: bool | None = None,
     **settings,
 ) -> MinimizationResult:
-    r"""Minimize the potential energy of a Simulation by neural reparametrization.
+    r"""Minimize the potential energy of a Simulation by reparametrization.
 
     Stands where ``simulation.minimizeEnergy(tolerance, maxIterations, reporter)`` stood. Only the
     positions of the Context change, and only if nothing is raised.

@@ -30,7 +30,7 @@ ENGINES = ("python", "openmm-torch")
 
 
 class ReparamMinimizer:
-    """Minimizes the positions of an OpenMM Context by neural reparametrization.
+    """Minimizes the positions of an OpenMM Context by reparametrization.
 
     A latent stage descends in the latents and weights of X = rho(Z; theta); a fine-grained stage
     (L-BFGS on X, preconditioned by the stiff terms' shifted Hessian, on the constraint manifold)
