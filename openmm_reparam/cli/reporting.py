@@ -15,10 +15,11 @@ from openmm import app
 
 from ..errors import ConvergenceWarning
 from ..minimization.api import minimize_reparam
+from ..minimization.baseline import BASELINE, BaselineResult, run_baseline
 from ..minimization.result import MinimizationResult
 from ..prepare.molecular_system import MolecularSystem
 from ..version import __version__
-from .comparison import PEER, PeerResult, comparison, run_peer
+from .comparison import comparison
 from .settings import Console, Outputs, RunSettings, platform_name
 
 __all__ = ["Run", "describe", "minimize_molecule", "write_json", "write_plot", "write_structure"]
@@ -35,14 +36,14 @@ class Run:
     simulation : openmm.app.Simulation
         With the positions of the minimum.
     result : MinimizationResult
-    peer : PeerResult or None
+    peer : BaselineResult or None
     settings : RunSettings
     """
 
     molecule: MolecularSystem
     simulation: app.Simulation
     result: MinimizationResult
-    peer: PeerResult | None
+    peer: BaselineResult | None
     settings: RunSettings
 
     @property
@@ -88,8 +89,9 @@ def minimize_molecule(molecule: MolecularSystem, settings: RunSettings, console:
     console.say(f"\n{result}")
     peer = None
     if settings.compare:
-        console.say(f"\nNow OpenMM's {PEER}, from the same start to the same tolerance ...\n")
-        peer = run_peer(molecule, settings)
+        console.say(f"\nNow OpenMM's {BASELINE}, from the same start to the same tolerance ...\n")
+        simulated = molecule.simulation(chosen, threads=settings.threads)
+        peer = run_baseline(simulated, settings.tolerance, settings.max_iterations)
         console.say(comparison(result, peer))
     return Run(molecule, simulation, result, peer, settings)
 
@@ -103,7 +105,7 @@ def write_structure(run: Run, path: Path, console: Console) -> None:
 
 
 def write_plot(run: Run, path: Path, title: str, console: Console) -> None:
-    """Plot energy and RMS force against force evaluations, the peer's beside it if it ran.
+    """Plot energy and RMS force against force evaluations, the baseline's beside it if it ran.
 
     Of a search, its best energy and its minima.
     """
@@ -115,7 +117,7 @@ def write_plot(run: Run, path: Path, title: str, console: Console) -> None:
         return
     results: dict[str, Any] = {"openmm-reparam": run.result}
     if run.peer is not None:
-        results[f"{PEER}, by iterations"] = run.peer
+        results[f"{BASELINE}, by iterations"] = run.peer
     plot_history(results, path, title=title)
     console.say(f"Wrote the plot: {path}")
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from openmm import app, unit
 
-from openmm_reparam import Potential
 from openmm_reparam.cli import fold, modes
 from openmm_reparam.cli.app import main
 from openmm_reparam.prepare.peptides import peptide
