@@ -10,7 +10,7 @@ import torch
 
 from ..errors import BudgetExhausted
 from ..openmm_torch.torch_potential import torch_potential
-from ..optimizers.latents import LatentSettings, fusable, schedule_of
+from ..optimizers.latents import EarlyStopping, LatentSettings, fusable, schedule_of
 from ..potentials.point import Point
 from ..potentials.potential import EvaluationCounter
 
@@ -38,29 +38,20 @@ class LatentReplica:
     counter: EvaluationCounter
     best: Point = None
     iterations: int = 0
-    since: int = 0
     history: list[tuple] = field(default_factory=list)
     message: str = ""
 
     def __post_init__(self) -> None:
         self.best = self.start
 
-    def take(self, point: Point, rms_force: float, seconds: float, settings) -> None:
+    def take(self, point: Point, rms_force: float, seconds: float) -> None:
         """Take the point of one more iteration."""
         self.iterations += 1
         self.history.append(
             (0, self.iterations, self.counter.total, point.energy, rms_force, seconds)
         )
-        least = settings.least_fall(self.start.energy, self.best.energy)
-        fell = point.energy < self.best.energy - least
-        self.since = 0 if fell else self.since + 1
         if point.energy < self.best.energy:
             self.best = point
-        if self.since >= settings.patience:
-            self.message = (
-                f"the energy fell by less than {settings.relative_energy:g} of itself in "
-                f"{settings.patience} iterations"
-            )
 
 
 def descend_replicas(
@@ -89,6 +80,7 @@ def descend_replicas(
     rate = settings.learning_rate or getattr(modules[0], "learning_rate", 0.01)
     optimizer = torch.optim.Adam(batch.trained, lr=rate, fused=fusable(batch.trained))
     schedule = schedule_of(optimizer, settings)
+    stopping = [EarlyStopping(settings, replica.start.energy) for replica in replicas]
     batch.gradients(batch.positions(), np.stack([r.start.forces for r in replicas]))
     for iteration in range(1, settings.iterations + 1):
         batch.clip(settings.max_gradient_norm)
@@ -102,7 +94,8 @@ def descend_replicas(
         for k, point in points.items():
             downhill[k] = point.forces
             size = run.rms(point)
-            replicas[k].take(point, size, run.seconds(), settings)
+            replicas[k].take(point, size, run.seconds())
+            replicas[k].message = stopping[k].reason(point.energy)
             if size <= run.tolerance and point is replicas[k].best:
                 replicas[k].message = "the RMS force reached the tolerance"
         lowest = min((replica.best for replica in replicas), key=lambda best: best.energy)

@@ -16,6 +16,7 @@ from .lbfgs import lbfgs
 from .line_search import LineSearchError
 
 __all__ = [
+    "EarlyStopping",
     "Gradients",
     "LatentSettings",
     "StageEnd",
@@ -75,13 +76,46 @@ class LatentSettings:
         if self.iterations < 0:
             raise ValueError(f"latent iterations are {self.iterations}; give 0 or more")
 
-    def least_fall(self, start: float, best: float) -> float:
-        """Return by how much an energy has to fall below the best one to count, in kJ/mol.
 
-        A share of the fall so far (of 1 kJ/mol at least), where that is less than the energy:
-        total energies of quantum chemistry are a thousand times the fall.
-        """
-        return self.relative_energy * min(abs(best), max(start - best, 1.0))
+class EarlyStopping:
+    """Notices that the energy of a latent stage has all but stopped falling.
+
+    An energy counts as lower only where it is below the last one that counted by
+    ``relative_energy`` of its magnitude, or of the fall since the start (of 1 kJ/mol at least)
+    where that is smaller: total energies of quantum chemistry are a thousand times the fall.
+
+    Parameters
+    ----------
+    settings : LatentSettings
+    start : float
+        Energy at the stage's start, in kJ/mol.
+
+    Examples
+    --------
+    >>> stopping = EarlyStopping(LatentSettings(patience=2, relative_energy=0.1), -50.0)
+    >>> [bool(stopping.reason(energy)) for energy in (-60.0, -60.1, -60.2)]
+    [False, False, True]
+    """
+
+    def __init__(self, settings: LatentSettings, start: float) -> None:
+        self._settings = settings
+        self._start = self._best = start
+        self._since = 0
+
+    def reason(self, energy: float) -> str:
+        """Take the energy of one more iteration; return why to stop, empty to go on."""
+        fall = max(self._start - self._best, 1.0)
+        least = self._settings.relative_energy * min(abs(self._best), fall)
+        if energy < self._best - least:
+            self._best, self._since = energy, 0
+        else:
+            self._since += 1
+        if self._since < self._settings.patience:
+            return ""
+        return (
+            f"the energy fell by less than {self._settings.relative_energy:g} of itself in "
+            f"{self._settings.patience} iterations"
+        )
 
 
 class StageEnd(Exception):  # noqa: N818 - an end, not an error
@@ -174,19 +208,13 @@ def descend_latents(
         points = _adam(module, parameters, energy_and_gradient, start, settings)
     else:
         points = _latent_lbfgs(parameters, energy_and_gradient)
-    best, since = start.energy, 0
+    stopping = EarlyStopping(settings, start.energy)
     for _ in range(settings.iterations):
         point = next(points)
         yield point
-        if point.energy < best - settings.least_fall(start.energy, best):
-            best, since = point.energy, 0
-        else:
-            since += 1
-        if since >= settings.patience:
-            raise StageEnd(
-                f"the energy fell by less than {settings.relative_energy:g} of itself in "
-                f"{settings.patience} iterations"
-            )
+        reason = stopping.reason(point.energy)
+        if reason:
+            raise StageEnd(reason)
     raise StageEnd(f"{settings.iterations} iterations done")
 
 

@@ -84,6 +84,21 @@ def test_batched_latents_take_the_steps_of_single_ones(reparametrization, settin
         )
 
 
+def test_a_replica_stops_early_where_it_would_alone():
+    """Falls that are too small one by one, and large enough two by two."""
+    simulation = peptide("AGS").simulation("Reference")
+    settings = {"reparametrization": "linear", "count": 6, "latent_iterations": 60}
+    settings |= {"schedule": "constant", "patience": 3, "relative_energy": 0.1}
+    starts = starts_of(simulation, 3)
+    together = minimize_reparam(simulation, 5, replicas=starts, **settings).replicas
+    for k, start in enumerate(starts):
+        simulation.context.setPositions(start)
+        alone = minimize_reparam(simulation, 5, seed=k, **settings).stages[0]
+        stage = together.results[k].stages[0]
+        assert "in 3 iterations" in stage.message
+        assert (stage.message, stage.iterations) == (alone.message, alone.iterations)
+
+
 class Shifts(torch.nn.Module):
     """A user's module."""
 
