@@ -1,4 +1,4 @@
-"""OpenMM's own minimizer beside openmm-reparam in words: same System, start and tolerance."""
+"""openmm-reparam beside its baseline, OpenMM's own minimizer: same System, start and tolerance."""
 
 from __future__ import annotations
 
@@ -12,63 +12,88 @@ __all__ = ["comparison"]
 REPARAM = "openmm-reparam"
 # kJ/mol: energies nearer than this are called equal, as the tolerance leaves them that uncertain.
 SAME_ENERGY = 0.1
+# Of the table: two lines of headings, and widths that fit 80 characters.
+HEADINGS = (
+    ("force", "", "energy", "RMS force", ""),
+    ("evaluations", "seconds", "kJ/mol", "kJ/mol/nm", "converged"),
+)
+LABEL_WIDTH, WIDTHS = 23, (13, 9, 13, 11, 11)
 
 
 def comparison(result: MinimizationResult, baseline: BaselineResult) -> str:
-    """Return a small table of both, and in words who did better at what."""
-    whole = result.evaluations["context"] + result.evaluations["side"]
-    rows = [
-        ("energy, kJ/mol", f"{result.energy:.3f}", f"{baseline.energy:.3f}"),
-        ("RMS force, kJ/mol/nm", f"{result.rms_force:.3g}", f"{baseline.rms_force:.3g}"),
-        ("converged", _yes(result.converged), _yes(baseline.converged)),
-        ("force evaluations", f"{result.force_evaluations}", f">= {baseline.iterations}"),
-        ("  of the whole force field", f"{whole}", f">= {baseline.iterations}"),
-        ("seconds", f"{result.seconds:.2f}", f"{baseline.seconds:.2f}"),
-    ]
-    ratios = {
-        "energy, kJ/mol": f"{result.energy - baseline.energy:+.3f}",
-        "force evaluations": _ratio(result.force_evaluations, baseline.iterations, "<= "),
-        "  of the whole force field": _ratio(whole, baseline.iterations, "<= "),
-        "seconds": _ratio(result.seconds, baseline.seconds),
-    }
-    lines = [f"{'':<28}{REPARAM:>16}{BASELINE:>24}{'difference, ratio':>20}"]
-    for name, *values in rows:
-        ratio = ratios.get(name, "")
-        lines.append(f"{name:<28}{values[0]:>16}{values[1]:>24}{ratio:>20}".rstrip())
-    lines += [
+    """Return a small table of both, and in words who did better at what.
+
+    Parameters
+    ----------
+    result : MinimizationResult
+    baseline : BaselineResult
+        From the same start to the same tolerance.
+
+    Returns
+    -------
+    str
+    """
+    ratios = (
+        _ratio(baseline.iterations, result.force_evaluations, ">= "),
+        _ratio(baseline.seconds, result.seconds),
+    )
+    lines = [
+        *(_row("", headings) for headings in HEADINGS),
+        _row(REPARAM, _cells(result, f"{result.force_evaluations}")),
+        _row(BASELINE, _cells(baseline, f">= {baseline.iterations}")),
+        _row(f"ratio to {REPARAM}", ratios),
         "",
         _who_is_lower(result.energy, baseline.energy),
         _who_used_fewer(result.force_evaluations, baseline.iterations),
         *_who_passed_whom(result, baseline),
-        "OpenMM counts iterations, and each takes at least one force evaluation: its number of",
-        "evaluations is a lower bound.",
+        *_cheaper_evaluations(result.evaluations["bonded"], result.force_evaluations),
+        f"{BASELINE} reports iterations. Each takes one force evaluation or more,",
+        "so its number of evaluations is a lower bound.",
         *_what_was_compared(result, baseline),
     ]
     return "\n".join(lines)
 
 
+def _row(label: str, cells: tuple[str, ...]) -> str:
+    columns = (f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=False))
+    return f"{label:<{LABEL_WIDTH}}{''.join(columns)}".rstrip()
+
+
+def _cells(run: MinimizationResult | BaselineResult, evaluations: str) -> tuple[str, ...]:
+    return (
+        evaluations,
+        f"{run.seconds:.2f}",
+        f"{run.energy:.3f}",
+        f"{run.rms_force:.3g}",
+        "yes" if run.converged else "no",
+    )
+
+
+def _ratio(baseline: float, reparam: float, bound: str = "") -> str:
+    return f"{bound}{baseline / reparam:.2f} x" if reparam > 0 else ""
+
+
+def _cheaper_evaluations(bonded: int, total: int) -> list[str]:
+    """Return how many evaluations were not of the whole force field."""
+    if not bonded:
+        return []
+    return [f"Of the {total} force evaluations of {REPARAM}, {bonded} were of bonded terms alone."]
+
+
 def _what_was_compared(result: MinimizationResult, baseline: BaselineResult) -> list[str]:
-    """Return whether the two energies are of alike runs."""
+    """Return whether the two energies are of the same kind of run."""
     if result.minima is not None:
         searched = f"{REPARAM} went on to search for deeper minima"
-        return [f"{searched}; {BASELINE} stops at the first it meets."]
+        return [f"{searched}; {BASELINE} stops at the first one."]
     cut_short = [
         name for name, run in ((REPARAM, result), (BASELINE, baseline)) if not run.converged
     ]
     if cut_short:
         return [f"{' and '.join(cut_short)} stopped above the tolerance, before a minimum."]
     return [
-        "Each run ends in the minimum it meets first, so which of two energies is lower differs",
-        "from start to start.",
+        "Each run ends in the first minimum that it reaches, so which of two energies is lower",
+        "differs from start to start.",
     ]
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
-def _ratio(reparam: float, baseline: float, bound: str = "") -> str:
-    return f"{bound}{reparam / baseline:.2f} x" if baseline > 0 else ""
 
 
 def _who_is_lower(reparam: float, baseline: float) -> str:
@@ -91,27 +116,13 @@ def _who_passed_whom(result: MinimizationResult, baseline: BaselineResult) -> li
     """Return when the run that ended lower had come as low as the other's end."""
     if abs(result.energy - baseline.energy) < SAME_ENERGY:
         return []
-    if result.energy < baseline.energy:
-        winner, loser, history, level, unit = (
-            REPARAM,
-            BASELINE,
-            result.history,
-            baseline.energy,
-            "evaluations",
-        )
-    else:
-        winner, loser, history, level, unit = (
-            BASELINE,
-            REPARAM,
-            baseline.history,
-            result.energy,
-            "iterations",
-        )
-    reached = np.flatnonzero(history["energy"] <= level)
+    runs = [(REPARAM, result, "force evaluations"), (BASELINE, baseline, "iterations")]
+    (winner, lower, counted), (loser, higher, _) = sorted(runs, key=lambda run: run[1].energy)
+    reached = np.flatnonzero(lower.history["energy"] <= higher.energy)
     if not len(reached):  # its end is the only structure so low
         return []
-    first = history[reached[0]]
+    first = lower.history[reached[0]]
     return [
         f"{winner} was down to the final energy of {loser} after {first['force_evaluations']} "
-        f"{unit}, {first['seconds']:.2f} s."
+        f"{counted}, {first['seconds']:.2f} s."
     ]

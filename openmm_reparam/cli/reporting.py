@@ -36,14 +36,15 @@ class Run:
     simulation : openmm.app.Simulation
         With the positions of the minimum.
     result : MinimizationResult
-    peer : BaselineResult or None
+    baseline : BaselineResult or None
+        Of OpenMM's own minimizer, where it was run.
     settings : RunSettings
     """
 
     molecule: MolecularSystem
     simulation: app.Simulation
     result: MinimizationResult
-    peer: BaselineResult | None
+    baseline: BaselineResult | None
     settings: RunSettings
 
     @property
@@ -87,13 +88,13 @@ def minimize_molecule(molecule: MolecularSystem, settings: RunSettings, console:
             seed=settings.seed,
         )
     console.say(f"\n{result}")
-    peer = None
+    baseline = None
     if settings.compare:
         console.say(f"\nNow OpenMM's {BASELINE}, from the same start to the same tolerance ...\n")
         simulated = molecule.simulation(chosen, threads=settings.threads)
-        peer = run_baseline(simulated, settings.tolerance, settings.max_iterations)
-        console.say(comparison(result, peer))
-    return Run(molecule, simulation, result, peer, settings)
+        baseline = run_baseline(simulated, settings.tolerance, settings.max_iterations)
+        console.say(comparison(result, baseline))
+    return Run(molecule, simulation, result, baseline, settings)
 
 
 def write_structure(run: Run, path: Path, console: Console) -> None:
@@ -116,8 +117,8 @@ def write_plot(run: Run, path: Path, title: str, console: Console) -> None:
         console.say(f"Wrote the plot: {path}")
         return
     results: dict[str, Any] = {"openmm-reparam": run.result}
-    if run.peer is not None:
-        results[f"{BASELINE}, by iterations"] = run.peer
+    if run.baseline is not None:
+        results[f"{BASELINE}, by iterations"] = run.baseline
     plot_history(results, path, title=title)
     console.say(f"Wrote the plot: {path}")
 
@@ -158,8 +159,8 @@ def write_json(
     }
     if run is not None:
         document["result"] = run.result.to_dict()
-        if run.peer is not None:
-            document["local_energy_minimizer"] = run.peer.to_dict()
+        if run.baseline is not None:
+            document["local_energy_minimizer"] = run.baseline.to_dict()
     text = json.dumps(document, indent=1)
     if outputs.json == "-":
         print(text)
