@@ -1,0 +1,137 @@
+"""Drug molecules for the benchmark of expensive potentials, and their conformers.
+
+Two lists: methods were tuned on `TUNING` and are reported on `REPORT`. SMILES give the neutral
+form, zwitterions excepted. Starts are conformers of ETKDG, or the minima of MMFF94 next to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import AllChem
+
+TUNING = {
+    "paracetamol": "CC(=O)Nc1ccc(O)cc1",
+    "caffeine": "Cn1cnc2c1c(=O)n(C)c(=O)n2C",
+    "ibuprofen": "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O",
+    "sulfamethoxazole": "Cc1cc(NS(=O)(=O)c2ccc(N)cc2)no1",
+    "diclofenac": "OC(=O)Cc1ccccc1Nc1c(Cl)cccc1Cl",
+    "captopril": "C[C@H](CS)C(=O)N1CCC[C@H]1C(=O)O",
+    "warfarin": "CC(=O)C[C@@H](c1ccccc1)c1c(O)c2ccccc2oc1=O",
+    "citalopram": "CN(C)CCC[C@]1(OCc2cc(C#N)ccc12)c1ccc(F)cc1",
+    "terbinafine": "CN(C/C=C/C#CC(C)(C)C)Cc1cccc2ccccc12",
+    "oseltamivir": "CCOC(=O)C1=C[C@@H](OC(CC)CC)[C@H](NC(C)=O)[C@@H](N)C1",
+}
+
+REPORT = {
+    "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
+    "metformin": "CN(C)C(=N)NC(N)=N",
+    "nicotine": "CN1CCC[C@H]1c1cccnc1",
+    "carnitine zwitterion": "C[N+](C)(C)C[C@H](O)CC(=O)[O-]",
+    "pregabalin zwitterion": "CC(C)C[C@H](C[NH3+])CC(=O)[O-]",
+    "zidovudine": "Cc1cn([C@H]2C[C@H](N=[N+]=[N-])[C@@H](CO)O2)c(=O)[nH]c1=O",
+    "tenofovir": "C[C@H](Cn1cnc2c(N)ncnc12)OCP(O)(O)=O",
+    "melatonin": "COc1ccc2[nH]cc(CCNC(C)=O)c2c1",
+    "furosemide": "NS(=O)(=O)c1cc(C(=O)O)c(NCc2ccco2)cc1Cl",
+    "efavirenz": "O=C1Nc2ccc(Cl)cc2[C@@](C#CC2CC2)(C(F)(F)F)O1",
+    "letrozole": "N#Cc1ccc(cc1)C(c1ccc(cc1)C#N)n1cncn1",
+    "diazepam": "CN1c2ccc(Cl)cc2C(c2ccccc2)=NCC1=O",
+    "voriconazole": "C[C@@H](c1ncncc1F)[C@](O)(Cn1cncn1)c1ccc(F)cc1F",
+    "fosphenytoin": "O=C1NC(c2ccccc2)(c2ccccc2)C(=O)N1COP(O)(O)=O",
+    "lidocaine": "CCN(CC)CC(=O)Nc1c(C)cccc1C",
+    "celecoxib": "Cc1ccc(cc1)-c1cc(C(F)(F)F)nn1-c1ccc(cc1)S(N)(=O)=O",
+    "sumatriptan": "CNS(=O)(=O)Cc1ccc2[nH]cc(CCN(C)C)c2c1",
+    "salbutamol": "CC(C)(C)NC[C@H](O)c1ccc(O)c(CO)c1",
+    "morphine": "CN1CC[C@]23c4c5ccc(O)c4O[C@H]2[C@@H](O)C=C[C@H]3[C@H]1C5",
+    "omeprazole": "COc1ccc2[nH]c([S@](=O)Cc3ncc(C)c(OC)c3C)nc2c1",
+    "penicillin G": "CC1(C)S[C@@H]2[C@H](NC(=O)Cc3ccccc3)C(=O)N2[C@H]1C(=O)O",
+    "artemisinin": "C[C@@H]1CC[C@H]2[C@H](C(=O)O[C@H]3[C@@]24[C@H]1CC[C@](O3)(OO4)C)C",
+    "camptothecin": "CC[C@@]1(O)C(=O)OCc2c1cc1-c3nc4ccccc4cc3Cn1c2=O",
+    "ciprofloxacin": "OC(=O)c1cn(C2CC2)c2cc(N3CCNCC3)c(F)cc2c1=O",
+    "zearalenone": "C[C@H]1CCCC(=O)CCC/C=C/c2cc(O)cc(O)c2C(=O)O1",
+    "ethinylestradiol": "C[C@]12CC[C@@H]3c4ccc(O)cc4CC[C@H]3[C@@H]1CC[C@@]2(O)C#C",
+    "haloperidol": "O=C(CCCN1CCC(O)(CC1)c1ccc(Cl)cc1)c1ccc(F)cc1",
+    "lorlatinib": "C[C@H]1Oc2cc(cnc2N)-c2c(nn(C)c2C#N)CN(C)C(=O)c2ccc(F)cc12",
+    "methotrexate": "CN(Cc1cnc2nc(N)nc(N)c2n1)c1ccc(cc1)C(=O)N[C@@H](CCC(=O)O)C(=O)O",
+    "dexamethasone": "C[C@@H]1C[C@H]2[C@@H]3CCC4=CC(=O)C=C[C@]4(C)[C@@]3(F)[C@@H](O)C[C@]2(C)"
+    "[C@@]1(O)C(=O)CO",
+    "amiodarone": "CCCCc1oc2ccccc2c1C(=O)c1cc(I)c(OCCN(CC)CC)c(I)c1",
+    "imatinib": "Cc1ccc(NC(=O)c2ccc(CN3CCN(C)CC3)cc2)cc1Nc1nccc(n1)-c1cccnc1",
+}
+MOLECULES = TUNING | REPORT
+SUBSETS = {"tuning": tuple(TUNING), "report": tuple(REPORT)}
+CONFORMERS = 3
+SEED = 20261128
+STARTS = ("mmff", "etkdg")
+ANGSTROM = 0.1  # nm
+
+
+@dataclass(frozen=True)
+class Start:
+    """A molecule and the coordinates that a minimization starts from.
+
+    Attributes
+    ----------
+    name : str
+        Of the molecule.
+    conformer : int
+        1, 2 or 3.
+    kind : {"mmff", "etkdg"}
+        The minimum of MMFF94, or the conformer as ETKDG made it.
+    molecule : rdkit.Chem.Mol
+        With hydrogens; its one conformer is the start.
+    positions : (N, 3) array
+        In nm.
+    """
+
+    name: str
+    conformer: int
+    kind: str
+    molecule: Chem.Mol
+    positions: np.ndarray
+
+    @property
+    def subset(self) -> str:
+        """Whether methods were tuned on it, "tuning", or not, "report"."""
+        return "tuning" if self.name in TUNING else "report"
+
+    @property
+    def numbers(self) -> list[int]:
+        """Atomic numbers."""
+        return [atom.GetAtomicNum() for atom in self.molecule.GetAtoms()]
+
+
+@cache
+def conformers(name: str, kind: str) -> Chem.Mol:
+    """Return a molecule with its conformers; from the same seed always the same."""
+    molecule = Chem.AddHs(Chem.MolFromSmiles(MOLECULES[name]))
+    settings = AllChem.ETKDGv3()
+    settings.randomSeed = SEED
+    made = AllChem.EmbedMultipleConfs(molecule, CONFORMERS, settings)
+    if len(made) < CONFORMERS:
+        raise RuntimeError(f"{name}: ETKDG made {len(made)} of {CONFORMERS} conformers")
+    if kind == "mmff":
+        ends = AllChem.MMFFOptimizeMoleculeConfs(molecule, maxIters=100_000)
+        if any(left for left, _ in ends):
+            raise RuntimeError(f"{name}: MMFF94 does not converge")
+    return molecule
+
+
+def start_of(name: str, conformer: int, kind: str) -> Start:
+    """Return a start.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MOLECULES`.
+    conformer : int
+        From 1.
+    kind : {"mmff", "etkdg"}
+    """
+    every = conformers(name, kind)
+    molecule = Chem.Mol(every, confId=conformer - 1)
+    positions = every.GetConformer(conformer - 1).GetPositions() * ANGSTROM
+    return Start(name, conformer, kind, molecule, positions)
