@@ -144,9 +144,9 @@ class FineStage:
         sizes = np.linalg.norm(point.forces, axis=1).sum()
         coherent = np.linalg.norm(point.forces.sum(axis=0)) > COHERENT * sizes
         way = rigid.means(metric.solve(point.forces))
-        if not coherent or rigid.longest(point.positions, way) < FAR:
+        if not coherent or np.linalg.norm(way, axis=1).max() < FAR:
             return
-        pull = np.linalg.norm(rigid.forces(point))
+        pull = np.linalg.norm(rigid.sums(point.forces))
         points = lbfgs(
             self._evaluate,
             point,
@@ -158,7 +158,7 @@ class FineStage:
         with contextlib.suppress(LineSearchError):
             for point in itertools.islice(points, CARRIED):
                 yield point
-                if np.linalg.norm(rigid.forces(point)) < ARRIVED * pull:
+                if np.linalg.norm(rigid.sums(point.forces)) < ARRIVED * pull:
                     break
         with contextlib.suppress(NonFiniteError):
             metric.update(point.positions)

@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from ..potentials.point import Point
+from .metric import Metric
 
-__all__ = ["Coordinates", "Cartesian"]
+__all__ = ["Cartesian", "Chart", "Coordinates", "Projection"]
+
+# Arrays that coordinates follow along the way: axes that rotate with their surroundings, say.
+# Straight coordinates need none: their chart is empty.
+Chart = tuple[np.ndarray, ...]
+# (N, 3) positions and (N, 3) vectors -> the vectors in the tangent space of the constraints.
+Projection = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Coordinates(Protocol):
-    """What the vectors of a descent are, steps and forces: `Cartesian`, or ones along curves.
+    """What the vectors of a descent are, steps and forces: arrays of one shape, whatever that is.
 
-    Arrays of one shape, whatever that is.
+    No method changes anything: what depends on the way comes in, and goes out, as the chart.
     """
 
-    def forces(self, point: Point) -> np.ndarray:
-        """Return the forces along the coordinates at the start, or where the last step led."""
+    def begin(self, positions: np.ndarray) -> Chart:
+        """Return the chart at (N, 3) positions in nm where a descent begins."""
 
-    def longest(self, positions: np.ndarray, step: np.ndarray) -> float:
+    def moved(
+        self, chart: Chart, positions: np.ndarray, step: np.ndarray
+    ) -> tuple[np.ndarray, Chart]:
+        """Return (N, 3) positions in nm after a step, and the chart there."""
+
+    def step_taken(self, before: Point, after: Point, step: np.ndarray) -> np.ndarray:
+        """Return the step that led from a point to the next, where ``step`` was asked for.
+
+        They may differ: constraints are retracted, and steps of internal coordinates found by
+        iteration.
+        """
+
+    def forces(self, chart: Chart, point: Point) -> np.ndarray:
+        """Return minus the derivatives of the energy by steps from a point."""
+
+    def solve(self, metric: Metric, chart: Chart, vectors: np.ndarray) -> np.ndarray:
+        """Return P^-1 v, where ``chart`` is that at the positions of the metric's last update."""
+
+    def project(
+        self, projection: Projection, chart: Chart, positions: np.ndarray, step: np.ndarray
+    ) -> np.ndarray:
+        """Return a step at (N, 3) positions in nm with its displacements projected."""
+
+    def longest(self, chart: Chart, positions: np.ndarray, step: np.ndarray) -> float:
         """Return how far a step moves any atom, to first order, in nm."""
 
-    def longest_within(self, positions: np.ndarray, step: np.ndarray) -> float:
+    def longest_within(self, chart: Chart, positions: np.ndarray, step: np.ndarray) -> float:
         """Return how far a step moves any atom relative to its molecule, in nm."""
-
-    def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """Try a step: return (N, 3) positions in nm after it."""
-
-    def accepted(self, before: Point, after: Point) -> np.ndarray:
-        """Note that the last step tried is taken, and return it."""
 
 
 class Cartesian:
@@ -40,32 +65,57 @@ class Cartesian:
     ----------
     molecules : (N,) int array, optional
         The molecule of each atom; all are of one by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> coordinates = Cartesian()
+    >>> x = np.zeros((2, 3))
+    >>> positions, chart = coordinates.moved(coordinates.begin(x), x, x + 0.1)
+    >>> float(positions.max()), chart
+    (0.1, ())
     """
 
     def __init__(self, molecules: np.ndarray | None = None) -> None:
         self._molecules = molecules
 
-    def forces(self, point: Point) -> np.ndarray:
+    def begin(self, positions: np.ndarray) -> Chart:
+        """Return the empty chart."""
+        return ()
+
+    def moved(
+        self, chart: Chart, positions: np.ndarray, step: np.ndarray
+    ) -> tuple[np.ndarray, Chart]:
+        """Return the sum."""
+        return positions + step, chart
+
+    def step_taken(self, before: Point, after: Point, step: np.ndarray) -> np.ndarray:
+        """Return the displacement, what a retraction has made of it included."""
+        return after.positions - before.positions
+
+    def forces(self, chart: Chart, point: Point) -> np.ndarray:
         """Return the point's."""
         return point.forces
 
-    def longest(self, positions: np.ndarray, step: np.ndarray) -> float:
+    def solve(self, metric: Metric, chart: Chart, vectors: np.ndarray) -> np.ndarray:
+        """Return what the metric does."""
+        return metric.solve(vectors)
+
+    def project(
+        self, projection: Projection, chart: Chart, positions: np.ndarray, step: np.ndarray
+    ) -> np.ndarray:
+        """Return the projection."""
+        return projection(positions, step)
+
+    def longest(self, chart: Chart, positions: np.ndarray, step: np.ndarray) -> float:
         """Return the largest displacement in nm."""
         return float(np.sqrt(np.einsum("ij,ij->i", step, step).max()))
 
-    def longest_within(self, positions: np.ndarray, step: np.ndarray) -> float:
+    def longest_within(self, chart: Chart, positions: np.ndarray, step: np.ndarray) -> float:
         """Return the largest displacement relative to the mean of its molecule, in nm."""
         labels = self._molecules
         if labels is None:
             labels = np.zeros(len(step), dtype=int)
         counts = np.bincount(labels)
         means = np.stack([np.bincount(labels, column) for column in step.T], axis=1)
-        return self.longest(positions, step - (means / counts[:, None])[labels])
-
-    def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """Return the sum."""
-        return positions + step
-
-    def accepted(self, before: Point, after: Point) -> np.ndarray:
-        """Return the displacement, what a retraction has made of it included."""
-        return after.positions - before.positions
+        return self.longest(chart, positions, step - (means / counts[:, None])[labels])

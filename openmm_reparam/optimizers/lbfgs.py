@@ -14,19 +14,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
 from ..errors import NonFiniteError
 from ..potentials.point import Point, dot
-from .coordinates import Cartesian, Coordinates
-from .line_search import LineSearch, LineSearchError, StepBound
+from .coordinates import Cartesian, Chart, Coordinates, Projection
+from .curvature_pairs import CurvaturePair, Solver, curvature_ratio, inverse_hessian_times
+from .line_search import Direction, LineSearch, LineSearchError, Trial
+from .metric import Metric
+from .step_bound import StepBound
 
 __all__ = [
     "Descent",
     "LbfgsState",
-    "Metric",
+    "descend",
     "lbfgs",
     "lbfgs_init",
     "lbfgs_step",
@@ -42,27 +44,6 @@ CLASH, PASSING = 1e-3, 2
 BLOCKED = 20
 # A step along plain forces moves no atom further than this (nm) the first time.
 FIRST_STEP = 1e-3
-
-
-class Metric(Protocol):
-    """What an initial inverse Hessian must offer: `Preconditioner` does.
-
-    Attributes
-    ----------
-    complete : bool
-        Whether P holds all that is stiff: what it finds far too stiff then is a clash.
-    """
-
-    complete: bool
-
-    def update(self, positions: np.ndarray) -> None:
-        """Rebuild P at (N, 3) positions in nm."""
-
-    def solve(self, vectors: np.ndarray) -> np.ndarray:
-        """Return P^-1 v for an (N, 3) array."""
-
-    def raise_shift(self) -> None:
-        """Make P stiffer along soft directions, until the next update."""
 
 
 def relative_noise(energy: float) -> float:
@@ -91,7 +72,7 @@ class Descent:
     evaluate: Callable[[np.ndarray], Point]
     coordinates: Coordinates
     metric: Metric | None = None
-    project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    project: Projection | None = None
     refuses: Callable[[Point, Point, float], bool] | None = None
     noise: Callable[[float], float] = relative_noise
     memory: int = 12
@@ -107,9 +88,11 @@ class LbfgsState:
     Attributes
     ----------
     point : Point
+    chart, metric_chart : Chart
+        Of the coordinates: at the point, and where the metric was updated last.
     forces : array
         At the point, along the coordinates.
-    pairs : deque of (step, change of forces, curvature)
+    pairs : deque of CurvaturePair
     bound : StepBound
     ratio : float
         What P makes of the newest pair's curvature, over what it is.
@@ -128,8 +111,10 @@ class LbfgsState:
     """
 
     point: Point
+    chart: Chart
+    metric_chart: Chart
     forces: np.ndarray
-    pairs: deque[tuple[np.ndarray, np.ndarray, float]]
+    pairs: deque[CurvaturePair]
     bound: StepBound
     ratio: float = 1.0
     age: int = 0
@@ -141,12 +126,15 @@ class LbfgsState:
 
 
 def lbfgs_init(descent: Descent, start: Point) -> LbfgsState:
-    """Return the state before the first step."""
+    """Return the state before the first step; the metric has been updated at the start."""
+    chart = descent.coordinates.begin(start.positions)
     return LbfgsState(
         start,
-        descent.coordinates.forces(start),
+        chart,
+        chart,
+        descent.coordinates.forces(chart, start),
         deque(maxlen=descent.memory),
-        StepBound(descent.max_step, descent.largest_step),
+        StepBound.between(descent.max_step, descent.largest_step),
     )
 
 
@@ -159,19 +147,19 @@ def lbfgs_step(descent: Descent, state: LbfgsState) -> Point:
         No direction lowers the energy any more.
     """
     while True:
-        direction, slope = _direction(descent, state)
-        first = _first_length(descent, state, direction)
+        direction = _direction(descent, state)
+        first, held = _first_length(descent, state, direction.vector)
         noise = state.coarse * descent.noise(state.point.energy)
         search = LineSearch(descent.evaluate, descent.coordinates, descent.refuses, noise)
-        following, length = search(state.point, direction, slope, first, content=state.failures > 0)
+        result = search(direction, first, content=state.failures > 0)
         if state.blocked > BLOCKED:
-            raise LineSearchError(search.why())
-        if following is not None:
+            raise LineSearchError(result.why())
+        if result.trial is not None:
             break
-        _begin_anew(descent, state, search)
-    state.blocked = state.blocked + 1 if search.refused else 0
-    promised, at_once = -length * slope, length == first
-    _accept(descent, state, following, length, at_once, promised)
+        _begin_anew(descent, state, result.why())
+    state.blocked = state.blocked + 1 if result.refused else 0
+    promised, at_once = -result.trial.length * direction.slope, result.trial.length == first
+    _accept(descent, state, result.trial, promised, at_once=at_once, held=held)
     return state.point
 
 
@@ -179,10 +167,15 @@ def lbfgs(
     evaluate: Callable[[np.ndarray], Point],
     start: Point,
     *,
+    metric: Metric | None = None,
+    project: Projection | None = None,
     coordinates: Coordinates | None = None,
+    memory: int = 12,
     max_step: float = 0.05,
     largest_step: float | None = None,
-    **settings,
+    refresh: tuple[int, int] = (20, 50),
+    noise: Callable[[float], float] = relative_noise,
+    refuses: Callable[[Point, Point, float], bool] | None = None,
 ) -> Iterator[Point]:
     """Descend from a point, one accepted step at a time: `lbfgs_step` over and over.
 
@@ -195,10 +188,11 @@ def lbfgs(
     metric : Metric, optional
         The initial inverse Hessian, already updated at the start; the identity by default.
     project : callable, optional
-        (positions, vectors) -> vectors on the constraint manifold's tangent space at positions.
+        (positions, vectors) -> vectors on the constraint manifold's tangent space at positions,
+        (N, 3) each.
     coordinates : Coordinates, optional
-        What steps are, and with them what ``metric`` solves for and ``project`` projects;
-        displacements of the atoms by default.
+        What steps are, and with them what ``metric`` solves for; displacements of the atoms by
+        default.
     memory : int
         Pairs kept.
     max_step : float
@@ -231,56 +225,66 @@ def lbfgs(
     descent = Descent(
         evaluate,
         coordinates or Cartesian(),
+        metric=metric,
+        project=project,
+        refuses=refuses,
+        noise=noise,
+        memory=memory,
         max_step=max_step,
         largest_step=largest_step or max_step,
-        **settings,
+        refresh=refresh,
     )
+    return descend(descent, start)
+
+
+def descend(descent: Descent, start: Point) -> Iterator[Point]:
+    """Yield the point after every step; as `lbfgs`, of a `Descent`."""
     state = lbfgs_init(descent, start)
     while True:
         yield lbfgs_step(descent, state)
 
 
-def _direction(descent: Descent, state: LbfgsState) -> tuple[np.ndarray, float]:
+def _direction(descent: Descent, state: LbfgsState) -> Direction:
     """Return where to go, and the slope of the energy that way."""
-    direction = _inverse_hessian_times(state.forces, state.pairs, descent.metric, state.ratio)
+    point, chart, forces = state.point, state.chart, state.forces
+    vector = inverse_hessian_times(forces, state.pairs, _solver(descent, state), state.ratio)
     if descent.project is not None:
-        direction = descent.project(state.point.positions, direction)
-    slope = -dot(state.forces, direction)
+        vector = descent.coordinates.project(descent.project, chart, point.positions, vector)
+    slope = -dot(forces, vector)
     if slope < 0 and state.failures <= 2:
-        return direction, slope
+        return Direction(point, chart, vector, slope)
     # Not a descent direction (indefinite pairs, stale metric), or a failed restart: the plain
     # forces always are one.
     state.pairs.clear()
-    slope = -dot(state.forces, state.forces)
+    slope = -dot(forces, forces)
     if slope == 0:
         raise LineSearchError("the forces are exactly zero")
-    return np.array(state.forces), slope
+    return Direction(point, chart, np.array(forces), slope)
 
 
-def _first_length(descent: Descent, state: LbfgsState, direction: np.ndarray) -> float:
-    """Return the step to try first, in units of a direction."""
-    positions, coordinates = state.point.positions, descent.coordinates
-    longest = coordinates.longest(positions, direction)
-    within = partial(coordinates.longest_within, positions, direction)
-    first = state.bound.length(longest, within)
+def _first_length(descent: Descent, state: LbfgsState, vector: np.ndarray) -> tuple[float, bool]:
+    """Return the step to try first, in units of a direction, and whether its bound holds it."""
+    coordinates, place = descent.coordinates, (state.chart, state.point.positions)
+    longest = coordinates.longest(*place, vector)
+    first, held = state.bound.length(longest, partial(coordinates.longest_within, *place, vector))
     if descent.metric is None and not state.pairs or state.failures > 2:
         # Of plain forces the length means nothing.
         first = min(first, state.timid / max(longest, np.finfo(float).tiny))
-    return first
+    return first, held
 
 
-def _begin_anew(descent: Descent, state: LbfgsState, search: LineSearch) -> None:
+def _begin_anew(descent: Descent, state: LbfgsState, why: str) -> None:
     """Forget the pairs after a failed line search, and more the more have failed."""
     metric = descent.metric
     state.failures += 1
     state.coarse, state.timid = 10.0, FIRST_STEP
-    state.bound.reset()
+    state.bound = state.bound.reset()
     state.pairs.clear()
     if state.failures > (3 if metric is not None else 1):
-        raise LineSearchError(search.why())
+        raise LineSearchError(why)
     # Steepest descent in the metric; in a stiffer one; along the plain forces.
     if metric is not None and state.failures == 1:
-        state.age = _update(metric, state.point)
+        _update(metric, state)
     elif metric is not None and state.failures == 2:
         metric.raise_shift()
 
@@ -288,70 +292,65 @@ def _begin_anew(descent: Descent, state: LbfgsState, search: LineSearch) -> None
 def _accept(
     descent: Descent,
     state: LbfgsState,
-    following: Point,
-    length: float,
-    at_once: bool,
+    trial: Trial,
     promised: float,
+    *,
+    at_once: bool,
+    held: bool,
 ) -> None:
     """Go on to the next point: learn from the step, and renew the metric where it is stale."""
-    metric, (least, most) = descent.metric, descent.refresh
+    coordinates, before = descent.coordinates, state.point
     state.failures, state.timid = 0, 2 * state.timid
-    fall = state.point.energy - following.energy
-    step = descent.coordinates.accepted(state.point, following)
-    forces = descent.coordinates.forces(following)
+    step = coordinates.step_taken(before, trial.point, trial.step)
+    forces = coordinates.forces(trial.chart, trial.point)
     change = state.forces - forces
-    curvature = dot(step, change)
-    state.bound.learn(length, at_once, fall, promised, curvature)
-    if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
-        newest = _ratio(change, curvature, metric)
-        # A pair that P finds far too stiff tells of a clash that the step has left behind; kept, it
-        # would hold everything still.
-        known = metric is not None and metric.complete
-        passing = known and newest <= CLASH and state.dropped < PASSING
-        state.dropped = state.dropped + 1 if passing else 0
-        if not passing:
-            state.pairs.append((step, change, curvature))
-            state.ratio = newest
-    state.point, state.forces = following, forces
+    pair = CurvaturePair(step, change, dot(step, change))
+    state.bound = state.bound.after(
+        trial.length,
+        at_once=at_once,
+        held=held,
+        fall=before.energy - trial.point.energy,
+        promised=promised,
+        curvature=pair.curvature,
+    )
+    if pair.curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
+        _keep(descent, state, pair)
+    state.point, state.chart, state.forces = trial.point, trial.chart, forces
     state.age += 1
+    least, most = descent.refresh
     stale = state.age >= least and not 1 / STALE < state.ratio < STALE
-    if metric is not None and (stale or state.age >= most):
-        state.age = _update(metric, following)
+    if descent.metric is not None and (stale or state.age >= most):
+        _update(descent.metric, state)
         if state.pairs:
-            state.ratio = _ratio(*state.pairs[-1][1:], metric)
+            state.ratio = curvature_ratio(state.pairs[-1], _solver(descent, state))
 
 
-def _update(metric: Metric, point: Point) -> int:
-    """Update a metric and return its age, 0."""
+def _keep(descent: Descent, state: LbfgsState, pair: CurvaturePair) -> None:
+    """Keep a pair, unless it tells of a clash that the step has left behind.
+
+    P finds that far too stiff; kept, it would hold everything still.
+    """
+    ratio = curvature_ratio(pair, _solver(descent, state))
+    known = descent.metric is not None and descent.metric.complete
+    passing = known and ratio <= CLASH and state.dropped < PASSING
+    state.dropped = state.dropped + 1 if passing else 0
+    if not passing:
+        state.pairs.append(pair)
+        state.ratio = ratio
+
+
+def _update(metric: Metric, state: LbfgsState) -> None:
+    """Update a metric at the state's point."""
+    state.age = 0
     # A displaced configuration may be non-finite where the point itself is not; the metric in use
     # stays a valid one.
     with contextlib.suppress(NonFiniteError):
-        metric.update(point.positions)
-    return 0
+        metric.update(state.point.positions)
+        state.metric_chart = state.chart
 
 
-def _solve(metric: Metric | None, vector: np.ndarray) -> np.ndarray:
-    return np.array(vector) if metric is None else metric.solve(vector)
-
-
-def _ratio(change: np.ndarray, curvature: float, metric: Metric | None) -> float:
-    """s.y / y.P^-1 y of a pair: what P makes of the curvature along a step, over what it is."""
-    return curvature / dot(change, _solve(metric, change))
-
-
-def _inverse_hessian_times(
-    forces: np.ndarray, pairs: deque, metric: Metric | None, ratio: float
-) -> np.ndarray:
-    """Two-loop recursion, from P^-1 scaled by the ratio of the newest pair."""
-    vector = np.array(forces)
-    weights = []
-    for step, change, curvature in reversed(pairs):
-        weight = dot(step, vector) / curvature
-        vector -= weight * change
-        weights.append(weight)
-    vector = _solve(metric, vector)
-    if pairs:
-        vector *= ratio
-    for (step, change, curvature), weight in zip(pairs, reversed(weights), strict=True):
-        vector += (weight - dot(change, vector) / curvature) * step
-    return vector
+def _solver(descent: Descent, state: LbfgsState) -> Solver:
+    """Return what multiplies with the initial inverse Hessian."""
+    if descent.metric is None:
+        return np.copy
+    return partial(descent.coordinates.solve, descent.metric, state.metric_chart)

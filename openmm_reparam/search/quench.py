@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ..optimizers.lbfgs import lbfgs
+from ..optimizers.coordinates import Cartesian
+from ..optimizers.lbfgs import Descent, descend
 from ..optimizers.line_search import LineSearchError
 from ..potentials.point import Point
 from ..precon.preconditioner import Preconditioner
 from .context import SearchContext
 from .torsion_coordinates import TorsionCoordinates
 from .torsion_kinematics import TorsionKinematics
+from .torsion_metric import TorsionMetric
 from .torsions import MAX_TORSIONS
 
 __all__ = ["Quench"]
@@ -22,7 +25,7 @@ __all__ = ["Quench"]
 DISPLACEMENT_SHIFT = 1e4
 # In torsion coordinates few pairs tell of what lies ahead, and contacts change with every few
 # steps. Not where an update of the preconditioner costs evaluations of bonded custom forces.
-FREQUENT_UPDATES = {"memory": 6, "refresh": (5, 10)}
+FEW_PAIRS, FREQUENT_UPDATES = 6, (5, 10)
 
 
 class Quench:
@@ -61,20 +64,27 @@ class Quench:
         return point
 
     def _points(self, start: Point) -> Iterator[Point]:
-        project = self._context.project
+        descent = self._descent()
+        if descent.metric is not None:
+            descent.metric.update(start.positions)
+        return descend(descent, start)
+
+    def _descent(self) -> Descent:
+        context = self._context
+        descent = Descent(
+            context.evaluate,
+            Cartesian(),
+            self.preconditioner,
+            project=context.project,
+            noise=context.potential.noise,
+            refuses=context.collapse.refuses,
+        )
         if self._kinematics is None:
-            metric, settings = self.preconditioner, {"project": project}
-        else:
-            metric = TorsionCoordinates(self._kinematics, self.preconditioner)
-            project = project and metric.projection(project)
-            settings = {"coordinates": metric, "project": project}
-            settings |= FREQUENT_UPDATES if self.preconditioner.free else {}
-        metric.update(start.positions)
-        return lbfgs(
-            self._context.evaluate,
-            start,
-            metric=metric,
-            noise=self._context.potential.noise,
-            refuses=self._context.collapse.refuses,
-            **settings,
+            return descent
+        if self.preconditioner.free:
+            descent = replace(descent, memory=FEW_PAIRS, refresh=FREQUENT_UPDATES)
+        return replace(
+            descent,
+            coordinates=TorsionCoordinates(self._kinematics),
+            metric=TorsionMetric(self._kinematics, self.preconditioner),
         )

@@ -9,14 +9,7 @@ import scipy.optimize
 
 from openmm_reparam import NonFiniteError
 from openmm_reparam.optimizers.coordinates import Cartesian
-from openmm_reparam.optimizers.lbfgs import (
-    Descent,
-    _inverse_hessian_times,
-    _ratio,
-    lbfgs,
-    lbfgs_init,
-    lbfgs_step,
-)
+from openmm_reparam.optimizers.lbfgs import Descent, lbfgs, lbfgs_init, lbfgs_step
 from openmm_reparam.optimizers.line_search import LineSearchError
 from openmm_reparam.potentials.point import Point
 
@@ -92,33 +85,6 @@ def test_a_metric_that_is_wrong_by_a_constant_costs_little():
     points = lbfgs(evaluate, start, metric=ExactMetric(50 * matrix), max_step=100.0)
     taken = descend(points, 8, lambda p: p.energy < 1e-12 * start.energy)
     assert taken[-1].energy < 1e-12 * start.energy
-
-
-@pytest.mark.parametrize("preconditioned", [False, True])
-@pytest.mark.parametrize("count", [0, 1, 4])
-def test_the_two_loop_recursion_is_the_bfgs_update_formed_in_full(preconditioned, count):
-    """Nocedal and Wright, "Numerical Optimization", eq. 6.17, from a scaled P^-1."""
-    rng = np.random.default_rng(0)
-    matrix, _, _ = quadratic(np.geomspace(1, 50, 9))
-    metric = ExactMetric(matrix + np.eye(9)) if preconditioned else None
-    base = metric.inverse if preconditioned else np.eye(9)
-    pairs = []
-    for _ in range(count):
-        step = rng.normal(size=(3, 3))
-        change = (matrix @ step.ravel()).reshape(3, 3)
-        pairs.append((step, change, float(np.vdot(step, change))))
-    inverse = base
-    if pairs:
-        y = pairs[-1][1].ravel()
-        inverse = base * pairs[-1][2] / (y @ base @ y)
-    for step, change, curvature in pairs:
-        s, y = step.ravel(), change.ravel()
-        left = np.eye(9) - np.outer(s, y) / curvature
-        inverse = left @ inverse @ left.T + np.outer(s, s) / curvature
-    gradient = rng.normal(size=(3, 3))
-    ratio = _ratio(*pairs[-1][1:], metric) if pairs else 1.0
-    got = _inverse_hessian_times(gradient, pairs, metric, ratio)
-    assert np.allclose(got.ravel(), inverse @ gradient.ravel(), rtol=1e-9)
 
 
 def rosenbrock(x):
@@ -420,3 +386,65 @@ def test_a_state_goes_on_where_it_stood():
     for point in whole[10:]:
         lbfgs_step(descent, kept)
         assert np.array_equal(kept.point.positions, point.positions)
+
+
+class Witness(Cartesian):
+    """Coordinates whose chart holds the positions: each method is given the one of its place."""
+
+    def begin(self, positions):
+        return (positions,)
+
+    def moved(self, chart, positions, step):
+        assert np.array_equal(chart[0], positions)
+        return positions + step, (positions + step,)
+
+    def forces(self, chart, point):
+        assert np.array_equal(chart[0], point.positions)
+        return point.forces
+
+    def solve(self, metric, chart, vectors):
+        assert np.array_equal(chart[0], metric.updated_at)
+        return metric.solve(vectors)
+
+    def project(self, projection, chart, positions, step):
+        assert np.array_equal(chart[0], positions)
+        return projection(positions, step)
+
+    def longest(self, chart, positions, step):
+        assert np.array_equal(chart[0], positions)
+        return super().longest(chart, positions, step)
+
+
+def test_coordinates_are_given_the_chart_of_each_place():
+    """Along a way of refused steps, failed line searches and updates of the metric."""
+
+    class Dated(ExactMetric):
+        def update(self, positions):
+            super().update(positions)
+            if self.updates == 3:
+                raise NonFiniteError("the one before stays in use")
+            self.updated_at = np.array(positions)
+
+    matrix, minimum, evaluate = quadratic(np.geomspace(1, 1e4, 30))
+    start = evaluate(minimum + np.random.default_rng(0).normal(size=(10, 3)))
+    rough = np.random.default_rng(1)
+
+    def rounded(x):
+        point = evaluate(x)
+        return point._replace(energy=point.energy * (1 + 1e-4 * rough.normal()))
+
+    metric = Dated(np.diag(np.diag(matrix)))
+    metric.update(start.positions)
+    points = lbfgs(
+        rounded,
+        start,
+        metric=metric,
+        coordinates=Witness(),
+        project=lambda x, v: v,
+        refuses=lambda before, after, promised: after.energy < before.energy < 0.1 * start.energy,
+        refresh=(2, 4),
+    )
+    with pytest.raises(LineSearchError):
+        descend(points, 300)
+    assert metric.updates > 5
+    assert metric.raised

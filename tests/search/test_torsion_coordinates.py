@@ -1,11 +1,14 @@
 """Torsion coordinates against finite differences and dense algebra, and quenches in them."""
 
+import copy
+
 import numpy as np
 import openmm as mm
 import pytest
 from openmm import app
 
 from openmm_reparam import Potential
+from openmm_reparam.optimizers.lbfgs import Descent, lbfgs_init, lbfgs_step
 from openmm_reparam.potentials.bond_graph import bond_graph
 from openmm_reparam.potentials.constraints import constraint_manifold
 from openmm_reparam.potentials.point import Point, rms
@@ -13,12 +16,9 @@ from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchContext, SearchSettings
 from openmm_reparam.search.quench import Quench
-from openmm_reparam.search.torsion_coordinates import (
-    MIN_STIFFNESS,
-    RELATIVE_RIDGE,
-    TorsionCoordinates,
-)
+from openmm_reparam.search.torsion_coordinates import TorsionCoordinates
 from openmm_reparam.search.torsion_kinematics import TorsionKinematics, TorsionRotation
+from openmm_reparam.search.torsion_metric import MIN_STIFFNESS, RELATIVE_RIDGE, TorsionMetric
 from openmm_reparam.search.torsions import TorsionTopology
 
 
@@ -54,10 +54,15 @@ class Molecule:
         )
         return Quench(context, **settings)
 
-    def steps(self, shift=1e4):
-        steps = TorsionCoordinates(self.kinematics, Preconditioner(self.potential, shift=shift))
-        steps.update(self.start)
-        return steps
+    def coordinates(self):
+        """Return the coordinates, and their chart at the start."""
+        coordinates = TorsionCoordinates(self.kinematics)
+        return coordinates, coordinates.begin(self.start)
+
+    def metric(self):
+        metric = TorsionMetric(self.kinematics, Preconditioner(self.potential, shift=1e4))
+        metric.update(self.start)
+        return metric
 
     def step(self, rng, angle, displacement):
         """Draw a step whose angles and displacements are of these sizes."""
@@ -78,26 +83,26 @@ def molecule():
 
 
 def test_forces_are_the_slopes_of_the_energy_along_the_steps(molecule):
-    rng, steps = np.random.default_rng(0), molecule.steps()
+    rng, (coordinates, chart) = np.random.default_rng(0), molecule.coordinates()
     # Two steps away from where the frames began: they have turned.
-    point = molecule.evaluate(molecule.start)
+    x = molecule.start
     for _ in range(2):
-        following = molecule.evaluate(steps.moved(point.positions, molecule.step(rng, 0.3, 1e-3)))
-        steps.accepted(point, following)
-        point = following
-    forces = steps.forces(point)
+        x, chart = coordinates.moved(chart, x, molecule.step(rng, 0.3, 1e-3))
+    forces = coordinates.forces(chart, molecule.evaluate(x))
     for _ in range(10):
         step = molecule.step(rng, 1e-5, 1e-7)
         ahead, behind = (
-            molecule.evaluate(steps.moved(point.positions, sign * step)).energy for sign in (1, -1)
+            molecule.evaluate(coordinates.moved(chart, x, sign * step)[0]).energy
+            for sign in (1, -1)
         )
         assert (behind - ahead) / 2 == pytest.approx(forces @ step, rel=1e-5, abs=1e-8)
 
 
 def test_turned_bonds_and_angles_stay_and_displacements_turn_with_them(molecule):
-    rng, steps, x = np.random.default_rng(1), molecule.steps(), molecule.start
+    rng, x = np.random.default_rng(1), molecule.start
+    coordinates, chart = molecule.coordinates()
     turn, shake = molecule.step(rng, 1.0, 0.0), molecule.step(rng, 0.0, 1e-3)
-    turned = steps.moved(x, turn)
+    turned, along = coordinates.moved(chart, x, turn)
     ends = [(i, k) for j in molecule.graph for i in molecule.graph[j] for k in molecule.graph[j]]
     pairs = np.array([*molecule.graph.edges, *[(i, k) for i, k in ends if i < k]])
 
@@ -109,7 +114,6 @@ def test_turned_bonds_and_angles_stay_and_displacements_turn_with_them(molecule)
     assert turned == pytest.approx(
         molecule.kinematics.rotated(x, TorsionRotation(*_all(turn, molecule)))
     )
-    steps.accepted(Point(x, 0.0, x), Point(turned, 0.0, x))
     # Displacements turn as the bonds around an atom do: within what turns as one they change
     # lengths as before, and along an axis, from whose end the next part begins.
     frames = molecule.kinematics.rotated_frames(x, turn[: len(molecule.topology.axes)])[1]
@@ -117,8 +121,8 @@ def test_turned_bonds_and_angles_stay_and_displacements_turn_with_them(molecule)
     i, j = bonds.T
     one = np.abs(frames[i] - frames[j]).max(axis=(1, 2)) < 1e-9
     assert one.sum() == len(bonds) - len(molecule.topology.axes)
-    before = molecule.steps().moved(x, shake)
-    after = steps.moved(turned, shake)
+    before, _ = coordinates.moved(chart, x, shake)
+    after, _ = coordinates.moved(along, turned, shake)
     assert np.linalg.norm(after[i] - after[j], axis=1)[one] == pytest.approx(
         np.linalg.norm(before[i] - before[j], axis=1)[one], abs=1e-9
     )
@@ -132,15 +136,17 @@ def _all(step, molecule):
 
 
 def test_the_longest_way_is_that_of_the_atom_that_moves_most(molecule):
-    rng, steps, x = np.random.default_rng(2), molecule.steps(), molecule.start
+    rng, x = np.random.default_rng(2), molecule.start
+    coordinates, chart = molecule.coordinates()
     for angle, displacement in ((1e-6, 0.0), (0.0, 1e-7), (1e-6, 1e-7)):
         step = molecule.step(rng, angle, displacement)
-        moved = np.linalg.norm(steps.moved(x, step) - x, axis=1).max()
-        assert steps.longest(x, step) == pytest.approx(moved, rel=1e-4)
+        moved = np.linalg.norm(coordinates.moved(chart, x, step)[0] - x, axis=1).max()
+        assert coordinates.longest(chart, x, step) == pytest.approx(moved, rel=1e-4)
 
 
 def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
-    rng, steps, x = np.random.default_rng(3), molecule.steps(), molecule.start
+    rng, x, metric = np.random.default_rng(3), molecule.start, molecule.metric()
+    coordinates, chart = molecule.coordinates()
     preconditioner = Preconditioner(molecule.potential, shift=1e4)
     preconditioner.update(x)
     count = len(molecule.topology.axes)
@@ -148,22 +154,28 @@ def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
     for torsion in range(count):  # motions by finite differences
         turn = np.zeros(count + x.size)
         turn[torsion] = 1e-6
-        columns.append((steps.moved(x, turn) - steps.moved(x, -turn)).ravel() / 2e-6)
+        ahead, behind = (coordinates.moved(chart, x, sign * turn)[0] for sign in (1, -1))
+        columns.append((ahead - behind).ravel() / 2e-6)
     motions = np.array(columns).T
     stiffness = motions.T @ (preconditioner.stiffness() @ motions)
     of_angles = stiffness + MIN_STIFFNESS * motions.T @ motions
     of_angles += RELATIVE_RIDGE * np.diag(stiffness).max() * np.eye(count)
     vector = molecule.step(rng, 1.0, 1.0)
-    solved = steps.solve(vector)
+    solved = metric.solve(vector)
     assert of_angles @ solved[:count] == pytest.approx(vector[:count], rel=1e-5, abs=1e-5)
     assert preconditioner.matrix() @ solved[count:] == pytest.approx(vector[count:], abs=1e-6)
-    # After a turn it is the same one, in frames that have turned along.
-    turned = steps.moved(x, molecule.step(rng, 1.0, 0.0))
-    steps.accepted(Point(x, 0.0, x), Point(turned, 0.0, x))
-    assert steps.solve(vector) == pytest.approx(solved)
-    steps.raise_shift()
-    softer = vector @ solved
-    assert 0 < vector @ steps.solve(vector) < softer
+    # Until its next update it is the same one, in frames that turn along.
+    assert coordinates.solve(metric, chart, vector) == pytest.approx(solved)
+    # Updated after a turn, it is that of space seen from frames that have turned.
+    turned, (frames,) = coordinates.moved(chart, x, molecule.step(rng, 1.0, 0.0))
+    metric.update(turned)
+    preconditioner.update(turned)
+    seen = np.einsum("nij,nj->ni", frames, vector[count:].reshape(-1, 3))
+    expected = np.einsum("nji,nj->ni", frames, preconditioner.solve(seen))
+    solved = coordinates.solve(metric, (frames,), vector)
+    assert solved[count:] == pytest.approx(expected.ravel())
+    metric.raise_shift()
+    assert 0 < vector @ coordinates.solve(metric, (frames,), vector) < vector @ solved
 
 
 def test_quenches_end_at_rest_in_fewer_evaluations_than_along_straight_lines(platform):
@@ -183,6 +195,23 @@ def test_quenches_end_at_rest_in_fewer_evaluations_than_along_straight_lines(pla
     assert sum(spent["curved"]) < 0.75 * sum(spent["straight"])
 
 
+def test_a_state_goes_on_where_it_stood(molecule):
+    """A copy of the state goes on alike, whatever the original has done meanwhile."""
+    coordinates, _ = molecule.coordinates()
+    start = molecule.evaluate(molecule.displaced(np.random.default_rng(7)))
+    metric = molecule.metric()
+    metric.update(start.positions)
+    descent = Descent(molecule.evaluate, coordinates, metric, refresh=(999, 999))
+    state = lbfgs_init(descent, start)
+    for _ in range(5):
+        lbfgs_step(descent, state)
+    kept = copy.deepcopy(state)
+    whole = [lbfgs_step(descent, state) for _ in range(5)]
+    assert state.failures == 0
+    for point in whole:
+        assert np.array_equal(lbfgs_step(descent, kept).positions, point.positions)
+
+
 def test_a_quench_that_begins_at_rest_stays(molecule):
     quench = molecule.quench()
     rest = quench(molecule.evaluate(molecule.start), 0.1)
@@ -198,14 +227,15 @@ def test_a_quench_that_begins_at_rest_stays(molecule):
 def test_constraints_hold_and_slopes_are_those_on_them(constraints):
     molecule = Molecule("AFYS", constraints=constraints)
     molecule.start = molecule.manifold.retract(molecule.start)
-    rng, steps = np.random.default_rng(5), molecule.steps()
-    point = molecule.evaluate(molecule.start)
-    project = steps.projection(molecule.manifold.project)
-    forces = steps.forces(point)
+    rng, x = np.random.default_rng(5), molecule.start
+    coordinates, chart = molecule.coordinates()
+    forces = coordinates.forces(chart, molecule.evaluate(x))
     for _ in range(5):
-        step = project(point.positions, molecule.step(rng, 1e-4, 1e-6))
+        step = molecule.step(rng, 1e-4, 1e-6)
+        step = coordinates.project(molecule.manifold.project, chart, x, step)
         ahead, behind = (
-            molecule.evaluate(steps.moved(point.positions, sign * step)).energy for sign in (1, -1)
+            molecule.evaluate(coordinates.moved(chart, x, sign * step)[0]).energy
+            for sign in (1, -1)
         )
         assert (behind - ahead) / 2 == pytest.approx(forces @ step, rel=1e-3, abs=1e-6)
     quench = molecule.quench()
@@ -242,13 +272,13 @@ def test_negative_curvatures_along_torsions_leave_the_metric_positive():
         force.addBond([i, j, k, m], [])
     built.system.addForce(force)
     potential = Potential(built.simulation("Reference").context, built.topology)
-    steps = TorsionCoordinates(kinematics, Preconditioner(potential, shift=1e4))
-    steps.update(potential.positions())
-    assert np.linalg.eigvalsh(steps.torsion_stiffness).min() < -1e3
+    metric = TorsionMetric(kinematics, Preconditioner(potential, shift=1e4))
+    metric.update(potential.positions())
+    assert np.linalg.eigvalsh(metric.torsion_stiffness).min() < -1e3
     rng = np.random.default_rng(6)
     for _ in range(10):
         vector = rng.standard_normal(len(kinematics.topology.axes) + potential.positions().size)
-        assert vector @ steps.solve(vector) > 0
+        assert vector @ metric.solve(vector) > 0
 
 
 def test_a_straight_molecule_has_torsions_that_move_nothing(make_context):

@@ -1,0 +1,70 @@
+"""Curvature that steps have met, and the inverse Hessian made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import numpy as np
+
+from ..potentials.point import dot
+
+__all__ = ["CurvaturePair", "Solver", "curvature_ratio", "inverse_hessian_times"]
+
+# v -> P^-1 v, a new array.
+Solver = Callable[[np.ndarray], np.ndarray]
+
+
+class CurvaturePair(NamedTuple):
+    """A step s, the fall y of the forces along it, and s.y."""
+
+    step: np.ndarray
+    change: np.ndarray
+    curvature: float
+
+
+def curvature_ratio(pair: CurvaturePair, solve: Solver) -> float:
+    """s.y / y.P^-1 y of a pair: what P makes of the curvature along a step, over what it is."""
+    return pair.curvature / dot(pair.change, solve(pair.change))
+
+
+def inverse_hessian_times(
+    vector: np.ndarray, pairs: Collection[CurvaturePair], solve: Solver, ratio: float
+) -> np.ndarray:
+    """Two-loop recursion of L-BFGS (Nocedal, Math. Comp. 1980, 35, 773).
+
+    Parameters
+    ----------
+    vector : array
+    pairs : collection of CurvaturePair
+        The newest last.
+    solve : callable
+        v -> P^-1 v, a new array: the initial inverse Hessian.
+    ratio : float
+        What that is multiplied with where there are pairs: `curvature_ratio` of the newest.
+
+    Returns
+    -------
+    array
+        Of the vector's shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pair = CurvaturePair(np.array([1.0, 0.0]), np.array([4.0, 0.0]), 4.0)
+    >>> inverse_hessian_times(np.array([4.0, 4.0]), [pair], np.copy, curvature_ratio(pair, np.copy))
+    array([1., 1.])
+    """
+    ordered = list(pairs)
+    vector = np.array(vector)
+    weights = []
+    for step, change, curvature in reversed(ordered):
+        weight = dot(step, vector) / curvature
+        vector -= weight * change
+        weights.append(weight)
+    vector = solve(vector)
+    if ordered:
+        vector *= ratio
+    for (step, change, curvature), weight in zip(ordered, reversed(weights), strict=True):
+        vector += (weight - dot(change, vector) / curvature) * step
+    return vector
