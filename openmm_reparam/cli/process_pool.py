@@ -149,7 +149,7 @@ def _pool_results(function, waiting, workers, single_threaded, may_begin):
 
     No more tasks than workers are handed out, so that few are held at any time.
     """
-    held: dict[Future, tuple] = {}
+    held = {}
     with _pool(workers, single_threaded) as pool, suppress(BrokenProcessPool):
         while held or waiting.more():
             while len(held) < workers and may_begin(waiting.index) and waiting.more():

@@ -6,6 +6,7 @@ this module joins them, says what was done, and turns their errors into ones tha
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 import urllib.error
@@ -22,6 +23,7 @@ from pdbfixer.pdbfixer import proteinResidues
 
 from ..structure.residues import residue_label
 from ..units import positions_in_nanometers
+from .gaff import GaffLigand, join_ligands
 from .molecular_system import MolecularSystem
 from .system_builder import (
     SOLVENTS,
@@ -61,6 +63,7 @@ def prepare_file(
     keep_water: bool = False,
     keep_heterogens: bool = False,
     build_missing_residues: bool = False,
+    ligands: Sequence[GaffLigand] = (),
     name: str | None = None,
     seed: int = 0,
     **options: Any,
@@ -85,6 +88,9 @@ def prepare_file(
     build_missing_residues : bool
         Build the missing residues inside a chain, from the sequence in the file. By default a
         gap is an error. Missing terminal residues are never built.
+    ligands : sequence of GaffLigand
+        Molecules to add where their positions say, with their parameters
+        (`openmm_reparam.prepare.gaff.gaff_ligand`). They need an Amber force field.
     name : str or None
         None takes the file's name without its ending.
     seed : int
@@ -127,6 +133,10 @@ def prepare_file(
         field = load_forcefield(forcefield, solvent)
         with explained_template_errors(fixer.topology, path.name):
             repairs += add_hydrogens(modeller, field, ph=ph, seed=seed)
+    if ligands:
+        if field is forcefield:
+            field = copy.deepcopy(field)  # the caller's stays as it is
+        repairs += join_ligands(modeller, field, ligands)
     return build_system(
         modeller.topology,
         modeller.positions,
