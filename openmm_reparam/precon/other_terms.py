@@ -53,6 +53,8 @@ class OtherTerms:
 
     Attributes
     ----------
+    atoms : list of (T, n) int arrays
+        Of the terms of every force.
     cost : int
         Force evaluations of one Hessian.
     """
@@ -60,10 +62,10 @@ class OtherTerms:
     def __init__(self, potential: Potential, forces: list[mm.Force]) -> None:
         self._potential = potential
         known = [bonded_terms(force) for force in forces]
-        self._terms = [atoms for atoms in known if atoms is not None]
+        self.atoms = [atoms for atoms in known if atoms is not None]
         self._forces = forces
-        self._owners = np.concatenate([atoms.ravel() for atoms in self._terms])
-        moving = [potential.moves[atoms].sum(axis=1).max(initial=0) for atoms in self._terms]
+        self._owners = np.concatenate([atoms.ravel() for atoms in self.atoms])
+        moving = [potential.moves[atoms].sum(axis=1).max(initial=0) for atoms in self.atoms]
         self.cost = 6 * int(max(moving))
         self._last: sp.csr_array | None = None
 
@@ -73,7 +75,7 @@ class OtherTerms:
         for moves in self._potential.moves[self._owners]:
             system.addParticle(1.0 if moves else 0.0)
         first = 0
-        for force, atoms in zip(self._forces, self._terms, strict=True):
+        for force, atoms in zip(self._forces, self.atoms, strict=True):
             own = first + np.arange(atoms.size).reshape(atoms.shape)
             system.addForce(_on_particles(force, own))
             first += atoms.size

@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Callable
 
 import numpy as np
-import openmm as mm
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from ..errors import NonFiniteError
-from ..potentials.bonded import bonded_terms
 from ..potentials.potential import Potential
 from .contacts import Contacts, NoContacts
 from .factorization import LARGEST_SMALL_MOLECULE, LargeMolecules, small_molecules
-from .other_terms import OtherTerms, worthwhile
-from .stiff_terms import stiff_terms
+from .metric_terms import UNKNOWN_STIFFNESS, metric_terms
 
 __all__ = ["Preconditioner"]
 
 SHIFT, CONDENSED_SHIFT, MAX_SHIFT = 1e3, 5e3, 1e12
 # An update may spend this share of the force evaluations that are left: the rest is for moving.
 UPDATE_SHARE = 0.25
-# Of atoms whose bonds only a network, xTB or the like knows (kJ/mol/nm^2): between the stiffness of
-# bonds and that of torsions.
-UNKNOWN_STIFFNESS = 1e5
 
 
 class Preconditioner:
@@ -51,6 +46,10 @@ class Preconditioner:
         definite.
     contacts : bool
         Include non-bonded pairs nearer than 0.35 nm.
+    metric : {"auto", "terms", "model"} or callable
+        Where H comes from: the force field's terms, completed by a model Hessian where a force of
+        unknown terms acts (see `model_terms`); these terms alone; the model Hessian of all atoms;
+        or (N, 3) positions in nm -> positive semi-definite (3N, 3N) array, dense or sparse.
 
     Attributes
     ----------
@@ -81,7 +80,12 @@ class Preconditioner:
     """
 
     def __init__(
-        self, potential: Potential, *, shift: float | None = None, contacts: bool = True
+        self,
+        potential: Potential,
+        *,
+        shift: float | None = None,
+        contacts: bool = True,
+        metric: str | Callable = "auto",
     ) -> None:
         self._potential = potential
         periodic = potential.system.usesPeriodicBoundaryConditions()
@@ -90,22 +94,16 @@ class Preconditioner:
         if not 0 < self.shift <= MAX_SHIFT:
             raise ValueError(f"shift is {shift!r}; it must be positive, in kJ/mol/nm^2")
         self.updates = 0
-        self._terms, others = potential.once("stiff terms", lambda: stiff_terms(potential))
-        others = worthwhile(others, potential.num_particles)
-        self._others = None
-        if others:
-            self._others = potential.once("other terms", lambda: OtherTerms(potential, others))
-        self.free = not others and all(term.free for term in self._terms)
-        known = contacts and potential.nonbonded is not None
-        self.informed = bool(self._terms or others or known)
-        self.complete = not any(
-            _opaque(force)
-            for force in potential.system.getForces()
-            if potential.groups >> force.getForceGroup() & 1
+        source = metric_terms(potential, metric)
+        self._terms, self._unknown, self.complete = source.terms, source.unknown, source.complete
+        self._others = source.others
+        self.free = all(term.free for term in self._terms) and (
+            self._others is None or not self._others.cost
         )
-        self._unknown = np.empty(0, dtype=int) if self.complete else _unknown_atoms(potential)
+        known = contacts and potential.nonbonded is not None
+        self.informed = bool(self._terms or self._others or known)
         members = [term.atoms for term in self._terms]
-        coloured = [bonded_terms(force) for force in others]
+        coloured = [] if self._others is None else self._others.atoms
         labels = _molecules(potential.num_particles, members + coloured)
         self.molecules = _merged(labels, self._unknown)
         small = np.bincount(labels) <= LARGEST_SMALL_MOLECULE
@@ -209,35 +207,6 @@ def _merged(labels: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     """Return labels of molecules with some atoms, and what they are bonded to, as one."""
     merged = np.isin(labels, labels[atoms])
     return np.unique(np.where(merged, -1, labels), return_inverse=True)[1].ravel()
-
-
-def _unknown_atoms(potential: Potential) -> np.ndarray:
-    """Return the moving atoms that an opaque force may bond: (n,).
-
-    Not those with an angle or torsion of their own, rigid ones, and ions. A bond alone may as well
-    be a restraint.
-    """
-    constrained = np.bincount(potential.constraints[0].ravel(), minlength=potential.num_particles)
-    known, bonded = constrained > 1, constrained > 0
-    for force in potential.system.getForces():
-        atoms = bonded_terms(force)
-        if atoms is not None and atoms.shape[1] > 1:
-            bonded[atoms] = True
-            known[atoms] |= atoms.shape[1] > 2
-    if potential.topology is not None and potential.nonbonded is not None:
-        bonded[[atom.index for bond in potential.topology.bonds() for atom in bond]] = True
-        known |= ~bonded & (potential.nonbonded.charges != 0)
-    return np.flatnonzero(potential.moves & ~known)
-
-
-def _opaque(force: mm.Force) -> bool:
-    """Whether a force is code of somebody else's, of which no terms are known."""
-    if isinstance(force, mm.CustomCVForce):
-        count = force.getNumCollectiveVariables()
-        return any(_opaque(force.getCollectiveVariable(k)) for k in range(count))
-    # Plugins' forces are plain Forces until their own module is imported.
-    own = type(force).__module__.startswith("openmm.")
-    return not own or type(force) in (mm.Force, mm.PythonForce)
 
 
 def __getattr__(name: str):

@@ -16,7 +16,7 @@ from ..potentials.potential import Potential
 from .custom_bonds import BondCurves
 from .term_curves import SHORTEST, TermCurves
 
-__all__ = ["StiffTerms", "stiff_terms"]
+__all__ = ["StiffTerms", "constraint_terms", "stiff_terms"]
 
 # A HarmonicBond whose equilibrium length (nm) is below this holds two atoms on one spot.
 ON_ONE_SPOT = 1e-3
@@ -203,7 +203,8 @@ def stiff_terms(potential: Potential) -> tuple[list[StiffTerms], list[mm.Force]]
     -------
     list of StiffTerms, list of openmm.Force
     """
-    terms, others = [], []
+    terms: list[StiffTerms] = []
+    others = []
     for force in potential.system.getForces():
         if not potential.groups >> force.getForceGroup() & 1:
             continue
@@ -213,11 +214,14 @@ def stiff_terms(potential: Potential) -> tuple[list[StiffTerms], list[mm.Force]]
         known = _terms_of(force, atoms, potential)
         terms += known
         others += [] if known else [force]
+    return terms + constraint_terms(potential), others
+
+
+def constraint_terms(potential: Potential) -> list[StiffTerms]:
+    """Return a System's constraints as springs of ``CONSTRAINT_STIFFNESS``: one kind, or none."""
     pairs, _ = potential.constraints
-    if len(pairs):
-        constants = np.full(len(pairs), CONSTRAINT_STIFFNESS)
-        terms.append(_ClosedForm(pairs, lambda _: constants, False, potential.moves))
-    return terms, others
+    constants = np.full(len(pairs), CONSTRAINT_STIFFNESS)
+    return [_ClosedForm(pairs, lambda _: constants, False, potential.moves)] if len(pairs) else []
 
 
 def _terms_of(force: mm.Force, atoms: np.ndarray, potential: Potential) -> list[StiffTerms]:

@@ -131,7 +131,7 @@ def settings_of(spec) -> tuple[str, ...] | None:
     Examples
     --------
     >>> settings_of("spectral")
-    ('contacts', 'shift')
+    ('contacts', 'metric', 'shift')
     """
     if isinstance(spec, torch.nn.Module):
         return ()

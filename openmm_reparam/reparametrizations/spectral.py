@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -136,7 +138,13 @@ class Whitened(torch.nn.Module):
 
 
 @register("spectral")
-def build_spectral(start: Start, *, shift: float | None = None, contacts: bool = True) -> Spectral:
+def build_spectral(
+    start: Start,
+    *,
+    shift: float | None = None,
+    contacts: bool = True,
+    metric: str | Callable = "auto",
+) -> Spectral:
     """Build a `Spectral` from the `Preconditioner` at the start.
 
     Parameters
@@ -146,7 +154,9 @@ def build_spectral(start: Start, *, shift: float | None = None, contacts: bool =
         mu in kJ/mol/nm^2.
     contacts : bool
         Include non-bonded contacts in H.
+    metric : {"auto", "terms", "model"} or callable
+        Where H comes from, see `Preconditioner`.
     """
-    preconditioner = Preconditioner(start.potential, shift=shift, contacts=contacts)
+    preconditioner = Preconditioner(start.potential, shift=shift, contacts=contacts, metric=metric)
     preconditioner.update(start.positions)
     return Spectral(start.positions, preconditioner.matrix())
