@@ -13,9 +13,8 @@ from ..errors import BudgetExhausted, NonFiniteError
 from ..openmm_torch.latent_gradients import torchforce_gradients
 from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients
 from ..optimizers.line_search import LineSearchError
-from ..potentials.collapse import CollapseCheck
-from ..potentials.constraints import constraint_manifold
-from ..potentials.point import Point, rms
+from ..potentials.evaluator import Evaluator
+from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..reparametrizations import Start, build
 from ..search import (
@@ -76,11 +75,9 @@ class Run:
         self.potential = Potential(minimizer.context, minimizer.topology)
         self.potential.counter.limit = budget
         self.budget = budget
-        self.num_moving = int(self.potential.moves.sum())
-        if not self.num_moving:
-            raise ValueError("every particle is massless or a virtual site: nothing can move")
-        self.manifold = constraint_manifold(self.potential)
-        self.collapse = CollapseCheck(self.potential)
+        self.evaluator = Evaluator(self.potential)
+        self.evaluate, self.rms = self.evaluator.evaluate, self.evaluator.rms
+        self.manifold, self.collapse = self.evaluator.manifold, self.evaluator.collapse
         self.progress = progress or Progress(minimizer.progress, max_iterations or None)
         self.began = time.perf_counter()
         self.iterations = 0
@@ -108,22 +105,6 @@ class Run:
     def _begin(self, start: Point, best: Point) -> None:
         self.start, self.best = start, best
         self.soundness = SOUND - bool(self.collapse.pairs(best.positions))
-
-    def evaluate(self, positions: np.ndarray) -> Point:
-        """Energy and tangent forces of a configuration, retracted onto the constraints."""
-        if self.manifold is None:
-            energy, forces = self.potential.evaluate(positions)
-            sites = self.potential.virtual_sites
-            if sites.any():
-                positions = np.where(sites[:, None], self.potential.positions(), positions)
-            return Point(positions, energy, forces)
-        positions = self.manifold.retract(positions)
-        energy, forces = self.potential.evaluate(positions)
-        return Point(positions, energy, self.manifold.project(positions, forces))
-
-    def rms(self, point: Point) -> float:
-        """RMS force of a point over the atoms that move."""
-        return rms(point.forces, self.num_moving)
 
     def minimize(self, original: np.ndarray) -> tuple[MinimizationResult, Point]:
         """Run all stages from (N, 3) positions in nm; the Context's positions are left anywhere."""
@@ -193,14 +174,10 @@ class Run:
             loose = min(LOOSE_FORCE, 10 * self.tolerance)
             settings = dataclasses.replace(settings, quench_tolerance=loose)
         return SearchContext.of(
-            self.potential,
-            self.evaluate,
-            self.rms,
+            self.evaluator,
             settings,
             np.random.default_rng(self.minimizer.seed),
-            collapse=self.collapse,
-            project=self._project(),
-            tolerance=self.tolerance,
+            self.tolerance,
         )
 
     def _hop_points(self, context: SearchContext) -> Iterator[Point]:
@@ -268,7 +245,7 @@ class Run:
         return message
 
     def _project(self):
-        return self.manifold.project if self.manifold is not None else None
+        return self.evaluator.project
 
     def _run_stage(self, name: str, points: Iterator[Point], searching: bool = False) -> str:
         """Consume a stage's points until one of the run's own conditions or its end."""

@@ -71,7 +71,7 @@ class BasinHopping:
         self.checks = validity_checks(
             context.potential,
             context.graph,
-            context.collapse,
+            context.evaluator.collapse,
             start.positions if reference is None else reference,
         )
         self._best = start
@@ -154,7 +154,7 @@ class BasinHopping:
         return found
 
     def _reseeded(self) -> Point:
-        return self._context.evaluate(self.explorer.reseed(self._start.positions))
+        return self._context.evaluator.evaluate(self.explorer.reseed(self._start.positions))
 
     def _displaced(self, walker: Walker) -> Point:
         """Return the lowest of a move's candidates; the walker goes to where that was made from."""
@@ -168,7 +168,7 @@ class BasinHopping:
         walker.amplitude_used = True
         proposal = self.explorer.move.propose(situation)
         walker.amplitude_used = proposal.uses_amplitude
-        points = [self._context.evaluate(positions) for positions in proposal.candidates]
+        points = [self._context.evaluator.evaluate(positions) for positions in proposal.candidates]
         chosen = min(range(len(points)), key=lambda k: points[k].energy)
         if proposal.origins is not None:
             walker.minimum = proposal.origins[chosen]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..potentials.bond_graph import bond_graph
+from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import Potential
 from .basin_hopping import BasinHopping
@@ -39,6 +40,20 @@ class Hops(MinimaDatabase):
         return str(self.record)
 
 
+class _GivenEvaluator(Evaluator):
+    """An `Evaluator` of functions that were given one by one."""
+
+    def __init__(self, potential, evaluate, rms, project) -> None:
+        super().__init__(potential)
+        self._evaluate, self._rms, self.project = evaluate, rms, project
+
+    def evaluate(self, positions: np.ndarray) -> Point:
+        return self._evaluate(positions)
+
+    def rms(self, point: Point) -> float:
+        return self._rms(point)
+
+
 def hop(
     potential: Potential,
     evaluate: Callable[[np.ndarray], Point],
@@ -54,7 +69,7 @@ def hop(
 ) -> Iterator[Point]:
     """Run `BasinHopping`; see there."""
     context = SearchContext.of(
-        potential, evaluate, rms, settings, rng, project=project, tolerance=tolerance
+        _GivenEvaluator(potential, evaluate, rms, project), settings, rng, tolerance
     )
     return BasinHopping(context, start, hops, hops.record, reference).points()
 

@@ -51,4 +51,5 @@ def mode_explorer(context: SearchContext, preconditioner: Preconditioner) -> Exp
 
 def latent_explorer(context: SearchContext) -> Explorer:
     """Return moves in the latents and weights of a reparametrization."""
-    return Explorer(LatentMove(context.potential, context.evaluate, context.settings, context.rng))
+    evaluate = context.evaluator.evaluate
+    return Explorer(LatentMove(context.potential, evaluate, context.settings, context.rng))

@@ -5,7 +5,7 @@ import pytest
 
 from openmm_reparam import Potential
 from openmm_reparam.potentials.bond_graph import bond_graph
-from openmm_reparam.potentials.point import Point, rms
+from openmm_reparam.potentials.evaluator import Evaluator
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import MinimaDatabase, SearchContext, SearchSettings, Situation
 from openmm_reparam.search.torsions import TorsionTopology
@@ -14,16 +14,8 @@ from openmm_reparam.search.torsions import TorsionTopology
 def search_context(context, settings=None, *, seed=0, topology=None, **others):
     """Return what a search on an OpenMM Context works with."""
     potential = Potential(context, topology)
-    moving = int(potential.moves.sum())
-
-    def evaluate(positions):
-        return Point(positions, *potential.evaluate(positions))
-
-    def size(point):
-        return rms(point.forces, moving)
-
     rng = np.random.default_rng(seed)
-    return SearchContext.of(potential, evaluate, size, settings or SearchSettings(), rng, **others)
+    return SearchContext.of(Evaluator(potential), settings or SearchSettings(), rng, **others)
 
 
 @pytest.fixture

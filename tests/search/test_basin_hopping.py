@@ -153,7 +153,7 @@ def test_refusals_are_counted():
     database, record = MinimaDatabase(np.arange(len(start.positions))), SearchRecord()
     settings = SearchSettings(quench_evaluations=20)
     rng = np.random.default_rng(0)
-    context = SearchContext.of(run.potential, run.evaluate, run.rms, settings, rng)
+    context = SearchContext.of(run.evaluator, settings, rng)
     mirrored = start.positions * [1, 1, -1]
     before = run.potential.counter.total
     search = BasinHopping(context, start, database, record, reference=mirrored)

@@ -68,7 +68,7 @@ def search(make_context):
     simulation = lennard_jones_cluster(8, seed=0).simulation("Reference")
     context = make_context(simulation.context, SearchSettings(amplitude=0.1))
     context.potential.counter.limit = 1500
-    start = context.evaluate(context.potential.positions())
+    start = context.evaluator.evaluate(context.potential.positions())
     return context, BasinHopping(context, start, MinimaDatabase(np.arange(8)), SearchRecord())
 
 
@@ -93,7 +93,7 @@ def test_a_move_and_a_rule_of_ones_own(search):
 
 def test_a_check_of_ones_own(search):
     context, hopping = search
-    highest = context.evaluate(context.potential.positions()).energy
+    highest = context.evaluator.evaluate(context.potential.positions()).energy
     hopping.checks = (*hopping.checks, TooHigh(context.potential, highest - 1e9))
     assert energies(hopping) == []
 
@@ -129,20 +129,23 @@ def test_old_functions_warn_and_work(make_context):
     molecule = peptide("AGS", "random-coil", seed=2)
     context = make_context(molecule.simulation("Reference").context, topology=molecule.topology)
     context.potential.counter.limit = 400
-    start, hops = context.evaluate(context.potential.positions()), hops_class(np.arange(4))
+    start, hops = (
+        context.evaluator.evaluate(context.potential.positions()),
+        hops_class(np.arange(4)),
+    )
     points = hop(
         context.potential,
-        context.evaluate,
+        context.evaluator.evaluate,
         start,
         SearchSettings(),
         np.random.default_rng(0),
         hops,
-        rms=context.rms,
+        rms=context.evaluator.rms,
     )
     next(points)
     assert hops.tried >= 1
     assert hops.rejected == hops.record.refusals
     assert "hops" in str(hops)
-    old = [p.energy for p in exchanged_points(context.potential, context.evaluate, start)]
-    new = [p.energy for p in isomer_points(context.topology, context.evaluate, start)]
+    old = [p.energy for p in exchanged_points(context.potential, context.evaluator.evaluate, start)]
+    new = [p.energy for p in isomer_points(context.topology, context.evaluator.evaluate, start)]
     assert old == new
