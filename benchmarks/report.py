@@ -57,6 +57,7 @@ BENCHMARKS = {
     "figure5": "benchmarks.paper.figure5",
     "figure6": "benchmarks.paper.figure6",
     "coils": "benchmarks.paper.coils",
+    "expensive": "benchmarks.expensive",
 }
 
 
