@@ -33,6 +33,11 @@ def test_help_imports_nothing_slow():
     assert heavy_modules_after(code) == []
 
 
+def test_evaluating_and_building_need_no_torch():
+    code = "from openmm_reparam import Potential\nimport openmm_reparam.prepare.peptides"
+    assert "torch" not in heavy_modules_after(code)
+
+
 def test_every_public_name_is_there():
     assert set(openmm_reparam.__all__) <= set(dir(openmm_reparam))
     for name in openmm_reparam.__all__:

@@ -6,17 +6,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openmm as mm
-import torch
 from scipy.spatial import cKDTree
 
 from ..errors import BudgetExhausted, EvaluationError, NonFiniteError
 from .nonbonded import NonbondedParameters
 
-__all__ = ["EvaluationCounter", "Potential", "constraints_of", "torch_energy"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["EvaluationCounter", "Potential", "constraints_of"]
 
 # Two atoms nearer than this (nm) stand on one spot: there is no direction in which to part them.
 COINCIDENT = 1e-6
@@ -272,6 +274,9 @@ class Potential:
         NonFiniteError, BudgetExhausted
             As `evaluate`.
         """
+        # Here, because torch takes seconds to import and most runs need none of it.
+        from .torch_energy import torch_energy
+
         return torch_energy(positions, self.evaluate)
 
     def side_potential(
@@ -382,39 +387,6 @@ class Potential:
     def _name(self, atoms: np.ndarray, most: int = 5) -> str:
         named = ", ".join(self.label(int(i)) for i in atoms[:most])
         return named + (f" and {len(atoms) - most} more" if len(atoms) > most else "")
-
-
-def torch_energy(
-    positions: torch.Tensor, evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]]
-) -> torch.Tensor:
-    """Make an energy function of numpy arrays differentiable: the backward pass is -F.
-
-    Parameters
-    ----------
-    positions : (N, 3) tensor
-    evaluate : callable
-        (N, 3) float64 array -> (energy, forces (N, 3)).
-
-    Returns
-    -------
-    () float64 tensor
-        On the CPU.
-    """
-    return _Energy.apply(positions, evaluate)
-
-
-class _Energy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, positions, evaluate):
-        energy, forces = evaluate(positions.detach().double().cpu().numpy())
-        ctx.save_for_backward(torch.from_numpy(forces).to(positions))
-        return torch.tensor(energy, dtype=torch.float64)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        (forces,) = ctx.saved_tensors
-        return -grad.to(forces) * forces, None
 
 
 def constraints_of(system: mm.System) -> tuple[np.ndarray, np.ndarray]:
