@@ -116,7 +116,10 @@ def _who_passed_whom(result: MinimizationResult, baseline: BaselineResult) -> li
     """Return when the run that ended lower had come as low as the other's end."""
     if abs(result.energy - baseline.energy) < SAME_ENERGY:
         return []
-    runs = [(REPARAM, result, "force evaluations"), (BASELINE, baseline, "iterations")]
+    runs: list[tuple[str, MinimizationResult | BaselineResult, str]] = [
+        (REPARAM, result, "force evaluations"),
+        (BASELINE, baseline, "iterations"),
+    ]
     (winner, lower, counted), (loser, higher, _) = sorted(runs, key=lambda run: run[1].energy)
     reached = np.flatnonzero(lower.history["energy"] <= higher.energy)
     if not len(reached):  # its end is the only structure so low

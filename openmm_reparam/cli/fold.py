@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from openmm import app
 from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import substitutions
@@ -18,14 +17,12 @@ from pdbfixer.pdbfixer import substitutions
 from ..prepare.peptides import peptide
 from ..prepare.sequences import REFUSED_CODES, SEQUENCES
 from ..prepare.structure_files import ca_only_residues, fetch_pdb, read_structure
-from ..prepare.system_builder import is_ion, is_water
-from ..structure.measures import rmsd
-from ..units import positions_in_nanometers
+from ..structure.measures import radius_of_gyration, rmsd
 from .minimize import write_outputs
 from .reporting import Run, describe, minimize_molecule, write_json
 from .settings import Console, Outputs, RunSettings
 
-__all__ = ["Target", "fold", "radius_of_gyration", "resolve_target"]
+__all__ = ["Target", "fold", "resolve_target"]
 
 # Seconds to wait for the Protein Data Bank: a comparison nobody asked for should not hold a run up.
 PATIENCE = 5.0
@@ -252,22 +249,6 @@ def has_backbone(residue: app.topology.Residue) -> bool:
 def one_letter(name: str) -> str | None:
     """Return the one-letter code of a residue name, modified residues as their parents."""
     return THREE_TO_ONE.get(substitutions.get(name, name))
-
-
-def radius_of_gyration(topology: app.Topology, positions: Any) -> float:
-    """Mass-weighted radius of gyration, in nm, of all but water and ions."""
-    x = positions_in_nanometers(positions, topology.getNumAtoms())
-    atoms = [
-        atom
-        for residue in topology.residues()
-        if not (is_water(residue) or is_ion(residue))
-        for atom in residue.atoms()
-        if atom.element is not None
-    ]
-    masses = np.array([atom.element.mass._value for atom in atoms])
-    x = x[[atom.index for atom in atoms]]
-    centre = masses @ x / masses.sum()
-    return float(np.sqrt(masses @ ((x - centre) ** 2).sum(axis=1) / masses.sum()))
 
 
 def compare_with_native(

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from openmm import app, unit
-from scipy.spatial.transform import Rotation
 
+from ..geometry.superposition import superposed
 from ..prepare.molecular_system import MolecularSystem
 from ..prepare.restraints import restrain_heavy_atoms
 from ..prepare.structure_files import prepare_file
-from ..prepare.system_builder import is_ion, is_water
+from ..structure.selections import heavy_solute_atoms
 from ..structure.violations import find_violations
 from ..units import positions_in_nanometers
 from .reporting import Run, describe, minimize_molecule, write_json, write_plot, write_structure
@@ -141,23 +141,13 @@ def heavy_atom_shifts(topology: app.Topology, before: Any, after: Any) -> tuple[
     float, float
         RMSD in angstrom, as the structures stand and after superposition; nan without such atoms.
     """
-    heavy = [
-        atom.index
-        for residue in topology.residues()
-        if not is_water(residue) and not is_ion(residue)
-        for atom in residue.atoms()
-        if atom.element not in (None, app.element.hydrogen)
-    ]
-    if not heavy:
+    heavy = heavy_solute_atoms(topology)
+    if not len(heavy):
         return float("nan"), float("nan")
     x, y = (positions_in_nanometers(p, topology.getNumAtoms())[heavy] for p in (before, after))
-    shift = float(np.sqrt(((x - y) ** 2).sum(axis=1).mean()))
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
-    if len(heavy) < 3:  # no rotation is determined
-        return 10 * shift, 10 * float(np.sqrt(((x - y) ** 2).sum(axis=1).mean()))
-    rotation, _ = Rotation.align_vectors(x, y)
-    superposed = float(np.sqrt(((x - rotation.apply(y)) ** 2).sum(axis=1).mean()))
-    return 10 * shift, 10 * superposed
+    shifts = (y - x, superposed(y, x) - x)
+    as_it_stands, after_superposition = (10 * np.sqrt((d**2).sum(axis=1).mean()) for d in shifts)
+    return float(as_it_stands), float(after_superposition)
 
 
 def write_outputs(run: Run, outputs: Outputs, console: Console, title: str) -> None:

@@ -8,14 +8,12 @@ import numpy as np
 from openmm.app import Topology
 
 from ..geometry.superposition import CLUSTER_RADIUS
+from ..structure.selections import heavy_solute_atoms
 
 __all__ = [
     "Replicas",
     "compared_atoms",
 ]
-
-
-WATERS_AND_IONS = {"HOH", "WAT", "NA", "CL", "K", "MG", "CA", "ZN", "SOL", "TIP3", "Na+", "Cl-"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,11 +78,5 @@ def compared_atoms(topology: Topology | None, num_particles: int) -> np.ndarray:
     """Return the atoms that RMSDs are taken over."""
     if topology is None or topology.getNumAtoms() != num_particles:
         return np.arange(num_particles)
-    heavy = [
-        atom.index
-        for atom in topology.atoms()
-        if atom.element is not None
-        and atom.element.symbol != "H"
-        and atom.residue.name not in WATERS_AND_IONS
-    ]
-    return np.array(heavy) if len(heavy) > 2 else np.arange(num_particles)
+    heavy = heavy_solute_atoms(topology)
+    return heavy if len(heavy) > 2 else np.arange(num_particles)

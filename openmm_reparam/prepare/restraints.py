@@ -7,8 +7,8 @@ from typing import Any
 import openmm
 from openmm import app, unit
 
+from ..structure.selections import heavy_solute_atoms
 from ..units import in_unit, positions_in_nanometers
-from .system_builder import is_ion, is_water
 
 __all__ = [
     "restrain_heavy_atoms",
@@ -76,13 +76,9 @@ def restrain_heavy_atoms(
     force.addGlobalParameter("restraint_k", k)
     for parameter in ("x0", "y0", "z0"):
         force.addPerParticleParameter(parameter)
-    for residue in topology.residues():
-        if is_water(residue) or is_ion(residue):
-            continue
-        for atom in residue.atoms():
-            is_heavy = atom.element not in (None, app.element.hydrogen)
-            if is_heavy and system.getParticleMass(atom.index)._value > 0:
-                force.addParticle(atom.index, x[atom.index])
+    for index in heavy_solute_atoms(topology).tolist():
+        if system.getParticleMass(index)._value > 0:
+            force.addParticle(index, x[index])
     if force.getNumParticles() == 0:
         raise ValueError("there is no heavy atom to restrain: all are water, ions or massless")
     system.addForce(force)

@@ -15,6 +15,7 @@ import openmm
 from openmm import app, unit
 
 from ..structure.residues import residue_label
+from ..structure.selections import is_ion, is_water
 from ..units import in_unit, positions_in_nanometers
 from .molecular_system import MolecularSystem, platform_by_name
 
@@ -23,8 +24,6 @@ __all__ = [
     "add_hydrogens",
     "build_system",
     "explained_template_errors",
-    "is_ion",
-    "is_water",
     "load_forcefield",
     "python_random_seed",
     "removal_lines",
@@ -49,8 +48,6 @@ _CONSTRAINTS = {
     "allbonds": app.AllBonds,
     "hangles": app.HAngles,
 }
-
-_WATER_NAMES = frozenset(("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP2", "TIP3", "TP3", "SPC"))
 
 # A box holds 33 waters per nm^3; a crystal structure shows far fewer of its own.
 _SOLVATED_DENSITY = 5.0
@@ -258,34 +255,6 @@ def add_hydrogens(
                 raise
     added = modeller.topology.getNumAtoms() - before
     return [*lines, f"added {added} hydrogens"] if added else lines
-
-
-def is_water(residue: app.Residue) -> bool:
-    """Return whether a residue is a water molecule.
-
-    Parameters
-    ----------
-    residue : openmm.app.Residue
-
-    Returns
-    -------
-    bool
-    """
-    return residue.name in _WATER_NAMES
-
-
-def is_ion(residue: app.Residue) -> bool:
-    """Return whether a residue is a single atom other than a water oxygen.
-
-    Parameters
-    ----------
-    residue : openmm.app.Residue
-
-    Returns
-    -------
-    bool
-    """
-    return len(residue) == 1 and not is_water(residue)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How far a structure is from another one, and hydrogens that have fallen onto atoms."""
+"""Measures of a structure: RMSD from another one, radius of gyration, collapsed hydrogens."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from scipy.spatial import cKDTree
 from ..geometry.superposition import superposed_rmsd
 from ..units import positions_in_nanometers
 from .residues import protein_residues, residue_label
+from .selections import is_heavy, solute_atoms
 
-__all__ = ["collapsed_hydrogens", "rmsd"]
+__all__ = ["collapsed_hydrogens", "radius_of_gyration", "rmsd"]
 
-_BACKBONE = ("N", "CA", "C", "O")
+_BACKBONE_ATOMS = ("N", "CA", "C", "O")
 
 # Names of one residue in other protonation or bonding states.
 _RESIDUE_ALIASES = {
@@ -100,6 +101,40 @@ def rmsd(
     return superposed_rmsd(x[own_indices], native_x[native_indices])
 
 
+def radius_of_gyration(topology: Topology, positions: Any) -> float:
+    """Return the mass-weighted radius of gyration of all but water and ions, in nm.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+    positions : (N, 3) array in nm, or Quantity
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the positions have a wrong unit or shape or are not finite, or all is water and ions.
+
+    Examples
+    --------
+    >>> from openmm_reparam.prepare.peptides import peptide
+    >>> extended = peptide("AAAAAA")
+    >>> 0.4 < radius_of_gyration(extended.topology, extended.positions) < 0.8
+    True
+    """
+    x = positions_in_nanometers(positions, topology.getNumAtoms())
+    atoms = solute_atoms(topology)
+    if not atoms:
+        raise ValueError("no radius of gyration: the topology has only water and ions")
+    masses = np.array([atom.element.mass._value for atom in atoms])
+    x = x[[atom.index for atom in atoms]]
+    centre = masses @ x / masses.sum()
+    return float(np.sqrt(masses @ ((x - centre) ** 2).sum(axis=1) / masses.sum()))
+
+
 def collapsed_hydrogens(topology: Topology, positions: Any, distance: float = 0.05) -> list[str]:
     """Return the hydrogens that have fallen onto an atom they are not bonded to.
 
@@ -150,7 +185,7 @@ def _sequence(residues: dict[Residue, dict[str, int]]) -> list[str]:
 def _selected_atoms(residues: dict[Residue, dict[str, int]], atoms: str) -> list[dict[str, int]]:
     """Return, for each residue, the indices of the atoms asked for by name."""
     if atoms in ("CA", "backbone"):
-        names = ("CA",) if atoms == "CA" else _BACKBONE
+        names = ("CA",) if atoms == "CA" else _BACKBONE_ATOMS
         return [
             {name: found[name] for name in names if name in found} for found in residues.values()
         ]
@@ -158,7 +193,7 @@ def _selected_atoms(residues: dict[Residue, dict[str, int]], atoms: str) -> list
         {
             atom.name: atom.index
             for atom in residue.atoms()
-            if atom.element is not None and (atoms == "all" or atom.element is not hydrogen)
+            if atom.element is not None and (atoms == "all" or is_heavy(atom))
         }
         for residue in residues
     ]

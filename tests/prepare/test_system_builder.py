@@ -9,7 +9,8 @@ from openmm import app, unit
 
 from openmm_reparam.prepare import system_builder
 from openmm_reparam.prepare.peptides import peptide
-from openmm_reparam.prepare.system_builder import SOLVENTS, build_system, is_water
+from openmm_reparam.prepare.system_builder import SOLVENTS, build_system
+from openmm_reparam.structure.selections import is_water
 from openmm_reparam.testsystems import lennard_jones_cluster
 
 

@@ -7,7 +7,7 @@ from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
 from openmm_reparam.prepare.peptides import peptide
-from openmm_reparam.structure.measures import collapsed_hydrogens, rmsd
+from openmm_reparam.structure.measures import collapsed_hydrogens, radius_of_gyration, rmsd
 from openmm_reparam.structure.stereochemistry import (
     Stereochemistry,
     chirality,
@@ -226,3 +226,20 @@ def test_positions_are_checked(molecule, x):
     broken[3, 1] = np.nan
     with pytest.raises(ValueError, match="atom 3"):
         chirality(molecule.topology, broken)
+
+
+def test_the_radius_of_gyration_is_that_of_mass_weighted_distances_without_water():
+    boxed, alone = peptide("GAG", solvent="tip3p"), peptide("GAG")
+    size = alone.topology.getNumAtoms()
+    masses = np.array([atom.element.mass._value for atom in alone.topology.atoms()])
+    for system in (alone, boxed):
+        x = system.positions.value_in_unit(unit.nanometer)[:size]
+        # Lagrange's identity: no centre of mass in it.
+        squares = ((x[:, None] - x) ** 2).sum(axis=-1)
+        expected = np.sqrt(masses @ squares @ masses / 2) / masses.sum()
+        got = radius_of_gyration(system.topology, system.positions)
+        assert got == pytest.approx(expected, rel=1e-6)
+    water = app.Topology()
+    water.addAtom("O", app.element.oxygen, water.addResidue("HOH", water.addChain()))
+    with pytest.raises(ValueError, match="water and ions"):
+        radius_of_gyration(water, np.zeros((1, 3)))
