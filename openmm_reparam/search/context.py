@@ -59,8 +59,3 @@ class SearchContext:
     def potential(self) -> Potential:
         """The evaluator's potential."""
         return self.evaluator.potential
-
-    evaluate = property(lambda self: self.evaluator.evaluate)
-    rms = property(lambda self: self.evaluator.rms)
-    project = property(lambda self: self.evaluator.project)
-    collapse = property(lambda self: self.evaluator.collapse)

@@ -52,7 +52,7 @@ class Quench:
 
     def __call__(self, start: Point, force: float) -> Point:
         """Go down to an RMS force in kJ/mol/nm, or as far as the steps lead."""
-        rms = self._context.rms
+        rms = self._context.evaluator.rms
         if rms(start) <= force:
             return start
         point = start
@@ -72,12 +72,12 @@ class Quench:
     def _descent(self) -> Descent:
         context = self._context
         descent = Descent(
-            context.evaluate,
+            context.evaluator.evaluate,
             Cartesian(),
             self.preconditioner,
-            project=context.project,
-            noise=context.potential.noise,
-            refuses=context.collapse.refuses,
+            project=context.evaluator.project,
+            noise=context.evaluator.noise,
+            refuses=context.evaluator.collapse.refuses,
         )
         if self._kinematics is None:
             return descent

@@ -11,6 +11,7 @@ from openmm_reparam import Potential
 from openmm_reparam.optimizers.lbfgs import Descent, lbfgs_init, lbfgs_step
 from openmm_reparam.potentials.bond_graph import bond_graph
 from openmm_reparam.potentials.constraints import constraint_manifold
+from openmm_reparam.potentials.evaluator import Evaluator
 from openmm_reparam.potentials.point import Point, rms
 from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
@@ -44,14 +45,8 @@ class Molecule:
 
     def quench(self, **settings):
         """Return a quench of up to 400 steps."""
-        context = SearchContext.of(
-            self.potential,
-            self.evaluate,
-            self.rms,
-            SearchSettings(quench_evaluations=400),
-            np.random.default_rng(0),
-            project=self.manifold.project if self.manifold is not None else None,
-        )
+        evaluator, rng = Evaluator(self.potential), np.random.default_rng(0)
+        context = SearchContext.of(evaluator, SearchSettings(quench_evaluations=400), rng)
         return Quench(context, **settings)
 
     def coordinates(self):
@@ -258,10 +253,10 @@ def test_fixed_atoms_stay(make_context):
     context.setPositions(built.positions)
     search = make_context(context, SearchSettings(quench_evaluations=400), topology=built.topology)
     x = search.potential.positions()
-    end = Quench(search)(search.evaluate(x), 5.0)
+    end = Quench(search)(search.evaluator.evaluate(x), 5.0)
     assert np.array_equal(end.positions[fixed], x[fixed])
     assert np.abs(end.positions - x).max() > 0.01
-    assert search.rms(end) <= 5.0
+    assert search.evaluator.rms(end) <= 5.0
 
 
 def test_negative_curvatures_along_torsions_leave_the_metric_positive():
