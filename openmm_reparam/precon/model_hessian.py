@@ -22,7 +22,14 @@ from ..potentials.bonded import bonded_terms
 from ..potentials.potential import Potential
 from .stiff_terms import StiffTerms
 
-__all__ = ["ModelConstants", "ModelTerms", "atomic_numbers_of", "internal_terms", "model_terms"]
+__all__ = [
+    "InternalTerms",
+    "ModelConstants",
+    "ModelTerms",
+    "atomic_numbers_of",
+    "internal_terms",
+    "model_terms",
+]
 
 BOHR_NM = 0.0529177210903
 HARTREE = 2625.4996394799  # kJ/mol
@@ -38,8 +45,9 @@ REFERENCES = np.array([[1.35, 2.10, 2.53], [2.10, 2.87, 3.40], [2.53, 3.40, 3.40
 LARGEST_FACTOR = 3.0
 # Pairs more than three bonds apart and nearer than this (nm) at the start are stretches, too.
 NEAR_NM = 0.35
-# Beyond this angle (radians) a bend has two directions, none of them the angle's gradient.
-STRAIGHT = np.radians(175.0)
+# Beyond this angle (radians) a bend has two directions, none of them the angle's gradient, and no
+# torsion is about its bonds.
+STRAIGHT = np.radians(170.0)
 # Deviation (daltons) up to which a mass is that of an element.
 MASS_TOLERANCE = 0.05
 
@@ -104,10 +112,18 @@ def internal_terms(
     return InternalTerms(
         np.array(sorted(tuple(sorted(e)) for e in graph.edges), dtype=np.int64).reshape(-1, 2),
         angle_terms(graph),
-        torsion_terms(graph),
+        _bent(torsion_terms(graph), positions, box),
         out_of_plane_terms(graph),
         pairs,
     )
+
+
+def _bent(torsions: np.ndarray, positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+    """Return the torsions of which no angle is straight."""
+    i, j, k, m = positions[torsions.T]
+    ij, kj, km = (nearest_image(v, box, box is not None) for v in (i - j, k - j, k - m))
+    largest = np.maximum(ic.angles(ij, kj)[0], ic.angles(-kj, -km)[0])
+    return torsions[largest < STRAIGHT]
 
 
 class ModelConstants:
@@ -122,7 +138,7 @@ class ModelConstants:
     --------
     >>> water = np.array([[0, 0, 0], [0.096, 0, 0], [-0.024, 0.093, 0]])
     >>> constants = ModelConstants(np.array([8, 1, 1]))
-    >>> bool(4e5 < constants(np.array([[0, 1]]), water)[0] < 5e5)
+    >>> bool(6e5 < constants(np.array([[0, 1]]), water)[0] < 7e5)
     True
     """
 
