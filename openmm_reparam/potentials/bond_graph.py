@@ -75,11 +75,15 @@ def system_bonds(potential: Potential) -> np.ndarray:
     found = [_bond_constraints(potential)]
     ends = [np.zeros((0, 2), dtype=np.int64)]
     for force in forces:
-        if isinstance(force, mm.HarmonicBondForce) and force.getNumBonds():
-            lengths = [force.getBondParameters(k)[2]._value for k in range(force.getNumBonds())]
-            found.append(bonded_terms(force)[np.array(lengths) > SHORTEST_BOND])
-        elif isinstance(force, mm.HarmonicAngleForce) and force.getNumAngles():
-            ends.append(bonded_terms(force)[:, [0, 2]])
+        harmonic = isinstance(force, mm.HarmonicBondForce | mm.HarmonicAngleForce)
+        terms = bonded_terms(force) if harmonic else None
+        if terms is None or not len(terms):
+            continue
+        if isinstance(force, mm.HarmonicAngleForce):
+            ends.append(terms[:, [0, 2]])
+        else:
+            lengths = [force.getBondParameters(k)[2]._value for k in range(len(terms))]
+            found.append(terms[np.array(lengths) > SHORTEST_BOND])
     keys, no_bonds = (
         np.unique(np.sort(np.concatenate(pairs), axis=1) @ [size, 1]) for pairs in (found, ends)
     )

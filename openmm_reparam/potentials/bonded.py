@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import openmm as mm
@@ -22,7 +23,7 @@ __all__ = [
 CONSTRAINT_STIFFNESS = 4e5
 
 
-def _atoms_of_term(force: mm.Force):
+def _atoms_of_term(force: mm.Force) -> tuple[int, Callable[[int], Sequence[int]]] | None:
     """Return (number of terms, term -> particle indices), or None for forces not bonded."""
     if isinstance(force, mm.HarmonicBondForce | mm.CustomBondForce):
         return force.getNumBonds(), lambda i: force.getBondParameters(i)[:2]
@@ -81,8 +82,9 @@ def coupling_pattern(system: mm.System, moves: np.ndarray, groups: int = -1) -> 
     pairs = [constraints_of(system)[0]]
     for force in _bonded_forces(system, groups):
         terms = bonded_terms(force)
-        first, second = np.triu_indices(terms.shape[1], 1)
-        pairs.append(np.stack([terms[:, first].ravel(), terms[:, second].ravel()], axis=1))
+        if terms is not None:
+            first, second = np.triu_indices(terms.shape[1], 1)
+            pairs.append(np.stack([terms[:, first].ravel(), terms[:, second].ravel()], axis=1))
     i, j = np.concatenate(pairs).T
     both_move = moves[i] & moves[j]
     i, j = i[both_move], j[both_move]

@@ -23,6 +23,8 @@ LARGE_FORCE = 1000.0
 SUSPICIOUS_FALL = 2.0
 # So much of a step's fall that comes from pairs too near is a collapse; less is the end of a clash.
 LARGE_SHARE = 0.5
+# Atoms i and j of pairs, and their distances in nm: (n,) each.
+_Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class CollapseCheck:
@@ -72,14 +74,14 @@ class CollapseCheck:
         cutoff : float
             In nm.
         """
-        return self._attracting(*self._near(positions, before, cutoff), unknown)
+        return self._attracting(self._near(positions, before, cutoff), unknown)
 
     def sound(self, point: Point) -> bool:
         """Whether no pair has collapsed, of those a NonbondedForce knows."""
         pulled = self._pulled(point)
         if self._potential.nonbonded is None or not len(pulled):
             return True
-        return not self._attracting(*self._near(point.positions, None, TOO_NEAR, pulled), False)
+        return not self._attracting(self._near(point.positions, None, TOO_NEAR, pulled), False)
 
     def refuses(self, before: Point, after: Point, promised: float) -> bool:
         """Whether a step leads into a collapse, and has to be shorter.
@@ -146,7 +148,13 @@ class CollapseCheck:
             return [atom]
         return self._potential.carriers.get(atom, [])
 
-    def _near(self, positions, before, cutoff: float, among=None):
+    def _near(
+        self,
+        positions: np.ndarray,
+        before: np.ndarray | None,
+        cutoff: float,
+        among: np.ndarray | None = None,
+    ) -> _Pairs:
         """Return unbonded pairs nearer than a cutoff that can move: i, j and their distances."""
         i, j, vectors = self._unbonded.near(positions, cutoff, among)
         lengths = np.linalg.norm(vectors, axis=1)
@@ -155,9 +163,9 @@ class CollapseCheck:
             kept &= lengths < self._distances(before, i, j)
         return i[kept], j[kept], lengths[kept]
 
-    def _attracting(self, i, j, lengths, unknown: bool) -> list[tuple[int, int, float]]:
+    def _attracting(self, near: _Pairs, unknown: bool) -> list[tuple[int, int, float]]:
         """Return the pairs that attract each other; all or none where that is not known."""
-        known = self._potential.nonbonded
+        known, (i, j, lengths) = self._potential.nonbonded, near
         attract = np.full(len(i), unknown)
         if known is not None:
             attract = known.energies(i, j, lengths) < 0
@@ -166,9 +174,9 @@ class CollapseCheck:
         )
         return sorted(pairs, key=lambda pair: pair[2])
 
-    def _vectors(self, positions, i, j) -> np.ndarray:
+    def _vectors(self, positions: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         box = self._potential.box()
         return nearest_image(positions[i] - positions[j], box, box is not None)
 
-    def _distances(self, positions, i, j) -> np.ndarray:
+    def _distances(self, positions: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         return np.linalg.norm(self._vectors(positions, i, j), axis=1)

@@ -7,7 +7,7 @@ evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import openmm as mm
@@ -170,19 +170,19 @@ def _has_standard_kinetic_energy(integrator: mm.Integrator) -> bool:
     return integrator.getKineticEnergyExpression() == standard
 
 
-def _with_mass(weigh: Callable, masses: np.ndarray) -> int | None:
+def _with_mass(weigh: Callable[[np.ndarray], float], masses: np.ndarray) -> int | None:
     """Return a particle that is massless in the System and not in the Context."""
 
-    def have_mass(particles: Sequence[int]) -> bool:
+    def have_mass(particles: np.ndarray) -> bool:
         return weigh(_ones(particles, len(masses))) > 0
 
     massless = np.flatnonzero(masses == 0)
     if not len(massless) or not have_mass(massless):
         return None
-    return int(_narrowed(massless, have_mass))
+    return _narrowed(massless, have_mass)
 
 
-def _without_mass(weigh: Callable, potential: Potential) -> int | None:
+def _without_mass(weigh: Callable[[np.ndarray], float], potential: Potential) -> int | None:
     """Return a particle that is massless in the Context and not in the System."""
     masses, (pairs, _) = potential.masses, potential.constraints
     count = len(masses)
@@ -211,10 +211,10 @@ def _narrowed(candidates: np.ndarray, guilty: Callable[[np.ndarray], bool]) -> i
     while len(candidates) > 1:
         half = len(candidates) // 2
         candidates = candidates[:half] if guilty(candidates[:half]) else candidates[half:]
-    return candidates[0]
+    return int(candidates[0])
 
 
-def _ones(particles: Sequence[int], count: int) -> np.ndarray:
+def _ones(particles: np.ndarray, count: int) -> np.ndarray:
     speeds = np.zeros(count)
     speeds[particles] = 1.0
     return speeds
@@ -254,7 +254,7 @@ def _refuse_new_constraints(
     wanted = np.zeros(0) if manifold is None else manifold.errors(expected)
     if not wanted.max(initial=0.0) <= clearly:
         return
-    if errors.max(initial=0.0) > clearly:
+    if manifold is not None and errors.max(initial=0.0) > clearly:
         _refuse_distance(potential, manifold, settled, int(np.argmax(errors)))
     if not _at_one_place(settled, expected)[potential.moves].all():
         atom = potential.label(int(np.argmax(astray)))

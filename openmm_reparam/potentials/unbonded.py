@@ -28,7 +28,9 @@ class UnbondedPairs:
     def __init__(self, potential: Potential) -> None:
         self._potential = potential
 
-    def near(self, positions: np.ndarray, cutoff: float, among: np.ndarray | None = None):
+    def near(
+        self, positions: np.ndarray, cutoff: float, among: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pairs nearer than a cutoff, over periodic images.
 
         Parameters
@@ -73,8 +75,10 @@ class UnbondedPairs:
         potential = self._potential
         pairs = [potential.constraints[0]]
         for force in potential.system.getForces():
-            if isinstance(force, mm.HarmonicBondForce | mm.CustomBondForce):
-                pairs.append(bonded_terms(force).reshape(-1, 2))
+            is_bond = isinstance(force, mm.HarmonicBondForce | mm.CustomBondForce)
+            terms = bonded_terms(force) if is_bond else None
+            if terms is not None:
+                pairs.append(terms.reshape(-1, 2))
         if potential.topology is not None:
             bonds = [(a.index, b.index) for a, b in potential.topology.bonds()]
             pairs.append(np.array(bonds, dtype=np.int64).reshape(-1, 2))
