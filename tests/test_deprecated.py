@@ -70,3 +70,19 @@ def test_modes_of_the_backbone_are_those_of_the_coupling_graph():
         else:
             results.append(minimize_reparam(simulation, 10, **settings))
     assert results[0].energy == results[1].energy
+
+
+@pytest.mark.parametrize("module", ["structure", "structure.stereochemistry"])
+def test_one_call_functions_of_stereochemistry_are_its_methods(module):
+    molecule = peptide("GAP")
+    x, mirrored = molecule.positions, molecule.positions * [-1.0, 1.0, 1.0]
+    methods = module_of("structure.stereochemistry").Stereochemistry(molecule.topology)
+    for old, new, positions in (
+        ("chirality", methods.chirality, (x,)),
+        ("peptide_bonds", methods.peptide_bonds, (x,)),
+        ("stereo_changes", methods.changes, (x, mirrored)),
+    ):
+        with pytest.warns(DeprecationWarning, match=rf"{old}\(topology, ...\) is Stereochem"):
+            got = getattr(module_of(module), old)(molecule.topology, *positions)
+        assert got
+        assert got == new(*positions)

@@ -6,111 +6,35 @@ one without hydrogens compare; those of all other molecules from elements and bo
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Set
+from typing import Any
 
 import numpy as np
-from openmm.app import Residue, Topology
+from openmm.app import Topology
 
 from ..geometry.neighbors import nearest_image
 from ..potentials.bond_graph import planar_bonds
 from ..potentials.potential import Potential
 from ..units import positions_in_nanometers
-from .chemical_graph import SMALLEST_MOLECULE, ChemicalGraph
-from .double_bonds import is_cis, rigid_bonds
-from .residues import protein_residues, residue_label, residue_labels
-from .stereo_centres import handedness, stereocentres
+from .chemical_graph import ChemicalGraph
+from .double_bonds import is_cis
+from .residues import protein_residues, residue_labels
+from .stereo_centres import handedness
+from .stereo_comparison import StereoCheck, StereoComparison
+from .stereo_states import (
+    other_states,
+    protein_centres,
+    protein_peptide_bonds,
+    residues_without_bonds,
+)
 
-__all__ = [
-    "StereoCheck",
-    "StereoComparison",
-    "Stereochemistry",
-    "chirality",
-    "peptide_bonds",
-    "stereo_changes",
-]
+__all__ = ["StereoCheck", "StereoComparison", "Stereochemistry"]
 
 # A tetrahedral centre has a triple product of unit bond vectors near 0.77, an inverting one 0.
 PLANAR_TRIPLE_PRODUCT = 0.1
 # A carbon whose hydrogen is left out may as well be a flat one: it is judged where it is clearly
 # tetrahedral, and its bonds (nm) are bonds and not distances between beads.
 UNITED_TRIPLE_PRODUCT, LONGEST_UNITED_BOND = 0.35, 0.22
-
-# Neighbours by falling Cahn-Ingold-Prelog priority, hydrogen left out: a negative volume is R.
-_SIDE_CHAIN_CENTRES = {"ILE": ("CB", "CA", "CG1", "CG2"), "THR": ("CB", "OG1", "CA", "CG2")}
-# Residues without bonds that are named one by one.
-_MOST_NAMED = 3
-
-
-@dataclass(frozen=True)
-class StereoCheck:
-    """What of a structure's stereochemistry was compared.
-
-    Attributes
-    ----------
-    centres, cis_trans_bonds : int
-        How many; peptide bonds are among the bonds.
-    unknown : tuple of str
-        Residues that were not checked because their bonds are not known; ``("all atoms",)`` where
-        no bond is.
-
-    Examples
-    --------
-    >>> print(StereoCheck(12, 1, ("LIG 1",)))
-    12 centres, 1 cis/trans bond checked; not checked (no bonds known): LIG 1
-    >>> print(StereoCheck(0, 0))
-    no stereocentres
-    """
-
-    centres: int
-    cis_trans_bonds: int
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def total(self) -> int:
-        """How many states were compared."""
-        return self.centres + self.cis_trans_bonds
-
-    def __str__(self) -> str:
-        counts = [(self.centres, "centre"), (self.cis_trans_bonds, "cis/trans bond")]
-        named = ", ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in counts if n)
-        parts = [f"{named} checked"] if self.total else []
-        if self.unknown:
-            names = ", ".join(self.unknown[:_MOST_NAMED])
-            more = len(self.unknown) - _MOST_NAMED
-            parts.append(
-                f"not checked (no bonds known): {names}{f' and {more} more' if more > 0 else ''}"
-            )
-        return "; ".join(parts) or "no stereocentres"
-
-
-class StereoComparison(NamedTuple):
-    """What differs in stereochemistry between two structures, and what was compared.
-
-    Attributes
-    ----------
-    changes : tuple of str, or None
-        Such as ``("ALA 5 CA: L -> D",)``; None where the bonds are not known and nothing could be
-        compared.
-    checked : StereoCheck
-    """
-
-    changes: tuple[str, ...] | None
-    checked: StereoCheck
-
-
-class _Centre(NamedTuple):
-    label: str
-    atoms: list[int]  # the centre, three neighbours, the fourth or -1
-    names: tuple[str, str]  # of a positive and a negative volume
-    united: bool = False
-
-
-class _Bond(NamedTuple):
-    label: str
-    atoms: list[int]  # neighbour, the bond's atoms, neighbour
 
 
 class Stereochemistry:
@@ -185,13 +109,13 @@ class Stereochemistry:
             graph = ChemicalGraph.of_topology(topology)
         self._box = box
         self._n_atoms = len(graph.numbers)
-        self._unknown = _unknown(topology, graph)
+        self._unknown = residues_without_bonds(topology, graph)
         residues = {} if topology is None else dict(protein_residues(topology))
         labels = residue_labels(residues)
-        centres = list(_protein_centres(residues, labels))
-        bonds = [] if topology is None else list(_peptide_bonds(topology, residues, labels))
+        centres = list(protein_centres(residues, labels))
+        bonds = [] if topology is None else list(protein_peptide_bonds(topology, residues, labels))
         self._n_protein_centres, self._n_peptide_bonds = len(centres), len(bonds)
-        more_centres, more_bonds = _other_states(graph, planar, centres, bonds, topology, labels)
+        more_centres, more_bonds = other_states(graph, planar, centres, bonds, topology, labels)
         self._centres, self._bonds = centres + more_centres, bonds + more_bonds
         self._centre_atoms = np.array([c.atoms for c in self._centres], dtype=int).reshape(-1, 5)
         self._bond_atoms = np.array([b.atoms for b in self._bonds], dtype=int).reshape(-1, 4)
@@ -352,158 +276,10 @@ class Stereochemistry:
         return flat.reshape(vectors.shape)
 
 
-def chirality(topology: Topology, positions: Any) -> dict[str, str]:
-    """Return the state of every chiral centre of proteins: `Stereochemistry.chirality` in one call.
+def __getattr__(name: str) -> Any:
+    """Return a function of the first version, which warns when it is called."""
+    if name not in ("chirality", "peptide_bonds", "stereo_changes"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import deprecated_names
 
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    positions : (N, 3) array in nm, or Quantity
-
-    Returns
-    -------
-    dict of str to str
-        ``{"ALA 5 CA": "L", "ILE 7 CB": "S", ...}``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the positions have a wrong unit or shape or are not finite.
-    """
-    return Stereochemistry(topology).chirality(positions)
-
-
-def peptide_bonds(topology: Topology, positions: Any) -> dict[str, str]:
-    """Return the state of every peptide bond: `Stereochemistry.peptide_bonds` in one call.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    positions : (N, 3) array in nm, or Quantity
-
-    Returns
-    -------
-    dict of str to str
-        ``{"PRO 12-ALA 13": "trans", ...}``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the positions have a wrong unit or shape or are not finite.
-    """
-    return Stereochemistry(topology).peptide_bonds(positions)
-
-
-def stereo_changes(topology: Topology, before: Any, after: Any) -> list[str]:
-    """Return what changed in stereochemistry: `Stereochemistry.changes` in one call.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    before, after : (N, 3) array in nm, or Quantity
-
-    Returns
-    -------
-    list of str
-        Such as ``["ALA 5 CA: L -> D"]``; empty where nothing changed or could be compared.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the positions have a wrong unit or shape or are not finite.
-    """
-    return Stereochemistry(topology).changes(before, after)
-
-
-def _protein_centres(
-    residues: dict[Residue, dict[str, int]], labels: dict[Residue, str]
-) -> Iterator[_Centre]:
-    """Yield C-alpha atoms, and C-beta atoms of isoleucine and threonine."""
-    for residue, atoms in residues.items():
-        kinds = [(("CA", "N", "C", "CB"), ("L", "D"))]
-        if residue.name in _SIDE_CHAIN_CENTRES:
-            kinds.append((_SIDE_CHAIN_CENTRES[residue.name], ("S", "R")))
-        for names, states in kinds:
-            if all(name in atoms for name in names):
-                found = [*(atoms[name] for name in names), -1]
-                yield _Centre(f"{labels[residue]} {names[0]}", found, states)
-
-
-def _peptide_bonds(
-    topology: Topology, residues: dict[Residue, dict[str, int]], labels: dict[Residue, str]
-) -> Iterator[_Bond]:
-    """Yield bonds between C and N of two protein residues."""
-    for atom1, atom2 in topology.bonds():
-        if {atom1.name, atom2.name} != {"C", "N"} or atom1.residue is atom2.residue:
-            continue
-        carbon, nitrogen = (atom1, atom2) if atom1.name == "C" else (atom2, atom1)
-        before, after = residues.get(carbon.residue), residues.get(nitrogen.residue)
-        if before is not None and after is not None:
-            yield _Bond(
-                f"{labels[carbon.residue]}-{labels[nitrogen.residue]}",
-                [before["CA"], before["C"], after["N"], after["CA"]],
-            )
-
-
-def _other_states(
-    graph: ChemicalGraph,
-    planar: Set[frozenset[int]],
-    centres: list[_Centre],
-    bonds: list[_Bond],
-    topology: Topology | None,
-    labels: dict[Residue, str],
-) -> tuple[list[_Centre], list[_Bond]]:
-    """Return what the graph shows beside the centres and bonds that have names in proteins."""
-    named = {centre.atoms[0] for centre in centres}
-    named_bonds = {frozenset(bond.atoms[1:3]) for bond in bonds}
-    centre_rows = [row for row in stereocentres(graph).tolist() if row[0] not in named]
-    bond_rows = [
-        row for row in rigid_bonds(graph, planar).tolist() if frozenset(row[1:3]) not in named_bonds
-    ]
-    atoms = {row[0] for row in centre_rows} | {i for row in bond_rows for i in row[1:3]}
-    names = _atom_names(topology, labels, atoms)
-    turns = ("counterclockwise", "clockwise")
-    return (
-        [
-            _Centre(" ".join(names[row[0]]), row, turns, graph.may_be_united(row[0]))
-            for row in centre_rows
-        ],
-        [_Bond(_bond_label(names[row[1]], names[row[2]]), row) for row in bond_rows],
-    )
-
-
-def _atom_names(
-    topology: Topology | None, labels: dict[Residue, str], indices: set[int]
-) -> dict[int, tuple[str, str]]:
-    """Return a residue's label and an atom's name for each atom; no two of them are the same."""
-    if topology is None:
-        return {index: ("atom", str(index)) for index in indices}
-    atoms = [atom for atom in topology.atoms() if atom.index in indices]
-    labels = residue_labels({atom.residue: None for atom in atoms}) | labels
-    names = {atom.index: (labels[atom.residue], atom.name) for atom in atoms}
-    counts = Counter(names.values())
-    return {
-        index: name if counts[name] == 1 else (name[0], f"{name[1]} (atom {index})")
-        for index, name in names.items()
-    }
-
-
-def _bond_label(first: tuple[str, str], second: tuple[str, str]) -> str:
-    """Return ``"LIG 1 C7-C8"``, or ``"ACE 1 C-ALA 2 N"`` where the residues differ."""
-    same = first[0] == second[0]
-    return f"{' '.join(first)}-{second[1] if same else ' '.join(second)}"
-
-
-def _unknown(topology: Topology | None, graph: ChemicalGraph) -> tuple[str, ...]:
-    """Name the residues that may have states and have atoms without bonds."""
-    if topology is None:
-        return () if graph.has_bonds else ("all atoms",)
-    bare = (graph.numbers >= 0) & ~graph.bonded
-    if not bare.any():
-        return ()
-    found = []
-    for residue in topology.residues():
-        atoms = [atom.index for atom in residue.atoms() if graph.numbers[atom.index] >= 0]
-        if len(atoms) >= SMALLEST_MOLECULE and bare[atoms].any():
-            found.append(residue_label(residue))
-    return tuple(found)
+    return getattr(deprecated_names, name)

@@ -10,7 +10,7 @@ from openmm import app, unit
 
 from openmm_reparam import ReparamMinimizer, minimize_reparam
 from openmm_reparam.prepare.peptides import peptide
-from openmm_reparam.structure.stereochemistry import chirality, stereo_changes
+from openmm_reparam.structure.stereochemistry import Stereochemistry
 
 FORCE = unit.kilojoules_per_mole / unit.nanometer
 
@@ -255,10 +255,10 @@ def test_a_d_residue_in_the_start_stays_and_is_no_change(constraints, nanometers
     simulation = molecule.simulation("Reference")
     x = mirrored_residue(molecule, 1)
     simulation.context.setPositions(x)
-    assert chirality(molecule.topology, x)["PHE 2 CA"] == "D"
+    assert Stereochemistry(molecule.topology).chirality(x)["PHE 2 CA"] == "D"
     result = minimize_reparam(simulation, 5)
     assert result.converged
-    states = chirality(molecule.topology, nanometers(simulation.context))
+    states = Stereochemistry(molecule.topology).chirality(nanometers(simulation.context))
     assert states == {"ALA 1 CA": "L", "PHE 2 CA": "D", "ALA 3 CA": "L"}
     assert result.stereo_changes == ()
     assert "unchanged" in str(result)
@@ -278,7 +278,7 @@ def test_a_state_that_changes_is_reported(nanometers):
     simulation.context.setPositions(x)
     result = minimize_reparam(simulation, 5)
     after = nanometers(simulation.context)
-    assert result.stereo_changes == tuple(stereo_changes(molecule.topology, x, after))
+    assert result.stereo_changes == tuple(Stereochemistry(molecule.topology).changes(x, after))
     assert len(result.stereo_changes) == 1
     assert result.stereo_changes[0].startswith("ALA 2 CA: planar -> ")
     assert result.stereo_changes[0] in str(result)
@@ -299,6 +299,8 @@ def test_a_cis_peptide_bond_stays_cis(nanometers):
     simulation = molecule.simulation("Reference")
     simulation.context.setPositions(x)
     result = minimize_reparam(simulation, 5)
-    changes = stereo_changes(molecule.topology, molecule.positions, nanometers(simulation.context))
+    changes = Stereochemistry(molecule.topology).changes(
+        molecule.positions, nanometers(simulation.context)
+    )
     assert changes == ["ALA 1-GLY 2: trans -> cis"]
     assert result.stereo_changes == ()

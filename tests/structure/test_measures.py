@@ -8,12 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.structure.measures import collapsed_hydrogens, radius_of_gyration, rmsd
-from openmm_reparam.structure.stereochemistry import (
-    Stereochemistry,
-    chirality,
-    peptide_bonds,
-    stereo_changes,
-)
+from openmm_reparam.structure.stereochemistry import Stereochemistry
 from openmm_reparam.testsystems import lennard_jones_cluster
 from openmm_reparam.units import positions_in_nanometers
 
@@ -42,7 +37,7 @@ def two_chains(molecule, ids):
 
 
 def test_natural_amino_acids_have_natural_states(molecule, x):
-    assert chirality(molecule.topology, x) == {
+    assert Stereochemistry(molecule.topology).chirality(x) == {
         "ALA 1 CA": "L",
         "ILE 2 CA": "L",
         "ILE 2 CB": "S",
@@ -57,7 +52,7 @@ def test_natural_amino_acids_have_natural_states(molecule, x):
 
 def assert_natural(pdb):
     """Every amino acid but glycine is L, every isoleucine and threonine as nature makes them."""
-    states = chirality(pdb.topology, pdb.positions)
+    states = Stereochemistry(pdb.topology).chirality(pdb.positions)
     achiral = ("GLY", "HOH", "MG", "ADP", "MGF")
     n_chiral = sum(residue.name not in achiral for residue in pdb.topology.residues())
     of_alpha = [state for label, state in states.items() if label.endswith(" CA")]
@@ -78,23 +73,25 @@ def test_fetched_entries_are_natural(fetched_entry):
 
 
 def test_mirror_image_flips_every_centre_and_no_peptide_bond(molecule, x):
-    before = chirality(molecule.topology, x)
-    after = chirality(molecule.topology, x * MIRROR)
+    before = Stereochemistry(molecule.topology).chirality(x)
+    after = Stereochemistry(molecule.topology).chirality(x * MIRROR)
     assert after == {label: SWAPPED[state] for label, state in before.items()}
-    assert peptide_bonds(molecule.topology, x) == peptide_bonds(molecule.topology, x * MIRROR)
+    assert Stereochemistry(molecule.topology).peptide_bonds(x) == Stereochemistry(
+        molecule.topology
+    ).peptide_bonds(x * MIRROR)
 
 
 def test_rotation_and_translation_change_nothing(molecule, x):
     moved = Rotation.random(random_state=0).apply(x) + 5.0
-    assert stereo_changes(molecule.topology, x, moved) == []
+    assert Stereochemistry(molecule.topology).changes(x, moved) == []
 
 
 def test_flat_centre_is_planar(molecule, x):
     flat = x.copy()
     atoms = {a.name: a.index for a in next(molecule.topology.residues()).atoms()}
     flat[atoms["CA"]] = x[[atoms["N"], atoms["C"], atoms["CB"]]].mean(axis=0)
-    assert chirality(molecule.topology, flat)["ALA 1 CA"] == "planar"
-    assert "ALA 1 CA: L -> planar" in stereo_changes(molecule.topology, x, flat)
+    assert Stereochemistry(molecule.topology).chirality(flat)["ALA 1 CA"] == "planar"
+    assert "ALA 1 CA: L -> planar" in Stereochemistry(molecule.topology).changes(x, flat)
 
 
 def test_peptide_bonds_agree_with_mdtraj(molecule, x):
@@ -121,7 +118,7 @@ def test_turning_one_peptide_bond_is_the_only_change(molecule, x):
     turned = x.copy()
     later = [a.index for a in molecule.topology.atoms() if a.residue.index >= 4]
     turned[later] = Rotation.from_rotvec(np.pi * axis).apply(x[later] - pivot) + pivot
-    assert stereo_changes(molecule.topology, x, turned) == ["GLY 4-PRO 5: trans -> cis"]
+    assert Stereochemistry(molecule.topology).changes(x, turned) == ["GLY 4-PRO 5: trans -> cis"]
 
 
 def test_closing_bond_of_a_ring_counts(molecule, x):
@@ -129,7 +126,7 @@ def test_closing_bond_of_a_ring_counts(molecule, x):
     residues = list(ring.residues())
     named = [{a.name: a for a in residue.atoms()} for residue in residues]
     ring.addBond(named[-1]["C"], named[0]["N"])
-    labels = peptide_bonds(ring, x)
+    labels = Stereochemistry(ring).peptide_bonds(x)
     assert "ILE 7-ALA 1" in labels
     assert len(labels) == len(residues)
 
@@ -145,7 +142,9 @@ def test_labels_tell_chains_apart(molecule, ids):
 def test_without_protein_there_are_no_states():
     cluster = lennard_jones_cluster(5)
     assert Stereochemistry(cluster.topology).states(cluster.positions) == {}
-    assert stereo_changes(cluster.topology, cluster.positions, -1 * cluster.positions) == []
+    assert (
+        Stereochemistry(cluster.topology).changes(cluster.positions, -1 * cluster.positions) == []
+    )
 
 
 @pytest.mark.parametrize("atoms", ["CA", "backbone", "heavy", "all"])
@@ -219,13 +218,13 @@ def test_positions_are_checked(molecule, x):
     n = len(x)
     assert np.allclose(positions_in_nanometers(x * 10 * unit.angstrom, n), x, atol=1e-12)
     with pytest.raises(ValueError, match=rf"\({n}, 3\)"):
-        chirality(molecule.topology, x[1:])
+        Stereochemistry(molecule.topology).chirality(x[1:])
     with pytest.raises(TypeError):
-        chirality(molecule.topology, x * unit.kelvin)
+        Stereochemistry(molecule.topology).chirality(x * unit.kelvin)
     broken = x.copy()
     broken[3, 1] = np.nan
     with pytest.raises(ValueError, match="atom 3"):
-        chirality(molecule.topology, broken)
+        Stereochemistry(molecule.topology).chirality(broken)
 
 
 def test_the_radius_of_gyration_is_that_of_mass_weighted_distances_without_water():
