@@ -41,6 +41,7 @@ def test_there_are_no_untested_examples():
         "load_latent.py",
         "minimize_existing_script.py",
         "own_reparametrization.py",
+        "xtb.py",
     ]
 
 
@@ -137,3 +138,16 @@ def test_latent_annealing_and_loading_it_without_this_package(tmp_path):
     assert float(re.search(r"in the latents: (\S+) kJ/mol", text)[1]) < float(saved)
     source = (EXAMPLES / "load_latent.py").read_text()
     assert "import openmm_reparam" not in source.split('"""')[2]
+
+
+def test_xtb(tmp_path):
+    for library in ("rdkit", "tblite"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    options = ("--tolerance", "5", "--output", "minimum.sdf")
+    text = run_example("xtb.py", *options, folder=tmp_path)
+    pattern = r"^(\S+): (\S+) kJ/mol after (\d+) evaluations of xTB"
+    found = {name: (float(e), int(n)) for name, e, n in re.findall(pattern, text, re.MULTILINE)}
+    own, other = found["openmm-reparam"], found["LocalEnergyMinimizer"]
+    assert own[0] == pytest.approx(other[0], abs=0.5)
+    assert own[1] < other[1]
+    assert "V2000" in (tmp_path / "minimum.sdf").read_text()
