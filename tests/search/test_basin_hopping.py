@@ -4,8 +4,9 @@ import numpy as np
 import openmm as mm
 import pytest
 
-from openmm_reparam import Potential, ReparamMinimizer, minimize_reparam
-from openmm_reparam.minimization.run import Run
+from openmm_reparam import Potential, minimize_reparam
+from openmm_reparam.potentials.evaluator import Evaluator
+from openmm_reparam.potentials.potential import EvaluationCounter
 from openmm_reparam.potentials.unbonded import UnbondedPairs
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import (
@@ -147,22 +148,22 @@ def test_the_same_seed_gives_the_same_minima():
 def test_refusals_are_counted():
     """Every structure differs in stereochemistry from the reference, and is refused."""
     simulation = peptide("AAA", "random-coil", seed=1).simulation("Reference")
-    minimizer = ReparamMinimizer(simulation, "spectral")
-    run = Run(minimizer, 1.0, 0, None, 800)
-    start = run.evaluate(run.potential.positions())
+    counter = EvaluationCounter(limit=800)
+    evaluator = Evaluator(Potential(simulation.context, simulation.topology, counter))
+    start = evaluator.evaluate(evaluator.potential.positions())
     database, record = MinimaDatabase(np.arange(len(start.positions))), SearchRecord()
     settings = SearchSettings(quench_evaluations=20)
     rng = np.random.default_rng(0)
-    context = SearchContext.of(run.evaluator, settings, rng)
+    context = SearchContext.of(evaluator, settings, rng)
     mirrored = start.positions * [1, 1, -1]
-    before = run.potential.counter.total
+    before = counter.total
     search = BasinHopping(context, start, database, record, reference=mirrored)
     with pytest.raises(RuntimeError, match="used up"):
         list(search.points())
     assert record.refusals["stereochemistry"] + record.refusals.get("collapsed atoms", 0) > 3
     assert record.refused == sum(record.refusals.values()) == record.tried - 1
     assert record.accepted == 0
-    assert record.force_evaluations == run.potential.counter.total - before
+    assert record.force_evaluations == counter.total - before
     assert record.minima == len(database.minima) == 1
     assert "for stereochemistry" in str(record)
 

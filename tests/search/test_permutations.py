@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from openmm_reparam import ReparamMinimizer, minimize_reparam
-from openmm_reparam.minimization.run import Run
+from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.potentials.bond_graph import bond_graph, interchangeable_atoms
+from openmm_reparam.potentials.evaluator import Evaluator
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search.permutations import isomer_points, permutations
 from openmm_reparam.search.torsion_kinematics import TorsionKinematics
@@ -50,22 +50,22 @@ def test_lower_isomers_are_found():
     molecule = peptide("AGS", "random-coil", seed=2)
     simulation = molecule.simulation("Reference")
     minimize_reparam(simulation, 1)
-    run = Run(ReparamMinimizer(simulation, "spectral"), 1.0, 0, None, None)
-    x = run.potential.positions()
+    evaluator = Evaluator(Potential(simulation.context, simulation.topology))
+    x = evaluator.potential.positions()
     place = {atom.name: atom.index for atom in molecule.topology.atoms()}
     oxygens = [place["O"], place["OXT"]]
     swapped = np.array(x)
     swapped[oxygens] = x[oxygens[::-1]]
-    topology = TorsionTopology(run.potential, bond_graph(run.potential))
+    topology = TorsionTopology(evaluator.potential, bond_graph(evaluator.potential))
     ends = []
     for positions in (x, swapped):
-        start = run.evaluate(positions)
-        before = run.potential.counter.total
-        points = list(isomer_points(topology, run.evaluate, start))
+        start = evaluator.evaluate(positions)
+        before = evaluator.potential.counter.total
+        points = list(isomer_points(topology, evaluator.evaluate, start))
         energies = [point.energy for point in (start, *points)]
         assert (np.diff(energies) < 0).all()
         # Two ways for NH3+, two for CH3, one for COO-.
-        assert run.potential.counter.total - before == 5
+        assert evaluator.potential.counter.total - before == 5
         ends.append(energies[-1])
-    assert abs(run.evaluate(swapped).energy - run.evaluate(x).energy) > 0.01
+    assert abs(evaluator.evaluate(swapped).energy - evaluator.evaluate(x).energy) > 0.01
     assert ends[0] == pytest.approx(ends[1], abs=1e-3)

@@ -290,7 +290,7 @@ def test_a_straight_molecule_has_torsions_that_move_nothing(make_context):
     context.setPositions(positions)
     search = make_context(context, SearchSettings(quench_evaluations=100))
     assert len(search.topology.axes)
-    end = Quench(search)(search.evaluate(positions), 1e-3)
+    end = Quench(search)(search.evaluator.evaluate(positions), 1e-3)
     assert np.diff(end.positions[:, 0]) == pytest.approx([0.105, 0.12, 0.105], abs=1e-6)
 
 
