@@ -306,7 +306,7 @@ def test_a_metric_that_costs_evaluations_is_renewed_rarely(make_context):
     search = make_context(openmm_context, settings, topology=built.topology)
     quench = Quench(search)
     assert not quench.preconditioner.free
-    start = search.evaluate(free.displaced(np.random.default_rng(4)))
+    start = search.evaluator.evaluate(free.displaced(np.random.default_rng(4)))
     before = search.potential.counter.context
     assert free.rms(quench(start, 5.0)) <= 5.0
     steps = search.potential.counter.context - before
