@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -67,9 +68,9 @@ class LatentSettings:
             raise ValueError(f"optimizer is {self.optimizer!r}; it must be one of {OPTIMIZERS}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule is {self.schedule!r}; it must be one of {SCHEDULES}")
-        positive = ("patience", "relative_energy", "max_gradient_norm")
+        positive = ["patience", "relative_energy", "max_gradient_norm"]
         if self.learning_rate is not None:
-            positive += ("learning_rate",)
+            positive.append("learning_rate")
         for name in positive:
             if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be positive")
@@ -122,8 +123,11 @@ class StageEnd(Exception):  # noqa: N818 - an end, not an error
     """Ends a stage; the message says why."""
 
 
-# Evaluates what a module returns, or the gradient alone at a point known already; fills `.grad`.
-Gradients = Callable[..., Point]
+class Gradients(Protocol):
+    """Evaluates what a module returns, and fills the ``grad`` of its parameters."""
+
+    def __call__(self, known: Point | None = None) -> Point:
+        """Return the point; a point known already is not evaluated again."""
 
 
 def eager_gradients(
@@ -219,9 +223,15 @@ def descend_latents(
 
 
 def _adam(
-    module, parameters, energy_and_gradient, start: Point, settings: LatentSettings
+    module: torch.nn.Module,
+    parameters: Sequence[torch.nn.Parameter],
+    energy_and_gradient: Gradients,
+    start: Point,
+    settings: LatentSettings,
 ) -> Iterator[Point]:
-    rate = settings.learning_rate or getattr(module, "learning_rate", 0.01)
+    rate = settings.learning_rate
+    if rate is None:
+        rate = getattr(module, "learning_rate", 0.01)
     optimizer = torch.optim.Adam(parameters, lr=rate, fused=fusable(parameters))
     schedule = schedule_of(optimizer, settings)
     damping, failures = 1.0, 0
@@ -248,10 +258,12 @@ def _adam(
         yield point
 
 
-def schedule_of(optimizer, settings: LatentSettings):
+def schedule_of(
+    optimizer: torch.optim.Optimizer, settings: LatentSettings
+) -> torch.optim.lr_scheduler.LambdaLR:
     """Return torch's scheduler of the learning rate."""
     total = max(1, settings.iterations)
-    shapes = {
+    shapes: dict[str, Callable[[int], float]] = {
         "constant": lambda i: 1.0,
         "cosine": lambda i: 0.5 * (1.0 + math.cos(math.pi * min(i / total, 1.0))),
         "exponential": lambda i: 0.01 ** (i / total),
@@ -259,7 +271,9 @@ def schedule_of(optimizer, settings: LatentSettings):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, shapes[settings.schedule])
 
 
-def _latent_lbfgs(parameters, energy_and_gradient) -> Iterator[Point]:
+def _latent_lbfgs(
+    parameters: Sequence[torch.nn.Parameter], energy_and_gradient: Gradients
+) -> Iterator[Point]:
     """L-BFGS on all parameters as one column of numbers, without step limit in nm."""
 
     def flat() -> np.ndarray:
@@ -275,7 +289,8 @@ def _latent_lbfgs(parameters, energy_and_gradient) -> Iterator[Point]:
             ):
                 p.copy_(part.view_as(p))
         last[:] = [energy_and_gradient()]
-        gradient = torch.cat([p.grad.reshape(-1) for p in parameters]).double().numpy()
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        gradient = torch.cat([part.reshape(-1) for part in parts]).double().numpy()
         return Point(column, last[0].energy, -gradient[:, None])
 
     try:
@@ -286,23 +301,23 @@ def _latent_lbfgs(parameters, energy_and_gradient) -> Iterator[Point]:
         raise StageEnd(str(error)) from None
 
 
-def fusable(parameters) -> bool:
+def fusable(parameters: Iterable[torch.Tensor]) -> bool:
     """Whether torch has a fused Adam for these."""
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
-def _copies(parameters) -> list[torch.Tensor]:
+def _copies(parameters: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
     return [p.detach().clone() for p in parameters]
 
 
-def _restore(parameters, values) -> None:
+def _restore(parameters: Sequence[torch.nn.Parameter], values: list[torch.Tensor]) -> None:
     with torch.no_grad():
         for p, value in zip(parameters, values, strict=True):
             p.copy_(value)
 
 
 @contextmanager
-def torch_threads_for(num_atoms: int):
+def torch_threads_for(num_atoms: int) -> Iterator[None]:
     """Run torch on one thread inside the block where the molecule is small, then put it back.
 
     Its idle threads spin and take the cores from OpenMM's.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from ..potentials.potential import Potential
 
 __all__ = [
     "Anchored",
+    "Builder",
+    "Specification",
     "Start",
     "available",
     "build",
@@ -27,7 +30,13 @@ ENTRY_POINT_GROUP = "openmm_reparam.reparametrizations"
 # nm: a module whose first output is nearer to the start than this starts there exactly.
 EXACT = 1e-6
 
-_builders: dict[str, Callable] = {}
+# (start, **settings) -> module.
+Builder = Callable[..., torch.nn.Module]
+# A registered name, a module, or what makes one.
+Specification = str | torch.nn.Module | Builder
+AnyBuilder = TypeVar("AnyBuilder", bound=Builder)
+
+_builders: dict[str, Builder] = {}
 # Names of what a builder takes as ``**settings`` and passes on.
 _passed_on: dict[str, tuple[str, ...]] = {}
 
@@ -55,7 +64,7 @@ class Start:
         return torch.Generator().manual_seed(int(self.rng.integers(2**63 - 1)))
 
 
-def register(name: str, passed_on: tuple[str, ...] = ()) -> Callable[[Callable], Callable]:
+def register(name: str, passed_on: tuple[str, ...] = ()) -> Callable[[AnyBuilder], AnyBuilder]:
     """Register ``builder(start: Start, **settings) -> torch.nn.Module`` under a name.
 
     Other packages may instead name a builder in the entry point group
@@ -83,7 +92,7 @@ def register(name: str, passed_on: tuple[str, ...] = ()) -> Callable[[Callable],
     True
     """
 
-    def add(builder: Callable) -> Callable:
+    def add(builder: AnyBuilder) -> AnyBuilder:
         if name in _builders:
             raise ValueError(f"a reparametrization named {name!r} is registered already")
         _builders[name] = builder
@@ -94,7 +103,7 @@ def register(name: str, passed_on: tuple[str, ...] = ()) -> Callable[[Callable],
     return add
 
 
-def _entry_points() -> dict:
+def _entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
@@ -103,7 +112,7 @@ def available() -> tuple[str, ...]:
     return tuple(sorted({*_builders, *_entry_points()}))
 
 
-def _builder(name: str) -> Callable:
+def _builder(name: str) -> Builder:
     if name in _builders:
         return _builders[name]
     points = _entry_points()
@@ -115,7 +124,7 @@ def _builder(name: str) -> Callable:
     )
 
 
-def settings_of(spec) -> tuple[str, ...] | None:
+def settings_of(spec: Specification) -> tuple[str, ...] | None:
     """Return the names of the settings that a reparametrization takes.
 
     Parameters
@@ -154,7 +163,9 @@ OF_THE_CALL = (
 )
 
 
-def refuse_settings(spec, settings: dict, of_the_run: Sequence[str] = ()) -> None:
+def refuse_settings(
+    spec: Specification, settings: Mapping[str, object], of_the_run: Sequence[str] = ()
+) -> None:
     """Raise TypeError for settings that a reparametrization does not take, and say which do.
 
     Parameters
@@ -197,13 +208,13 @@ def _either(names: list[str]) -> str:
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
-def _spelled(spec) -> str:
+def _spelled(spec: Specification) -> str:
     if isinstance(spec, str):
         return repr(spec)
     return getattr(spec, "__name__", type(spec).__name__)
 
 
-def build(spec, start: Start, **settings) -> torch.nn.Module:
+def build(spec: Specification, start: Start, **settings: Any) -> torch.nn.Module:
     """Make a reparametrization that returns ``start.positions`` first.
 
     Parameters
@@ -234,8 +245,9 @@ def build(spec, start: Start, **settings) -> torch.nn.Module:
         if settings:
             raise TypeError(f"a module takes no settings, but got {', '.join(settings)}")
         module = spec
-        if hasattr(module, "initialize"):
-            module.initialize(torch.from_numpy(np.array(start.positions)))
+        initialize = getattr(module, "initialize", None)
+        if initialize is not None:
+            initialize(torch.from_numpy(np.array(start.positions)))
     elif callable(spec):
         module = spec(start, **settings)
     else:
@@ -281,6 +293,10 @@ class Anchored(torch.nn.Module):
     positions : (N, 3) array
         X0 in nm.
     """
+
+    if TYPE_CHECKING:  # TorchScript cannot read annotations that are strings
+        first: torch.Tensor
+        positions: torch.Tensor
 
     def __init__(self, module: torch.nn.Module, positions: np.ndarray) -> None:
         super().__init__()

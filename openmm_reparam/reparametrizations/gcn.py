@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -13,7 +14,10 @@ from ..units import whole_number
 from .base import Start, register
 from .spectral import Whitened
 
-__all__ = ["GCN", "GraphConvolution"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["GCN", "GraphConvolution", "NetworkSettings"]
 
 PROPAGATIONS = ("projector", "whitened")
 # The slowest modes are boosted at most this much over the fast ones (the floor on |Lambda|).
@@ -66,7 +70,7 @@ class GCN(torch.nn.Module):
         X0 in nm.
     modes : SlowModes
         Of the coupling graph's Laplacian, (N, k).
-    hidden : sequence of int
+    hidden : sequence of int, or int
         Width of each graph convolution, 1 to 3 of them.
     latents : int
         Width of Z, above 3.
@@ -90,13 +94,17 @@ class GCN(torch.nn.Module):
     """
 
     learning_rate = 0.003
+    if TYPE_CHECKING:  # TorchScript cannot read annotations that are strings
+        psi: torch.Tensor
+        gains_psi_t: torch.Tensor
+        anchor: torch.Tensor
 
     def __init__(
         self,
         positions: np.ndarray,
         modes: SlowModes,
         *,
-        hidden: Sequence[int] = (100,),
+        hidden: int | Sequence[int] = (100,),
         latents: int = 16,
         propagation: str = "whitened",
         concatenate: bool = True,
@@ -105,8 +113,8 @@ class GCN(torch.nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        hidden = (hidden,) if np.ndim(hidden) == 0 else tuple(hidden)
-        hidden = tuple(whole_number(width, "hidden", 1) for width in hidden)
+        layers = tuple(hidden) if isinstance(hidden, Iterable) else (hidden,)
+        hidden = tuple(whole_number(width, "hidden", 1) for width in layers)
         if not 1 <= len(hidden) <= 3:
             raise ValueError(f"hidden is {hidden}; give the widths of 1 to 3 layers")
         if whole_number(latents, "latents", 1) <= 3:
@@ -166,6 +174,17 @@ def _random_weight(
     return torch.nn.Parameter(spread * weight)
 
 
+class NetworkSettings(TypedDict, total=False):
+    """Settings of a `GCN` that `build_gcn` passes on."""
+
+    hidden: int | Sequence[int]
+    latents: int
+    propagation: str
+    concatenate: bool
+    scale: float
+    dtype: torch.dtype
+
+
 def default_count(num_atoms: int) -> int:
     """Slow modes of a `GCN` where nothing else is asked: 30 % of N, at most 100."""
     return min(100, max(1, round(0.3 * num_atoms)))
@@ -183,7 +202,7 @@ def build_gcn(
     norm: str = "sum-of-squares",
     coordinates: str = "cartesian",
     modes: SlowModes | None = None,
-    **network,
+    **network: Unpack[NetworkSettings],
 ) -> GCN | Whitened:
     """Build a `GCN` on the slow modes of the molecule at the start.
 
@@ -225,5 +244,6 @@ def build_gcn(
     preconditioner = Preconditioner(start.potential)
     preconditioner.update(start.positions)
     still = np.zeros_like(start.positions)
-    gcn = GCN(still, modes, generator=generator, **{"scale": 1.0, **network})
+    network.setdefault("scale", 1.0)
+    gcn = GCN(still, modes, generator=generator, **network)
     return Whitened(start.positions, gcn, preconditioner.matrix())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -11,7 +12,10 @@ from ..modes.slow_modes import hessian_modes, molecular_slow_modes, number_of_mo
 from ..potentials.hessian import BondedHessian, dense_hessian
 from .base import Start, register
 
-__all__ = ["Linear"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["GraphSettings", "Linear"]
 
 
 class Linear(torch.nn.Module):
@@ -41,6 +45,9 @@ class Linear(torch.nn.Module):
     """
 
     learning_rate = 0.003
+    if TYPE_CHECKING:  # TorchScript cannot read annotations that are strings
+        positions: torch.Tensor
+        vectors: torch.Tensor
 
     def __init__(self, positions: np.ndarray, vectors: np.ndarray) -> None:
         super().__init__()
@@ -58,6 +65,14 @@ class Linear(torch.nn.Module):
         return self.positions + (self.vectors @ self.latents).view(self.positions.shape)
 
 
+class GraphSettings(TypedDict, total=False):
+    """Settings of a coupling graph that `build_linear` passes on."""
+
+    norm: str
+    samples: int
+    sigma: float
+
+
 @register("linear", ("norm", "samples", "sigma"))
 def build_linear(
     start: Start,
@@ -66,7 +81,7 @@ def build_linear(
     fraction: float | None = None,
     modes_of: str = "coupling-graph",
     source: str = "auto",
-    **graph_settings,
+    **graph_settings: Unpack[GraphSettings],
 ) -> Linear:
     """Build a `Linear` from slow modes at the start.
 
