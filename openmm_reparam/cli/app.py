@@ -67,8 +67,12 @@ def begin(
 @app.command()
 def minimize(
     context: typer.Context,
-    file: options.StructureFileOrFolder,
+    file: options.InputFile = None,
     output: options.OutputFileOrFolder = None,
+    smiles: options.Smiles = None,
+    potential: options.Potential = "mmff",
+    ligand: options.Ligand = None,
+    charges: options.Charges = "bcc",
     solvent: options.Solvent = options.SolventChoice.vacuum,
     forcefield: options.ForceField = list(options.DEFAULT_FORCE_FIELD),  # noqa: B006 - copied
     restrain: options.Restrain = options.RestrainedAtoms.none,
@@ -91,18 +95,27 @@ def minimize(
     workers: options.Workers = None,
     csv: options.Csv = None,
 ) -> int:
-    """Repair and minimize a structure file, or a folder.
+    """Minimize a structure file, a folder of them, or small molecules.
 
-    PDBFixer adds missing atoms and hydrogens and removes heterogens; what was done is printed, and
-    the structure's violations before and after. Of a folder every structure file is done, in
-    parallel; a file that fails is reported.
+    Of proteins and nucleic acids PDBFixer adds missing atoms and hydrogens and removes heterogens;
+    what was done is printed, and the structure's violations before and after. Of a folder every
+    structure file is done, in parallel; a file that fails is reported.
+
+    Small molecules (.sdf, .mol, .mol2, .smi, --smiles) get missing hydrogens, and a conformer if
+    they have none in 3D. They keep stereo and bonds, or what changed is said.
     """
     from .batch import minimize_folder
     from .minimize import minimize_file
     from .settings import Outputs, run_settings
 
-    command: Callable[..., int] = minimize_file
+    if smiles or (file is not None and file.suffix.lower() in options.LIGAND_ENDINGS):
+        return _minimize_ligands(context)
+    if file is None:
+        raise ValueError("name a FILE or FOLDER, or a molecule by --smiles")
+    options.refuse(context, ("potential",), "small molecules (.sdf, .mol, .mol2, .smi, --smiles)")
+    command: Callable[..., int] = partial(minimize_file, ligands=ligand or (), charges=charges)
     if file.is_dir():
+        options.refuse(context, ("ligand", "charges"), "one structure file")
         command = partial(minimize_folder, workers=workers, summary=csv)
     elif workers is not None or csv is not None:
         raise ValueError(f"--workers and --csv are for a folder of files, and {file} is none")
@@ -117,6 +130,28 @@ def minimize(
         keep_water=keep_water,
         keep_heterogens=keep_heterogens,
         build_missing_residues=build_missing_residues,
+    )
+
+
+def _minimize_ligands(context: typer.Context) -> int:
+    """Minimize small molecules, as the options of `minimize` say."""
+    from ..prepare.ligand_files import ligand_records, smiles_records
+    from .ligands import minimize_ligands
+    from .settings import Outputs, run_settings
+
+    given = context.params
+    options.refuse(context, options.OF_PROTEINS, "proteins and nucleic acids")
+    if given["smiles"] and given["file"]:
+        raise ValueError(f"--smiles and {given['file']}: name one of them")
+    return minimize_ligands(
+        smiles_records(given["smiles"]) if given["smiles"] else ligand_records(given["file"]),
+        run_settings(given),
+        Outputs(given["output"], given["plot"], given["json"]),
+        source=str(given["file"] or "--smiles"),
+        potential=given["potential"],
+        charges=given["charges"],
+        workers=given["workers"],
+        summary=given["csv"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..prepare.structure_files import prepare_file
 from ..structure.selections import heavy_solute_atoms
 from ..structure.violations import find_violations
 from ..units import positions_in_nanometers
+from .ligands import ligand_report, placed_ligands
 from .reporting import Run, describe, minimize_molecule, write_json, write_plot, write_structure
 from .settings import Console, Outputs, RunSettings
 
@@ -29,6 +31,8 @@ def minimize_file(
     forcefield: list[str],
     solvent: str,
     restraint: float | None = None,
+    ligands: Sequence[Path] = (),
+    charges: str = "bcc",
     **preparation: Any,
 ) -> int:
     """Prepare a structure file, minimize it, report and write.
@@ -42,8 +46,12 @@ def minimize_file(
     solvent : str
     restraint : float or None
         Force constant of heavy atoms in kcal/mol/A^2; None restrains nothing.
+    ligands : sequence of Path
+        Small molecules to put into the structure.
+    charges : {"bcc", "gas"}
+        Of their GAFF2 parameters.
     **preparation
-        Further arguments of `openmm_reparam.preparation.prepare_file`.
+        Further arguments of `prepare.structure_files.prepare_file`.
 
     Returns
     -------
@@ -52,12 +60,14 @@ def minimize_file(
     """
     outputs.prepare()
     console = Console(outputs.json)
+    placed = placed_ligands(ligands, charges, settings.seed, console) if ligands else []
     molecule, restrained = restrained_molecule(
         file,
         restraint,
         forcefield=forcefield,
         solvent=solvent,
         seed=settings.seed,
+        ligands=[ligand.parameters for ligand in placed],
         **preparation,
     )
     console.say(f"{file}, {', '.join(forcefield)}, {solvent}")
@@ -79,11 +89,15 @@ def minimize_file(
             f"Heavy atoms moved by an RMSD of {shift:.3f} A, {superposed:.3f} A after "
             "superposition."
         )
+    kept = ligand_report(placed, molecule.topology, run.positions._value)
+    for line in kept:
+        console.say(line)
     write_outputs(run, outputs, console, file.name)
     described = {
         "file": str(file),
         "forcefield": forcefield,
         "solvent": solvent,
+        "ligands": [str(path) for path in ligands],
         "restraint_kcal_per_mol_angstrom2": restraint,
         **describe(molecule, run.simulation, settings),
     }
@@ -93,6 +107,7 @@ def minimize_file(
         run,
         outputs,
         console,
+        ligands=kept,
         violations={"before": before.to_dict(), "after": after.to_dict()},
         heavy_atom_rmsd_angstrom=None
         if np.isnan(shift)
@@ -112,7 +127,7 @@ def restrained_molecule(
     restraint : float or None
         Force constant in kcal/mol/A^2.
     **preparation
-        Arguments of `openmm_reparam.preparation.prepare_file`.
+        Arguments of `prepare.structure_files.prepare_file`.
 
     Returns
     -------

@@ -5,18 +5,27 @@ Defaults stand where an option is used: some depend on the command.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..prepare.ligand_files import LIGAND_ENDINGS
 from ..prepare.sequences import SEQUENCES
 
-__all__: list[str] = []
+__all__ = ["LIGAND_ENDINGS", "OF_PROTEINS", "refuse"]
 
 KNOWN_CODES = ", ".join(SEQUENCES)
 DEFAULT_FORCE_FIELD = ("amber14-all.xml",)
+
+
+# Options of `minimize` that small molecules have no use for.
+OF_PROTEINS = (
+    *("solvent", "forcefield", "restrain", "restraint", "ph", "keep_water", "keep_heterogens"),
+    *("build_missing_residues", "ligand", "compare", "plot"),
+)
 
 
 class SolventChoice(str, Enum):
@@ -65,12 +74,26 @@ def mode_kind(text: str) -> ModeKind:
         raise typer.BadParameter(f"{text!r} is no kind of modes: choose {kinds}") from None
 
 
+def refuse(context: typer.Context, names: Sequence[str], others: str) -> None:
+    """Raise ValueError if an option was given that does not go with the rest.
+
+    Parameters
+    ----------
+    context : typer.Context
+    names : sequence of str
+        Of the options' parameters.
+    others : str
+        What they are for.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ValueError(f"--{name.replace('_', '-')} is for {others}")
+
+
 # Input and output
 
 StructureFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .pdb or .cif file.")]
-StructureFileOrFolder = Annotated[
-    Path, typer.Argument(metavar="FILE|FOLDER", help="A .pdb or .cif file, or a folder of them.")
-]
 FoldTarget = Annotated[
     str,
     typer.Argument(
@@ -91,7 +114,10 @@ Output = Annotated[
 OutputFileOrFolder = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE|FOLDER", help="Write the structure, or a folder's."
+        "--output",
+        "-o",
+        metavar="FILE|FOLDER",
+        help="Write the structure, or a folder's; of small molecules a .sdf or .mol file.",
     ),
 ]
 AnimationOutput = Annotated[
@@ -106,7 +132,11 @@ Plot = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", help="Draw a .png, .pdf or .svg.")
 ]
 Csv = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Summary of a folder: FOLDER/summary.csv.")
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Table of a folder (by default FOLDER/summary.csv) or of small molecules.",
+    ),
 ]
 
 # Preparation
@@ -171,7 +201,53 @@ Compare = Annotated[
     typer.Option("--compare", help="Run OpenMM's LocalEnergyMinimizer from the same start, too."),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes for a folder; half of the cores if unset.")
+    int | None,
+    typer.Option(
+        "--workers",
+        "--jobs",
+        min=1,
+        help="Processes for a folder or for many molecules; half of the cores if unset.",
+    ),
+]
+
+# Small molecules
+
+InputFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="FILE|FOLDER",
+        help="A .pdb or .cif file, a folder of them, or small molecules: .sdf, .mol, .mol2 or "
+        ".smi.",
+        show_default=False,
+    ),
+]
+Smiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--smiles",
+        metavar="SMILES",
+        help="A small molecule in place of a file; repeat for several.",
+        show_default=False,
+    ),
+]
+Potential = Annotated[
+    str,
+    typer.Option(
+        help="Of small molecules: mmff, gaff, gfn2, gfn1, gfnff, ani1ccx or ani1x.",
+    ),
+]
+Ligand = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--ligand",
+        metavar="FILE",
+        help="Small molecules to put into the protein, placed in 3D, with GAFF2 parameters: .sdf, "
+        ".mol or .mol2; repeat for several.",
+        show_default=False,
+    ),
+]
+Charges = Annotated[
+    str, typer.Option(help="Of GAFF2: bcc (AM1-BCC, seconds each) or gas (Gasteiger, at once).")
 ]
 
 # Modes

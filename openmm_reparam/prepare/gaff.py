@@ -351,8 +351,8 @@ def join_ligands(
 def _refuse_other_fields(forcefield: app.ForceField) -> None:
     """Raise unless a force field's nonbonded interactions are scaled as GAFF2's are."""
     for generator in forcefield.getGenerators():
-        scales = getattr(generator, "coulomb14scale", None), getattr(generator, "lj14scale", None)
-        if None not in scales and np.allclose(scales, (COULOMB_14, LENNARD_JONES_14), atol=1e-3):
+        scales = getattr(generator, "coulomb14scale", 0.0), getattr(generator, "lj14scale", 0.0)
+        if np.allclose(scales, (COULOMB_14, LENNARD_JONES_14), atol=1e-3):
             return
     raise ValueError(
         "GAFF2 goes with Amber's force fields only: choose --forcefield amber14-all.xml or "

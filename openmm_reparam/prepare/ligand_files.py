@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -180,16 +179,13 @@ def sdf_text(molecule: Any, properties: dict[str, str] | None = None) -> str:
     copy = Chem.Mol(molecule)
     for name, value in (properties or {}).items():
         copy.SetProp(name, value)
-    stream = io.StringIO()
-    with Chem.SDWriter(stream) as writer:
-        writer.write(copy)
-    return stream.getvalue()
+    return Chem.SDWriter.GetText(copy)
 
 
 def _from_smiles(text: str, sanitize: bool) -> Any:
     from rdkit import Chem
 
-    parameters = Chem.SmilesParserParams()
+    parameters: Any = Chem.SmilesParserParams()
     parameters.removeHs = False
     parameters.sanitize = sanitize
     return Chem.MolFromSmiles(text, parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,7 +102,7 @@ def _is_flat(molecule: Any) -> bool:
 def _embed(molecule: Any, seed: int) -> None:
     from rdkit.Chem import rdDistGeom
 
-    parameters = rdDistGeom.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed + 1
     parameters.maxIterations = _EMBEDDING_TRIES
     if rdDistGeom.EmbedMolecule(molecule, parameters) == 0:
@@ -244,7 +243,7 @@ def ligand_changes(molecule: Any, positions: np.ndarray) -> list[str]:
     first = bonds_by_distance(molecule, positions_of(molecule))
     last = bonds_by_distance(molecule, positions)
 
-    def named(pair: tuple[int, int]) -> str:
+    def named(pair: Sequence[int]) -> str:
         return "-".join(_atom_name(molecule, atom) for atom in pair)
 
     changes += [f"bond {named(pair)} broken" for pair in sorted(graph - last)]
@@ -316,7 +315,7 @@ def _not_for_gaff(molecule: Any) -> str | None:
 
 
 def ligand_topology(molecule: Any, residue: str = "LIG") -> app.Topology:
-    """Return the Topology of a molecule: one residue, atoms named C1, C2, H1, ...
+    """Return the Topology of a molecule: one residue, atoms named C1, C2, O3, ...
 
     Parameters
     ----------
@@ -328,24 +327,24 @@ def ligand_topology(molecule: Any, residue: str = "LIG") -> app.Topology:
     Returns
     -------
     openmm.app.Topology
-        Atoms in the molecule's order; bonds with their types and orders.
+        Atoms in the molecule's order, named by element and number; bonds with types and orders.
 
     Examples
     --------
     >>> from rdkit import Chem
     >>> methanol, _ = complete_ligand(Chem.MolFromSmiles("CO"))
     >>> [atom.name for atom in ligand_topology(methanol).atoms()]
-    ['C1', 'O1', 'H1', 'H2', 'H3', 'H4']
+    ['C1', 'O2', 'H3', 'H4', 'H5', 'H6']
     """
     kinds = {1.0: app.Single, 1.5: app.Aromatic, 2.0: app.Double, 3.0: app.Triple}
     topology = app.Topology()
     place = topology.addResidue(residue, topology.addChain())
-    counts: Counter[str] = Counter()
     atoms = []
     for atom in molecule.GetAtoms():
         element = app.Element.getByAtomicNumber(atom.GetAtomicNum())
-        counts[element.symbol] += 1
-        name = f"{element.symbol}{counts[element.symbol]}"
+        name = _atom_name(molecule, atom.GetIdx())
+        if len(name) > 4:  # as many as a PDB file holds; the number alone is unique
+            name = f"{element.symbol[0]}{atom.GetIdx() + 1}"
         atoms.append(topology.addAtom(name, element, place))
     for bond in molecule.GetBonds():
         order = bond.GetBondTypeAsDouble()

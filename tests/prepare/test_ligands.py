@@ -365,7 +365,7 @@ def test_what_gaff_cannot_describe_is_refused():
 def test_the_topology_has_the_molecules_bonds():
     molecule = made("C#CC=O")
     topology = ligand_topology(molecule, "PRL")
-    assert [atom.name for atom in topology.atoms()] == ["C1", "C2", "C3", "O1", "H1", "H2"]
+    assert [atom.name for atom in topology.atoms()] == ["C1", "C2", "C3", "O4", "H5", "H6"]
     assert sorted(bond.order for bond in topology.bonds()) == [1, 1, 1, 2, 3]
     assert [residue.name for residue in topology.residues()] == ["PRL"]
 

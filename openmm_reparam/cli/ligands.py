@@ -1,0 +1,498 @@
+"""``openmm-reparam minimize`` of small molecules: one, or every one of a file, in parallel.
+
+A molecule that cannot be read or described is a row with its error, and the others are done.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from openmm import app, unit
+from tqdm import tqdm
+
+from ..errors import ConvergenceWarning
+from ..minimization.api import minimize_reparam
+from ..minimization.result import MinimizationResult
+from ..prepare import gaff
+from ..prepare.ligand_files import LigandRecord, ligand_records, read_ligand, sdf_text
+from ..prepare.ligands import (
+    complete_ligand,
+    ligand_changes,
+    ligand_topology,
+    unsupported,
+    with_positions,
+)
+from ..prepare.molecular_system import MolecularSystem
+from ..surrogates import oracles
+from .process_pool import default_workers, ordered_results
+from .reporting import write_json
+from .settings import Console, Outputs, RunSettings, platform_name
+
+__all__ = [
+    "COLUMNS",
+    "POTENTIALS",
+    "PlacedLigand",
+    "ligand_report",
+    "minimize_ligands",
+    "placed_ligands",
+]
+
+POTENTIALS = (*oracles.POTENTIALS, "gaff")
+OUTPUT_ENDINGS = (".sdf", ".mol")
+# Of the table, in this order. Energies in kJ/mol, the RMS force in kJ/mol/nm.
+COLUMNS = (
+    *("number", "name", "atoms", "charge", "converged", "initial_energy", "final_energy"),
+    *("rms_force", "force_evaluations", "seconds", "preparation", "changes", "message", "error"),
+)
+MODULES = {
+    "mmff": "rdkit",
+    "gfnff": "gfnff",
+    "gfn1": "tblite.interface",
+    "gfn2": "tblite.interface",
+}
+NAMES_OF_FAILED = 10
+
+
+@dataclass(frozen=True)
+class LigandTask:
+    """One molecule to minimize; what a worker process is sent.
+
+    Attributes
+    ----------
+    record : LigandRecord
+    settings : RunSettings
+    potential : str
+        One of `POTENTIALS`.
+    charges : {"bcc", "gas"}
+        Of GAFF2.
+    """
+
+    record: LigandRecord
+    settings: RunSettings
+    potential: str
+    charges: str
+
+
+def minimize_ligands(
+    records: Iterable[LigandRecord],
+    settings: RunSettings,
+    outputs: Outputs,
+    *,
+    source: str,
+    potential: str = "mmff",
+    charges: str = "bcc",
+    workers: int | None = None,
+    summary: Path | None = None,
+) -> int:
+    """Minimize molecules, report and write them in their order.
+
+    Parameters
+    ----------
+    records : iterable of LigandRecord
+        Taken as they are needed.
+    settings : RunSettings
+        No platform means the Reference platform.
+    outputs : Outputs
+        ``structure`` is an SDF file, or of one molecule a MOL file.
+    source : str
+        The file, or what else the records are of.
+    potential : str
+        One of `POTENTIALS`.
+    charges : {"bcc", "gas"}
+        Of GAFF2.
+    workers : int or None
+        Processes; None is half of the cores.
+    summary : Path or None
+        The table as a CSV file.
+
+    Returns
+    -------
+    int
+        Exit code: 0 all converged, 1 some not converged or failed.
+
+    Raises
+    ------
+    ValueError
+        There is no molecule, the arguments cannot be right for any, or the only one cannot be
+        minimized.
+    """
+    _refuse_bad_arguments(source, settings, outputs, potential, summary)
+    settings = replace(settings, platform=settings.platform or "Reference")
+    stream = iter(records)
+    first = list(itertools.islice(stream, 2))
+    if not first:
+        raise ValueError(f"{source} holds no molecule")
+    tasks = (
+        LigandTask(record, settings, potential, charges)
+        for record in itertools.chain(first, stream)
+    )
+    console = Console(outputs.json)
+    if len(first) == 1:
+        return _one(next(tasks), outputs, console, source, summary)
+    if outputs.structure is not None and outputs.structure.suffix.lower() == ".mol":
+        raise ValueError(f"-o {outputs.structure}: a .mol file holds one molecule, take .sdf")
+    return _many(tasks, outputs, console, source, potential, workers, summary)
+
+
+def _one(task, outputs, console, source, summary) -> int:
+    """Minimize one molecule in this process, with everything that is known of it."""
+    title = task.record.name if task.record.title else source
+    console.say(f"{title}, {task.potential}, {task.settings.platform} platform ...")
+    row, text, result = _minimize(task)
+    if row["preparation"]:
+        console.say(f"Prepared: {row['preparation']}")
+    console.say(f"\n{result}\n")
+    console.say(f"Stereo and bonds by distance: {row['changes'] or 'unchanged'}")
+    with _Tables(outputs, summary) as tables:
+        tables.write(row, text)
+    _say_files(outputs, summary, console)
+    described = {"source": source, "potential": task.potential, **asdict(task.settings)}
+    write_json(
+        "minimize", described, None, outputs, console, molecules=[row], result=result.to_dict()
+    )
+    return 0 if result.converged else 1
+
+
+def _many(tasks, outputs, console, source, potential, workers, summary) -> int:
+    """Minimize many molecules in worker processes; the table is printed as it grows."""
+    workers = workers or default_workers()
+    console.say(f"{source}, {potential}, {workers} worker process{'es' * (workers > 1)}")
+    console.say(_LINE.format(*_HEAD))
+    counts = {"converged": 0, "not converged": 0, "failed": 0}
+    failed: list[str] = []
+    kept: list[dict[str, Any]] = []
+    stream = sys.stderr if outputs.json == "-" else sys.stdout
+    with (
+        _Tables(outputs, summary) as tables,
+        tqdm(unit="molecule", leave=False, disable=None) as bar,
+        closing(ordered_results(minimize_task, _died, tasks, workers)) as finished,
+    ):
+        for row, text in finished:
+            tables.write(row, text)
+            bar.write(_line(row), file=stream)
+            bar.update()
+            converged = "converged" if row["converged"] else "not converged"
+            counts["failed" if row["error"] else converged] += 1
+            if row["error"]:
+                failed.append(row["name"])
+            if outputs.json is not None:
+                kept.append(row)
+    console.say("; ".join(f"{count} {what}" for what, count in counts.items()))
+    if failed:
+        more = f" and {len(failed) - NAMES_OF_FAILED} more" * (len(failed) > NAMES_OF_FAILED)
+        console.say(f"Failed: {', '.join(failed[:NAMES_OF_FAILED])}{more}")
+    _say_files(outputs, summary, console)
+    described = {"source": source, "potential": potential}
+    write_json("minimize", described, None, outputs, console, molecules=kept)
+    return 0 if counts["converged"] == sum(counts.values()) else 1
+
+
+def minimize_task(task: LigandTask) -> tuple[dict[str, Any], str]:
+    """Minimize one molecule, in whatever process this is.
+
+    Parameters
+    ----------
+    task : LigandTask
+
+    Returns
+    -------
+    dict
+        A row of the table, with None where a failure left nothing to say.
+    str
+        The minimized molecule as an SDF entry; empty after a failure.
+    """
+    try:
+        row, text, _ = _minimize(task)
+    except Exception as error:  # any failure of one molecule is that molecule's alone
+        return _died(task, f"{error}" or type(error).__name__)
+    return row, text
+
+
+def _minimize(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult]:
+    settings = task.settings
+    molecule, notes = complete_ligand(read_ligand(task.record), settings.seed)
+    reason = unsupported(molecule, task.potential)
+    if reason:
+        raise ValueError(reason)
+    simulation, more = _simulation(molecule, task)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the row says so
+        result = minimize_reparam(
+            simulation,
+            settings.tolerance,
+            settings.max_iterations,
+            reparametrization=settings.reparametrization,
+            max_force_evaluations=settings.max_force_evaluations,
+            search=settings.search,
+            seed=settings.seed,
+            progress=False,
+        )
+    state = simulation.context.getState(positions=True)
+    end = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    row = {
+        **_empty_row(task),
+        "atoms": molecule.GetNumAtoms(),
+        "charge": sum(atom.GetFormalCharge() for atom in molecule.GetAtoms()),
+        "converged": result.converged,
+        "initial_energy": result.initial_energy,
+        "final_energy": result.energy,
+        "rms_force": result.rms_force,
+        "force_evaluations": result.force_evaluations,
+        "seconds": round(result.seconds, 3),
+        "preparation": "; ".join([*notes, *more]),
+        "changes": "; ".join(ligand_changes(molecule, end)),
+        "message": result.message,
+    }
+    properties = {
+        "Potential": task.potential,
+        "Energy_kJ_per_mol": f"{result.energy:.4f}",
+        "RMS_force_kJ_per_mol_nm": f"{result.rms_force:.4g}",
+        "Converged": "yes" if result.converged else "no",
+    }
+    return row, sdf_text(with_positions(molecule, end), properties), result
+
+
+def _simulation(molecule: Any, task: LigandTask) -> tuple[app.Simulation, Sequence[str]]:
+    """Return a Simulation of a molecule, and what was out of the ordinary."""
+    settings = task.settings
+    platform = platform_name(settings.platform or "Reference", settings.threads)
+    if task.potential != "gaff":
+        name = str(platform)
+        return oracles.molecule_simulation(molecule, task.potential, platform=name), ()
+    ligand = gaff.gaff_ligand(molecule, charges=task.charges)
+    system = MolecularSystem(
+        task.record.name, ligand.topology, ligand.system, ligand.positions * unit.nanometer
+    )
+    return system.simulation(platform, threads=settings.threads), ligand.notes
+
+
+def _refuse_bad_arguments(source, settings, outputs, potential, summary) -> None:
+    """Raise what would make every molecule fail, before any is read; make folders."""
+    if potential not in POTENTIALS:
+        raise ValueError(f"--potential {potential}: choose one of {', '.join(POTENTIALS)}")
+    if outputs.plot is not None or settings.compare:
+        raise ValueError("--plot and --compare are for structures of proteins; take --csv")
+    if settings.threads is not None and potential != "gaff":
+        raise ValueError("--threads is for --potential gaff; for others take --jobs")
+    outputs.prepare(OUTPUT_ENDINGS)
+    for path in (outputs.structure, summary):
+        if path is not None and path.exists() and path.resolve() == Path(source).resolve():
+            raise ValueError(f"{path} would overwrite the input: name another")
+    if summary is not None:
+        summary.parent.mkdir(parents=True, exist_ok=True)
+    _require_programs(potential)
+
+
+def _require_programs(potential: str) -> None:
+    """Raise ValueError if what a potential needs is not installed; the message says how."""
+    try:
+        oracles.required("rdkit")
+        if potential == "gaff":
+            for program in gaff.PROGRAMS:
+                gaff.amber_program(program)
+        else:
+            oracles.required(MODULES.get(potential, "torchani"))
+    except ImportError as error:
+        raise ValueError(f"--potential {potential}: {error}") from error
+
+
+# --- Table and files ---
+
+
+class _Tables:
+    """Files that grow with each molecule: what was done stays, whatever ends the run."""
+
+    def __init__(self, outputs: Outputs, summary: Path | None) -> None:
+        self._structure, self._summary = outputs.structure, summary
+
+    def __enter__(self) -> _Tables:
+        with ExitStack() as stack:
+            self._molecules: Any = None
+            self._rows: Any = None
+            if self._structure is not None:
+                self._molecules = stack.enter_context(open(self._structure, "w"))
+            if self._summary is not None:
+                file = stack.enter_context(open(self._summary, "w", newline=""))
+                self._rows = csv.DictWriter(file, COLUMNS)
+                self._rows.writeheader()
+            self._files = stack.pop_all()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._files.close()
+
+    def write(self, row: dict[str, Any], text: str) -> None:
+        """Write a molecule and its row."""
+        if self._rows is not None:
+            self._rows.writerow(row)
+        if self._molecules is not None and text:
+            if self._structure is not None and self._structure.suffix.lower() == ".mol":
+                text = text.partition("M  END")[0] + "M  END\n"
+            self._molecules.write(text)
+            self._molecules.flush()
+
+
+def _say_files(outputs: Outputs, summary: Path | None, console: Console) -> None:
+    if outputs.structure is not None:
+        console.say(f"Wrote the minimized molecules: {outputs.structure}")
+    if summary is not None:
+        console.say(f"Wrote the table: {summary}")
+
+
+def _empty_row(task: LigandTask) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(COLUMNS),
+        "number": task.record.number,
+        "name": task.record.name,
+        "converged": False,
+    }
+
+
+def _died(task: LigandTask, error: str) -> tuple[dict[str, Any], str]:
+    return {**_empty_row(task), "error": " ".join(error.split())}, ""
+
+
+_LINE = "{:<20} {:>5} {:>15} {:>9} {:>11} {:>9}  {}"
+_HEAD = ("molecule", "atoms", "kJ/mol", "RMS force", "evaluations", "converged", "what changed")
+
+
+def _line(row: dict[str, Any]) -> str:
+    """Return a row for the terminal."""
+    if row["error"]:
+        return f"{row['name']:<20} FAILED: {row['error']}"
+    words = [row["preparation"], row["changes"] or "stereo and bonds unchanged"]
+    if not row["converged"]:
+        words.append(row["message"])
+    return _LINE.format(
+        row["name"],
+        row["atoms"],
+        f"{row['final_energy']:.2f}",
+        f"{row['rms_force']:.3g}",
+        row["force_evaluations"],
+        "yes" if row["converged"] else "NO",
+        "; ".join(word for word in words if word),
+    )
+
+
+# --- With a protein ---
+
+
+@dataclass(frozen=True)
+class PlacedLigand:
+    """A molecule that goes with a protein.
+
+    Attributes
+    ----------
+    title : str
+    molecule : rdkit.Chem.Mol
+        With all hydrogens, where it is to be.
+    parameters : GaffLigand
+    """
+
+    title: str
+    molecule: Any
+    parameters: gaff.GaffLigand
+
+
+def placed_ligands(
+    files: Sequence[Path], charges: str, seed: int, console: Console
+) -> list[PlacedLigand]:
+    """Read the molecules that go with a protein, and make their GAFF2 parameters.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        With coordinates in the protein's frame. Every molecule of each is taken.
+    charges : {"bcc", "gas"}
+    seed : int
+    console : Console
+        Told what is done.
+
+    Returns
+    -------
+    list of PlacedLigand
+        Residues LIG, LG2, LG3, ...: one name for each kind of molecule.
+
+    Raises
+    ------
+    ValueError
+        A molecule cannot be read, has no coordinates in 3D, or has no parameters.
+    """
+    from rdkit import Chem
+
+    _require_programs("gaff")
+    found: list[PlacedLigand] = []
+    kinds: dict[str, gaff.GaffLigand] = {}
+    for title, molecule in _molecules_in_place(files, seed, console):
+        kind = Chem.MolToSmiles(molecule, isomericSmiles=False)
+        if kind not in kinds:
+            name = f"LG{len(kinds) + 1}" if kinds else "LIG"
+            console.say(f"Making GAFF2 parameters of {title} ...")
+            try:
+                kinds[kind] = gaff.gaff_ligand(molecule, name, charges)
+            except ValueError as error:
+                raise ValueError(f"{title}: {error}") from error
+            for note in kinds[kind].notes:
+                console.say(f"{title}: {note}")
+        known = kinds[kind]
+        place = np.array(molecule.GetConformer().GetPositions()) / 10
+        parameters = replace(known, topology=ligand_topology(molecule, known.name), positions=place)
+        found.append(PlacedLigand(title, molecule, parameters))
+    return found
+
+
+def _molecules_in_place(files, seed, console) -> Iterator[tuple[str, Any]]:
+    for file in files:
+        for record in ligand_records(file):
+            title = record.title or f"{file}, molecule {record.number}"
+            try:
+                given = read_ligand(record)
+                molecule, notes = complete_ligand(given, seed)
+            except ValueError as error:
+                raise ValueError(f"{title} of {file}: {error}") from error
+            if any("conformer" in note for note in notes):
+                raise ValueError(
+                    f"{title} of {file} has no coordinates in 3D: a ligand needs its place in the "
+                    "protein, as docking or a crystal structure gives it"
+                )
+            for note in notes:
+                console.say(f"{title}: {note}")
+            yield title, molecule
+
+
+def ligand_report(
+    ligands: Sequence[PlacedLigand], topology: app.Topology, positions: np.ndarray
+) -> list[str]:
+    """Say what changed in the ligands of a complex.
+
+    Parameters
+    ----------
+    ligands : sequence of PlacedLigand
+    topology : openmm.app.Topology
+        Of the complex.
+    positions : (N, 3) array
+        In nm.
+
+    Returns
+    -------
+    list of str
+        One line for each.
+    """
+    names = {ligand.parameters.name for ligand in ligands}
+    residues = [residue for residue in topology.residues() if residue.name in names]
+    lines = []
+    for ligand, residue in zip(ligands, residues, strict=False):
+        place = positions[[atom.index for atom in residue.atoms()]]
+        changes = ligand_changes(ligand.molecule, place)
+        what = "; ".join(changes) or "stereo and bonds unchanged"
+        lines.append(f"{residue.name} of chain {residue.chain.id} ({ligand.title}): {what}")
+    return lines
