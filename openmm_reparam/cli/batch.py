@@ -29,13 +29,13 @@ from .settings import Outputs, RunSettings, platform_name
 
 __all__ = ["COLUMNS", "Task", "minimize_folder", "minimize_task"]
 
-ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
-KINDS = tuple(field.name for field in fields(Violations))
-# Of the summary, in this order. Energies in kJ/mol, the RMS force in kJ/mol/nm.
+INPUT_ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
+VIOLATION_KINDS = tuple(field.name for field in fields(Violations))
+# Of the summary in CSV, in this order. Energies in kJ/mol, the RMS force in kJ/mol/nm.
 COLUMNS = (
     *("file", "atoms", "converged", "initial_energy", "final_energy", "rms_force"),
     *("force_evaluations", "seconds"),
-    *(f"{kind}_{when}" for kind in KINDS for when in ("before", "after")),
+    *(f"{kind}_{when}" for kind in VIOLATION_KINDS for when in ("before", "after")),
     *("rmsd_angstrom", "rmsd_superposed_angstrom", "repairs", "message", "error"),
 )
 
@@ -53,7 +53,7 @@ class Task:
     restraint : float or None
         Of heavy atoms, kcal/mol/A^2.
     preparation : dict
-        Arguments of `openmm_reparam.preparation.prepare_file`.
+        Arguments of `prepare.structure_files.prepare_file`.
     """
 
     file: Path
@@ -90,7 +90,7 @@ def minimize_folder(
     restraint : float or None
         Force constant of heavy atoms in kcal/mol/A^2; None restrains nothing.
     **preparation
-        Further arguments of `openmm_reparam.preparation.prepare_file`.
+        Further arguments of `prepare.structure_files.prepare_file`.
 
     Returns
     -------
@@ -107,14 +107,15 @@ def minimize_folder(
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in INPUT_ENDINGS and path.is_file() and not path.name.startswith(".")
     )
     if not files:
         raise ValueError(f"no .pdb, .ent, .cif or .mmcif file in {folder}")
     _refuse_bad_arguments(folder, settings, outputs, preparation)
-    if summary is None and outputs.structure is not None:
-        summary = outputs.structure / "summary.csv"
-    for place in (outputs.structure, summary and summary.parent):
+    out = outputs.structure
+    if summary is None and out is not None:
+        summary = out / "summary.csv"
+    for place in (out, summary and summary.parent):
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
     workers = min(workers or default_workers(), len(files))
@@ -124,31 +125,10 @@ def minimize_folder(
         settings = replace(settings, platform=chosen, threads=threads)
     preparation["seed"] = settings.seed
     tasks = [
-        Task(
-            file,
-            outputs.structure and outputs.structure / file.name,
-            settings,
-            restraint,
-            preparation,
-        )
-        for file in files
+        Task(file, out and out / file.name, settings, restraint, preparation) for file in files
     ]
     print(f"{len(files)} files of {folder}, {workers} worker process{'es' * (workers > 1)}")
-    print(_LINE.format(*_HEAD))
-    rows: list[dict[str, Any]] = []
-    try:
-        with (
-            tqdm(total=len(files), unit="file", leave=False, disable=None) as bar,
-            closing(unordered_results(minimize_task, _failed, tasks, workers)) as finished,
-        ):
-            for row in finished:
-                rows.append(row)
-                bar.write(_line(row), file=sys.stdout)
-                bar.update()
-    finally:
-        rows.sort(key=lambda row: row["file"])
-        if summary is not None:
-            _write_csv(rows, summary)
+    rows = _minimize_all(tasks, workers, summary)
     failed = [row["file"] for row in rows if row["error"]]
     converged = sum(row["converged"] is True for row in rows)
     print(
@@ -158,6 +138,27 @@ def minimize_folder(
     if summary is not None:
         print(f"Wrote the summary: {summary}")
     return 0 if converged == len(rows) else 1
+
+
+def _minimize_all(tasks: list[Task], workers: int, summary: Path | None) -> list[dict[str, Any]]:
+    """Minimize all files, print a row for each when it is done, write what was done at the end."""
+    width = max(len(task.file.name) for task in tasks)
+    print("\n".join(table_head(width)))
+    rows: list[dict[str, Any]] = []
+    try:
+        with (
+            tqdm(total=len(tasks), unit="file", leave=False, disable=None) as bar,
+            closing(unordered_results(minimize_task, _failed, tasks, workers)) as finished,
+        ):
+            for row in finished:
+                rows.append(row)
+                bar.write(table_line(row, width), file=sys.stdout)
+                bar.update()
+    finally:
+        rows.sort(key=lambda row: row["file"])
+        if summary is not None:
+            _write_csv(rows, summary)
+    return rows
 
 
 def minimize_task(task: Task) -> dict[str, Any]:
@@ -238,7 +239,7 @@ def _refuse_bad_arguments(folder, settings, outputs, preparation) -> None:
     if outputs.plot is not None or outputs.json is not None or settings.compare:
         raise ValueError("--plot, --json and --compare are for one file; for a folder take --csv")
     if outputs.structure is not None:
-        if outputs.structure.suffix.lower() in ENDINGS:
+        if outputs.structure.suffix.lower() in INPUT_ENDINGS:
             raise ValueError(f"-o {outputs.structure}: for a folder of files, name a folder")
         if outputs.structure.resolve() == folder.resolve():
             raise ValueError(f"-o {outputs.structure} would overwrite the input: name another")
@@ -261,26 +262,47 @@ def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
         writer.writerows(rows)
 
 
-# On the terminal; violations are shown as before>after.
-_LINE = "{:<24} {:>7} {:>9} {:>13} {:>9} {:>9} {:>9} {:>7} {:>7}"
-_HEAD = ("file", "atoms", "converged", "kJ/mol", "clashes", "with H", "others", "RMSD/A", "s")
-_OTHERS = [kind for kind in KINDS if "clashes" not in kind and kind != "cis_prolines"]
+# Of the table on the terminal: two lines of headings, and widths.
+_HEADINGS = (
+    ("", "", "energy", "heavy-atom", "hydrogen", "other", "RMSD", "time"),
+    ("atoms", "converged", "kJ/mol", "clashes", "clashes", "violations", "angstrom", "seconds"),
+)
+_WIDTHS = (7, 11, 13, 12, 10, 12, 10, 9)
+_OTHER_VIOLATIONS = [
+    kind for kind in VIOLATION_KINDS if "clashes" not in kind and kind != "cis_prolines"
+]
 
 
-def _line(row: dict[str, Any]) -> str:
-    """Return a row for the terminal."""
-    if row["error"]:
-        return f"{row['file']:<24} FAILED: {row['error']}"
-    change = [
-        ">".join(str(sum(row[f"{kind}_{when}"] for kind in kinds)) for when in ("before", "after"))
-        for kinds in (["clashes"], ["hydrogen_clashes"], _OTHERS)
+def table_head(width: int) -> list[str]:
+    """Return the lines above the rows; ``width`` is that of file names."""
+    return [
+        "Clashes and other violations: before > after. RMSD: of heavy atoms from the file.",
+        _cells("", width, _HEADINGS[0]),
+        _cells("file", width, _HEADINGS[1]),
     ]
-    return _LINE.format(
-        row["file"],
-        row["atoms"],
+
+
+def table_line(row: dict[str, Any], width: int) -> str:
+    """Return a row of the summary for the terminal; ``width`` is that of file names."""
+    if row["error"]:
+        return f"{row['file']:<{width}}  FAILED: {row['error']}"
+    counts = [
+        " > ".join(
+            str(sum(row[f"{kind}_{when}"] for kind in kinds)) for when in ("before", "after")
+        )
+        for kinds in (["clashes"], ["hydrogen_clashes"], _OTHER_VIOLATIONS)
+    ]
+    cells = (
+        f"{row['atoms']}",
         "yes" if row["converged"] else "NO",
         f"{row['final_energy']:.1f}",
-        *change,
+        *counts,
         f"{row['rmsd_angstrom']:.3f}",
         f"{row['seconds']:.1f}",
     )
+    return _cells(row["file"], width, cells)
+
+
+def _cells(name: str, width: int, cells: tuple[str, ...]) -> str:
+    columns = (f"{cell:>{size}}" for cell, size in zip(cells, _WIDTHS, strict=True))
+    return f"{name:<{width}}{''.join(columns)}"

@@ -24,15 +24,15 @@ from .settings import Console, Outputs, RunSettings
 
 __all__ = ["Target", "fold", "resolve_target"]
 
-# Seconds to wait for the Protein Data Bank: a comparison nobody asked for should not hold a run up.
-PATIENCE = 5.0
-SURROUNDINGS = {
+# Of the Protein Data Bank: a comparison that nobody asked for should not hold a run up.
+FETCH_TIMEOUT = 5.0  # seconds
+SOLVENT_WORDS = {
     "vacuum": "in vacuum",
     "gbn2": "in implicit solvent (GBn2)",
     "obc2": "in implicit solvent (OBC2)",
     "tip3p": "in water (TIP3P)",
 }
-CODE = re.compile(r"[0-9][A-Za-z0-9]{3}")
+PDB_CODE = re.compile(r"[0-9][A-Za-z0-9]{3}")
 THREE_TO_ONE = {
     **{"ALA": "A", "ARG": "R", "ASN": "N", "ASP": "D", "CYS": "C", "GLN": "Q", "GLU": "E"},
     **{"GLY": "G", "HIS": "H", "ILE": "I", "LEU": "L", "LYS": "K", "MET": "M", "PHE": "F"},
@@ -134,7 +134,7 @@ def fold(
 def closing_remark(run: Run, start: str, solvent: str) -> str:
     """Return what the structure reached is, and what it need not be."""
     chain = f"{article(start)} {start} chain"
-    where = SURROUNDINGS[solvent]
+    where = SOLVENT_WORDS[solvent]
     if run.settings.search is not None:
         return (
             f"The deepest minimum found {where} need not be the fold: a search may miss deeper "
@@ -186,8 +186,8 @@ def resolve_target(target: str) -> Target:
         return Target(code, SEQUENCES[code], code)
     if code in REFUSED_CODES:
         raise NotImplementedError(REFUSED_CODES[code])
-    if CODE.fullmatch(target):
-        return Target(code, chain_sequence(fetch_pdb(code, PATIENCE), code), code)
+    if PDB_CODE.fullmatch(target):
+        return Target(code, chain_sequence(fetch_pdb(code, FETCH_TIMEOUT), code), code)
     return Target("sequence", target)
 
 
@@ -275,7 +275,9 @@ def compare_with_native(
     source = str(native) if isinstance(native, Path) else f"{native} of the Protein Data Bank"
     try:
         fixer = (
-            read_structure(native)[0] if isinstance(native, Path) else fetch_pdb(native, PATIENCE)
+            read_structure(native)[0]
+            if isinstance(native, Path)
+            else fetch_pdb(native, FETCH_TIMEOUT)
         )
         fixer.findNonstandardResidues()
         fixer.replaceNonstandardResidues()

@@ -17,7 +17,7 @@ __all__ = ["ChemicalGraph"]
 
 HYDROGEN, CARBON, NITROGEN, OXYGEN, SULFUR = 1, 6, 7, 8, 16
 # Bonds to any other element (metals) are no part of a valence; 0 is an unknown element.
-NONMETALS = [0, 1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 52, 53]
+NONMETAL_NUMBERS = [0, 1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 52, 53]
 # No smaller molecule has a stereocentre or a double bond with two states.
 SMALLEST_MOLECULE = 4
 # A mass this near (daltons) to an element's names it; united atoms and those whose hydrogens
@@ -60,7 +60,7 @@ class ChemicalGraph:
         self.has_bonds = len(bonds) > 0
         self._kinds = numbers if kinds is None else kinds
         self.bonded = np.bincount(bonds.ravel(), minlength=len(numbers)) > 0
-        covalent = np.isin(numbers[bonds], NONMETALS).all(axis=1)
+        covalent = np.isin(numbers[bonds], NONMETAL_NUMBERS).all(axis=1)
         bonds, orders = bonds[covalent], orders[covalent]
         label = _molecules(len(numbers), bonds)
         large = np.bincount(label, minlength=1) >= SMALLEST_MOLECULE

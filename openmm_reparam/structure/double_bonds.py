@@ -12,7 +12,7 @@ from .chemical_graph import CARBON, NITROGEN, OXYGEN, SULFUR, ChemicalGraph
 __all__ = ["is_cis", "rigid_bonds"]
 
 # A double bond in a ring of up to so many atoms has only one state (cyclooctene has two).
-SMALL_RING = 7
+LARGEST_CIS_RING = 7
 
 
 def rigid_bonds(graph: ChemicalGraph, planar: Set[frozenset[int]] = frozenset()) -> np.ndarray:
@@ -59,7 +59,7 @@ def rigid_bonds(graph: ChemicalGraph, planar: Set[frozenset[int]] = frozenset())
         if j not in graph.neighbours.get(i, ()):
             continue
         first, second = _reference(graph, i, j), _reference(graph, j, i)
-        if first is None or second is None or graph.path(i, j, SMALL_RING - 1):
+        if first is None or second is None or graph.path(i, j, LARGEST_CIS_RING - 1):
             continue
         rows.append([first, i, j, second])
     return np.array(rows, dtype=int).reshape(-1, 4)
@@ -84,7 +84,7 @@ def is_cis(bonds: np.ndarray) -> np.ndarray:
 
 
 def _reference(graph: ChemicalGraph, atom: int, partner: int) -> int | None:
-    """Return the neighbour that tells cis from trans; None where both sides are alike."""
+    """Return the neighbour that tells cis from trans; None where both sides are equivalent."""
     others = [n for n in graph.neighbours[atom] if n != partner]
     number = graph.numbers[atom]
     lone = number == NITROGEN or (number == CARBON and graph.implicit_hydrogens[atom])

@@ -8,10 +8,10 @@ from .chemical_graph import HYDROGEN, ChemicalGraph
 
 __all__ = ["handedness", "stereocentres"]
 
-# Three bonds and a lone pair that does not invert: P, S (sulfoxides), As, Se.
-PYRAMIDAL = (15, 16, 33, 34)
-# Ring neighbours that look alike still make a centre, in rings of up to so many atoms.
-LARGEST_RING = 12
+# Atomic numbers with three bonds and a lone pair that does not invert: P, S (sulfoxides), As, Se.
+PYRAMIDAL_ELEMENTS = (15, 16, 33, 34)
+# Two neighbours of one symmetry class still make a centre, in rings of up to so many atoms.
+LARGEST_STEREO_RING = 12
 
 
 def stereocentres(graph: ChemicalGraph) -> np.ndarray:
@@ -35,8 +35,8 @@ def stereocentres(graph: ChemicalGraph) -> np.ndarray:
       phosphorus, sulfur, silicon);
     - phosphorus, arsenic, sulfur or selenium with three that differ (sulfoxides);
     - a carbon with three that differ in a molecule without hydrogens on carbon (united atoms);
-    - an atom with four neighbours of which just two look alike and lie in one ring with it, if
-      another centre lies in that ring too (inositol, 1,4-disubstituted cyclohexane).
+    - an atom with four neighbours of which just two have one symmetry class and lie in a ring with
+      it, if another centre lies in that ring too (inositol, 1,4-disubstituted cyclohexane).
 
     Amines invert and are none. Neighbours that differ only in their own handedness (the middle of
     xylitol), axes (allenes, biaryls) and metals are not looked at.
@@ -48,11 +48,11 @@ def stereocentres(graph: ChemicalGraph) -> np.ndarray:
         kinds = graph.classes[neighbours].tolist()
         distinct = len(set(kinds))
         if len(neighbours) == 4 and distinct == 3:
-            ring = _ring_of_alike(graph, atom, neighbours, kinds)
+            ring = _ring_of_equivalent(graph, atom, neighbours, kinds)
             if ring:
                 in_rings[atom] = ring
         elif distinct == len(neighbours) and (
-            distinct == 4 or graph.numbers[atom] in PYRAMIDAL or graph.may_be_united(atom)
+            distinct == 4 or graph.numbers[atom] in PYRAMIDAL_ELEMENTS or graph.may_be_united(atom)
         ):
             certain.append(atom)
     candidates = {*certain, *in_rings}
@@ -83,10 +83,10 @@ def handedness(bonds: np.ndarray) -> np.ndarray:
     return np.where(missing, volumes, volumes / 4)
 
 
-def _ring_of_alike(graph, atom: int, neighbours: list[int], kinds: list[int]) -> list[int]:
-    """Return the ring through an atom and the two neighbours that look alike, if there is one."""
+def _ring_of_equivalent(graph, atom: int, neighbours: list[int], kinds: list[int]) -> list[int]:
+    """Return the ring through an atom and its two equivalent neighbours, if there is one."""
     one, other = (n for n, kind in zip(neighbours, kinds, strict=True) if kinds.count(kind) == 2)
-    way = graph.path(one, other, LARGEST_RING - 2, without=atom)
+    way = graph.path(one, other, LARGEST_STEREO_RING - 2, without=atom)
     return [atom, *way] if way else []
 
 

@@ -119,6 +119,22 @@ def test_an_ent_file_is_written_as_pdb(tmp_path):
     assert app.PDBFile(str(output)).topology.getNumAtoms() == row["atoms"] == 20
 
 
+def test_the_table_has_units_and_lines_up_with_its_headings():
+    row = dict.fromkeys(batch.COLUMNS, 0) | {"converged": True, "error": None}
+    row |= {"file": "a.pdb", "atoms": 27, "final_energy": -12.34, "rmsd_angstrom": 0.5}
+    row |= {"clashes_before": 3, "hydrogen_clashes_before": 4, "bonds_before": 5}
+    row |= {"angles_after": 6, "cis_prolines_before": 7, "seconds": 1.25}
+    note, above, headings = batch.table_head(len("longer_name.pdb"))
+    line = batch.table_line(row, len("longer_name.pdb"))
+    assert "before > after" in note
+    assert {"kJ/mol", "angstrom", "seconds", "converged"} < set(headings.split())
+    assert above.split() == ["energy", "heavy-atom", "hydrogen", "other", "RMSD", "time"]
+    assert len(line) == len(headings) == len(above)
+    assert " ".join(line.split()) == "a.pdb 27 yes -12.3 3 > 0 4 > 0 5 > 6 0.500 1.2"
+    failed = batch.table_line(row | {"error": "no such thing"}, 15)
+    assert failed == "a.pdb            FAILED: no such thing"
+
+
 class _Deadly(dict):
     """Ends the process that unpickles it."""
 
