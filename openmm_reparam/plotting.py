@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,22 @@ from matplotlib.ticker import MaxNLocator
 __all__ = ["plot_history", "plot_modes", "plot_search"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-GREY = "#666666"
-SQUARED = "\N{SUPERSCRIPT TWO}"
-# Share of the highest energies that may leave the top of the plot: starts clash.
-CLIPPED = 0.02
+CURVE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+REFERENCE_COLOUR = "#666666"
+# Share of the energies, the highest, that may leave the top of the plot: starts clash.
+CLIPPED_SHARE = 0.02
 # Residue names fit under the axis up to this many.
 NAMED_RESIDUES = 60
 
 
-def plot_history(results: dict[str, Any], path: str | Path, *, title: str = "") -> None:
+def plot_history(results: Any, path: str | Path, *, title: str = "") -> None:
     """Plot energy and RMS force against force evaluations.
 
     Parameters
     ----------
-    results : dict of str to MinimizationResult or structured array
-        Legend labels and results (or their ``history``); a history needs the columns
-        ``force_evaluations``, ``energy`` and ``rms_force``.
+    results : MinimizationResult, or sequence or dict of them
+        The keys of a dict are the legend's labels. In place of a result its ``history`` does, a
+        structured array with ``force_evaluations``, ``energy`` and ``rms_force``.
     path : str or Path
         Ending in .png, .pdf or .svg.
     title : str
@@ -47,36 +46,38 @@ def plot_history(results: dict[str, Any], path: str | Path, *, title: str = "") 
     >>> from openmm_reparam.prepare.peptides import peptide
     >>> result = minimize_reparam(peptide("GA").simulation("CPU"))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     plot_history({"gcn": result}, f"{folder}/energy.png")
+    ...     plot_history(result, f"{folder}/energy.png")
     """
-    if not results:
-        raise ValueError("plot_history() needs at least one result")
+    labelled = _labelled(results, "plot_history")
     figure = Figure(figsize=(7.0, 6.0), dpi=150, layout="constrained")
     energy_axes, force_axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     energies, starts = [], []
-    for number, (label, result) in enumerate(results.items()):
+    for number, (label, result) in enumerate(labelled.items()):
         history = getattr(result, "history", result)
         evaluations, energy = history["force_evaluations"], history["energy"]
         # The first result is drawn over the others.
-        style = {"color": COLOURS[number % len(COLOURS)], "zorder": 3 - number / len(results)}
-        end = f": {getattr(result, 'energy', energy[-1]):.1f} kJ/mol" if len(energy) else ""
-        energy_axes.plot(evaluations, energy, linewidth=1.4, label=f"{label}{end}", **style)
+        style = {
+            "color": CURVE_COLOURS[number % len(CURVE_COLOURS)],
+            "zorder": 3 - number / len(labelled),
+        }
+        end = getattr(result, "energy", energy[-1] if len(energy) else None)
+        energy_axes.plot(evaluations, energy, linewidth=1.4, label=_legend(label, end), **style)
         energy_axes.plot(evaluations[-1:], energy[-1:], "o", markersize=5, **style)
         force_axes.plot(evaluations, history["rms_force"], linewidth=0.8, **style)
         _mark_stages(force_axes, result, history)
         energies.append(energy)
         starts.append(getattr(result, "initial_energy", np.inf))
     _set_energy_range(energy_axes, np.concatenate(energies), min(starts))
-    tolerances = {result.tolerance for result in results.values() if hasattr(result, "tolerance")}
+    tolerances = {result.tolerance for result in labelled.values() if hasattr(result, "tolerance")}
     for tolerance in tolerances:
-        force_axes.axhline(tolerance, color=GREY, linewidth=1, linestyle="--")
+        force_axes.axhline(tolerance, color=REFERENCE_COLOUR, linewidth=1, linestyle="--")
         force_axes.annotate(
             f"tolerance {tolerance:g}",
             (0, tolerance),
             xycoords=("axes fraction", "data"),
             xytext=(4, 3),
             textcoords="offset points",
-            color=GREY,
+            color=REFERENCE_COLOUR,
             fontsize=8,
         )
     force_axes.set_yscale("log")
@@ -87,13 +88,13 @@ def plot_history(results: dict[str, Any], path: str | Path, *, title: str = "") 
     _finish(figure, (energy_axes, force_axes), title, path)
 
 
-def plot_search(results: dict[str, Any], path: str | Path, *, title: str = "") -> None:
+def plot_search(results: Any, path: str | Path, *, title: str = "") -> None:
     """Plot the best energy of searches, and every distinct minimum, against force evaluations.
 
     Parameters
     ----------
-    results : dict of str to MinimizationResult
-        Legend labels and results of ``minimize_reparam(..., search=...)``.
+    results : MinimizationResult, or sequence or dict of them
+        Of ``minimize_reparam(..., search=...)``; the keys of a dict are the legend's labels.
     path : str or Path
         Ending in .png, .pdf or .svg.
     title : str
@@ -111,17 +112,17 @@ def plot_search(results: dict[str, Any], path: str | Path, *, title: str = "") -
     >>> simulation = peptide("GA").simulation("CPU")
     >>> result = minimize_reparam(simulation, search="auto", max_force_evaluations=600)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     plot_search({"GA": result}, f"{folder}/search.png")
+    ...     plot_search(result, f"{folder}/search.png")
     """
-    if not results:
-        raise ValueError("plot_search() needs at least one result")
+    labelled = _labelled(results, "plot_search")
     figure = Figure(figsize=(7.0, 4.0), dpi=150, layout="constrained")
     axes = figure.subplots()
     shown = []
-    for number, (label, result) in enumerate(results.items()):
-        if result.minima is None:
-            raise ValueError(f"{label!r} is not the result of a search: it has no minima")
-        colour = COLOURS[number % len(COLOURS)]
+    for number, (label, result) in enumerate(labelled.items()):
+        if getattr(result, "minima", None) is None:
+            which = repr(label) if label else "this"
+            raise ValueError(f"{which} is not the result of a search: it has no minima")
+        colour = CURVE_COLOURS[number % len(CURVE_COLOURS)]
         found = [(m.force_evaluations, m.energy) for m in result.minima]
         axes.plot(*zip(*found, strict=True), ".", color=colour, alpha=0.4, markersize=4)
         # A search may begin in a minimum that nothing it goes through matches.
@@ -131,7 +132,7 @@ def plot_search(results: dict[str, Any], path: str | Path, *, title: str = "") -
             np.minimum.accumulate(energies),
             where="post",
             color=colour,
-            label=f"{label}: {result.energy:.1f} kJ/mol",
+            label=_legend(label, result.energy),
         )
         high = float(np.quantile([energy for _, energy in found], 0.9))
         shown += [result.energy, high, result.minima[-1].energy]
@@ -174,13 +175,13 @@ def plot_modes(
     figure = Figure(figsize=(7.0, 6.0), dpi=150, layout="constrained")
     spectrum, motion = figure.subplots(2, 1, height_ratios=(2, 3))
     numbers = np.arange(1, len(eigenvalues) + 1)
-    spectrum.plot(numbers, eigenvalues, "o-", color=GREY, markersize=4, linewidth=0.8)
+    spectrum.plot(numbers, eigenvalues, "o-", color=REFERENCE_COLOUR, markersize=4, linewidth=0.8)
     if (np.asarray(eigenvalues) > 0).all():
         spectrum.set_yscale("log")
     else:
-        spectrum.axhline(0, color=GREY, linewidth=0.8)
+        spectrum.axhline(0, color=REFERENCE_COLOUR, linewidth=0.8)
     places = np.arange(1, amplitudes.shape[1] + 1)
-    for k in range(min(shown, len(eigenvalues), len(COLOURS))):
+    for k in range(min(shown, len(eigenvalues), len(CURVE_COLOURS))):
         marker = "o" if len(places) <= NAMED_RESIDUES else ""
         motion.plot(
             places,
@@ -188,13 +189,13 @@ def plot_modes(
             marker=marker,
             markersize=3,
             linewidth=1.4,
-            color=COLOURS[k],
+            color=CURVE_COLOURS[k],
             label=f"mode {k + 1} ({eigenvalues[k]:.3g})",
         )
-        spectrum.plot(numbers[k], eigenvalues[k], "o", color=COLOURS[k], markersize=6)
+        spectrum.plot(numbers[k], eigenvalues[k], "o", color=CURVE_COLOURS[k], markersize=6)
     spectrum.xaxis.set_major_locator(MaxNLocator(integer=True))
     spectrum.set_xlabel("mode")
-    spectrum.set_ylabel(f"eigenvalue\n{units.replace('^2', SQUARED)}")
+    spectrum.set_ylabel("eigenvalue\n" + units.replace("^2", "\N{SUPERSCRIPT TWO}"))
     if labels is not None and len(labels) <= NAMED_RESIDUES:
         size = 8 if len(labels) <= 40 else 6
         motion.set_xticks(places, labels, rotation=90 if len(labels) > 8 else 0, fontsize=size)
@@ -206,12 +207,53 @@ def plot_modes(
     _finish(figure, (spectrum, motion), title, path)
 
 
+def _labelled(results: Any, caller: str) -> dict[str, Any]:
+    """Return results by the labels of a legend; a single one has an empty label.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    TypeError
+        Something is neither a result nor a history.
+    """
+    if isinstance(results, Mapping):
+        labelled = dict(results)
+    elif _has_history(results):
+        labelled = {"": results}
+    elif isinstance(results, Sequence) and not isinstance(results, str):
+        labelled = {f"run {number}": result for number, result in enumerate(results, start=1)}
+    else:
+        labelled = {"": results}
+    if not labelled:
+        raise ValueError(f"{caller}() needs at least one result")
+    for result in labelled.values():
+        if not _has_history(result):
+            raise TypeError(
+                f"{caller}() got a {type(result).__name__}: pass a result of minimize_reparam(), "
+                'a list of them, or a dict such as {"label": result}'
+            )
+    return labelled
+
+
+def _has_history(result: Any) -> bool:
+    """Tell a result, or its history, from a sequence of them."""
+    history = getattr(result, "history", result)
+    return isinstance(history, np.ndarray) and history.dtype.names is not None
+
+
+def _legend(label: str, energy: float | None) -> str:
+    """Return a label and the energy that was reached, whichever there are."""
+    end = "" if energy is None else f"{energy:.1f} kJ/mol"
+    return ": ".join(part for part in (label, end) if part)
+
+
 def _set_energy_range(axes: Axes, energies: np.ndarray, start: float) -> None:
     """Show the start where it does not dwarf the rest, and cut off the highest energies."""
     energies = energies[np.isfinite(energies)]
     if not len(energies):
         return
-    low, high = energies.min(), np.quantile(energies, 1 - CLIPPED)
+    low, high = energies.min(), np.quantile(energies, 1 - CLIPPED_SHARE)
     if high < start < high + (high - low):
         high = start
     margin = 0.05 * (high - low) or 1.0
@@ -226,14 +268,14 @@ def _mark_stages(axes: Axes, result: Any, history: np.ndarray) -> None:
         if not len(rows):
             continue
         where = history["force_evaluations"][rows[0]]
-        axes.axvline(where, color=GREY, linewidth=0.8, linestyle=":")
+        axes.axvline(where, color=REFERENCE_COLOUR, linewidth=0.8, linestyle=":")
         axes.annotate(
             f"{stages[number].name} \N{RIGHTWARDS ARROW}",
             (where, 1),
             xycoords=("data", "axes fraction"),
             xytext=(4, -10),
             textcoords="offset points",
-            color=GREY,
+            color=REFERENCE_COLOUR,
             fontsize=8,
         )
 

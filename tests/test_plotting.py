@@ -52,9 +52,37 @@ def test_an_empty_history_is_no_error(result, tmp_path):
     assert (tmp_path / "empty.png").exists()
 
 
-def test_no_result_is_an_error(tmp_path):
+@pytest.mark.parametrize("nothing", [{}, [], ()])
+@pytest.mark.parametrize("plot", [plot_history, plot_search])
+def test_no_result_is_an_error(plot, nothing, tmp_path):
     with pytest.raises(ValueError, match="at least one"):
-        plot_history({}, tmp_path / "none.png")
+        plot(nothing, tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("wrong", [1.5, "energy", [1.5], {"a": "energy"}, np.zeros(3)])
+@pytest.mark.parametrize("plot", [plot_history, plot_search])
+def test_what_is_no_result_is_named_with_what_to_pass(plot, wrong, tmp_path):
+    with pytest.raises(TypeError, match="pass a result of minimize_reparam"):
+        plot(wrong, tmp_path / "none.png")
+
+
+def test_one_result_or_several_need_no_dict(result, tmp_path):
+    end = f"{result.energy:.1f} kJ/mol"
+    for number, results in enumerate((result, [result, result.history])):
+        plot_history(results, tmp_path / f"{number}.svg")
+    assert f">{end}<" in (tmp_path / "0.svg").read_text()
+    assert f">run 1: {end}<" in (tmp_path / "1.svg").read_text()
+    assert ">run 2: " in (tmp_path / "1.svg").read_text()
+
+
+def test_one_search_or_several_need_no_dict(tmp_path):
+    simulation = peptide("GAG").simulation("Reference")
+    searched = minimize_reparam(simulation, search="auto", max_force_evaluations=300)
+    end = f"{searched.energy:.1f} kJ/mol"
+    for number, results in enumerate((searched, (searched, searched), {"two": searched})):
+        plot_search(results, tmp_path / f"{number}.svg")
+    for number, label in enumerate((end, f"run 2: {end}", f"two: {end}")):
+        assert f">{label}<" in (tmp_path / f"{number}.svg").read_text()
 
 
 def test_a_searchs_best_energy_begins_at_its_start(tmp_path, monkeypatch):
