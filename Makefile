@@ -5,16 +5,25 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PLUGIN := build/plugin
 SOURCES := CMakeLists.txt $(wildcard plugin/*/*.* plugin/include/*/*)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := uv==0.13.9
+QUICK := not slow and not network
 
-.PHONY: demo test test-all lint coverage docs bench clean
+# Python's files are compiled once, when first imported, and not anew in each process.
+export PYTHONDONTWRITEBYTECODE :=
+export CMAKE_BUILD_PARALLEL_LEVEL ?= 2
 
+.PHONY: demo test test-all test-plugin lint coverage docs docs-check bench clean
+
+# uv takes a quarter of pip's time; pip where uv does not get along with the index or the proxy.
 $(STAMP): pyproject.toml setup.py requirements.txt $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV) (about 7 GB with torch, a few minutes)..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) $(UV) && $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt \
+	|| $(PIP) -r requirements.txt
 	@echo "Building the C++ plugin and installing the package (about a minute)..."
 	OPENMM_REPARAM_PLUGIN=require \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) --no-deps --editable .
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -28,20 +37,27 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
-test: lint
+test-plugin: $(STAMP)
 	$(BIN)/cmake -S . -B $(PLUGIN) -DBUILD_TESTING=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python)
 	$(BIN)/cmake --build $(PLUGIN)
 	$(BIN)/ctest --test-dir $(PLUGIN) --output-on-failure
-	$(BIN)/pytest -n 2 -m "not slow and not network"
+
+# The documentation without running its notebooks; a warning is an error.
+docs-check: $(STAMP)
 	rm -rf docs/api/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -b html -D nb_execution_mode=off docs build/docs
+
+# What takes one core runs two at a time; pytest takes both.
+test: $(STAMP)
+	$(MAKE) --jobs 2 test-plugin docs-check lint
+	$(BIN)/pytest -n 2 -m "$(QUICK)"
 
 # Everything: long searches, and the tests that ask the Protein Data Bank.
 test-all: $(STAMP)
 	$(BIN)/pytest -n 2
 
 coverage: $(STAMP)
-	$(BIN)/pytest -n 2 -m "not slow and not network" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+	$(BIN)/pytest -n 2 -m "$(QUICK)" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 docs: $(STAMP)
 	rm -rf docs/api/generated
