@@ -48,6 +48,8 @@ class EvaluationCounter:
     bonded : int
         Bonded forces alone on a side Context (coloured Hessians); these cost a small fraction
         of a whole evaluation.
+    surrogate : int
+        Of a cheap energy that stands in for the force field; these are not in the total.
     limit : int or None
         The evaluation that would pass this total raises `BudgetExhausted` instead.
     """
@@ -55,11 +57,12 @@ class EvaluationCounter:
     context: int = 0
     side: int = 0
     bonded: int = 0
+    surrogate: int = 0
     limit: int | None = None
 
     @property
     def total(self) -> int:
-        """All force evaluations, whatever they cost."""
+        """All force evaluations, whatever they cost; those of surrogates are not among them."""
         return self.context + self.side + self.bonded
 
     @property
@@ -78,7 +81,8 @@ class EvaluationCounter:
 
     def add(self, kind: str) -> None:
         """Count one evaluation of the given kind before it is made."""
-        self.require(1)
+        if kind != "surrogate":
+            self.require(1)
         setattr(self, kind, getattr(self, kind) + 1)
 
 
@@ -93,7 +97,7 @@ class Potential:
         Names residues and atoms in messages.
     counter : EvaluationCounter, optional
         Shared with side Contexts; a new one by default.
-    kind : {"context", "side", "bonded"}
+    kind : {"context", "side", "bonded", "surrogate"}
         What evaluations of this Potential are counted as.
 
     Attributes
@@ -286,7 +290,7 @@ class Potential:
 
         Parameters
         ----------
-        kind : {"side", "bonded"}
+        kind : {"side", "bonded", "surrogate"}
             How its evaluations are counted (in the same counter).
         system : openmm.System, optional
             Evaluated in place of the whole System; same particles.

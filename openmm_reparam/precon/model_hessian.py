@@ -278,8 +278,8 @@ def atomic_numbers_of(potential: Potential, atoms: np.ndarray) -> np.ndarray | N
     """
     topology = potential.topology
     if topology is not None and topology.getNumAtoms() == potential.num_particles:
-        numbers = [a.element.atomic_number if a.element else 0 for a in topology.atoms()]
-        return np.array(numbers) if np.array(numbers)[atoms].all() else None
+        named = np.array([a.element.atomic_number if a.element else 0 for a in topology.atoms()])
+        return named if named[atoms].all() else None
     found = [app.Element.getByMass(mass) if mass > 0 else None for mass in potential.masses]
     numbers = np.array([e.atomic_number if e else 0 for e in found])
     masses = np.array([e.mass._value if e else 0.0 for e in found])

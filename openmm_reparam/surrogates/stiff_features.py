@@ -15,7 +15,7 @@ __all__ = ["StiffFeatures"]
 
 # Pairs of atoms have at least this stiffness (kJ/mol/nm^2): what a model Hessian makes of them
 # falls off faster than the interactions of ions do.
-LEAST_PAIR_STIFFNESS = 300.0
+LEAST_PAIR_STIFFNESS = 1000.0
 
 
 class StiffFeatures:

@@ -1,0 +1,146 @@
+"""Which energy stands in for the expensive one: what the user names, or what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import openmm as mm
+from openmm import app
+
+from ..errors import NonFiniteError
+from ..potentials.potential import Potential
+from .oracles import GFNFF, MMFF94
+from .surrogate import Surrogate
+from .topology_molecule import molecule_of_topology
+
+__all__ = ["NAMES", "choose_surrogate"]
+
+NAMES = ("auto", "mmff", "gfnff")
+
+
+def choose_surrogate(
+    given, potential: Potential, positions: np.ndarray, everything: bool
+) -> Surrogate | None:
+    """Return the surrogate of a System.
+
+    Parameters
+    ----------
+    given : str, openmm.System, Simulation, Context, rdkit.Chem.Mol, callable or None
+        "mmff" (RDKit's MMFF94 for the topology's molecule), "gfnff" (GFN-FF), "auto" (the first of
+        these that is installed and has parameters, or none); a System, Simulation or Context with
+        the same particles; an RDKit molecule with the same atoms, by MMFF94; or (N, 3) positions in
+        nm -> energy in kJ/mol, forces (N, 3) in kJ/mol/nm.
+    potential : Potential
+        Of the expensive System. Its counter counts the surrogate's evaluations.
+    positions : (N, 3) array
+        In nm, of the start.
+    everything : bool
+        Whether all particles are expensive: "auto" has nothing for others.
+
+    Returns
+    -------
+    Surrogate or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another thing or word, or other particles.
+    ImportError
+        A package that the surrogate needs is not installed.
+    """
+    if given is None:
+        return None
+    if isinstance(given, str):
+        return _named(given, potential, positions, everything)
+    if isinstance(given, mm.System | mm.Context | app.Simulation):
+        return _of_system(given, potential)
+    if hasattr(given, "GetNumConformers"):
+        _refuse_other_count(given.GetNumAtoms(), potential)
+        return _counted("MMFF94", MMFF94(given), potential)
+    if callable(given):
+        return _counted(getattr(given, "__name__", type(given).__name__), given, potential)
+    raise TypeError(
+        f"surrogate is a {type(given).__name__}; pass one of {NAMES}, an OpenMM System, Simulation "
+        "or Context, an RDKit molecule, or a function of positions"
+    )
+
+
+def _named(name, potential, positions, everything) -> Surrogate | None:
+    if name not in NAMES:
+        raise ValueError(f"surrogate is {name!r}; it must be one of {NAMES}")
+    if name == "auto":
+        return _automatic(potential, positions) if everything else None
+    if potential.topology is None:
+        raise ValueError(f"surrogate={name!r} needs a topology: pass a Simulation, not a Context")
+    make = _mmff if name == "mmff" else _gfnff
+    return make(potential, positions)
+
+
+def _automatic(potential: Potential, positions: np.ndarray) -> Surrogate | None:
+    if potential.topology is None:
+        return None
+    for make in (_mmff, _gfnff):
+        try:
+            surrogate = make(potential, positions)
+            surrogate.evaluate(positions)
+        except Exception:  # whatever it is, this one does not fit
+            continue
+        return surrogate
+    return None
+
+
+def _mmff(potential: Potential, positions: np.ndarray) -> Surrogate:
+    molecule = molecule_of_topology(potential.topology, positions)
+    return _counted("MMFF94", MMFF94(molecule), potential)
+
+
+def _gfnff(potential: Potential, positions: np.ndarray) -> Surrogate:
+    atoms = list(potential.topology.atoms())
+    _refuse_other_count(len(atoms), potential)
+    charge = sum(int(getattr(atom, "formalCharge", None) or 0) for atom in atoms)
+    bonds = [(a.index, b.index) for a, b in potential.topology.bonds()]
+    return _counted("GFN-FF", GFNFF(atoms, positions, charge, bonds or None), potential)
+
+
+def _of_system(given, potential: Potential) -> Surrogate:
+    """Return another System's energy, on a Context of its own."""
+    context = getattr(given, "context", given)
+    system = context if isinstance(context, mm.System) else context.getSystem()
+    _refuse_other_count(system.getNumParticles(), potential)
+    name = potential.context.getPlatform().getName()
+    side = potential.side_potential("surrogate", system, "CPU" if name == "Reference" else name)
+    if isinstance(context, mm.Context):
+        for parameter, value in context.getParameters().items():
+            side.context.setParameter(parameter, value)
+    return Surrogate("surrogate System", side.evaluate)
+
+
+def _refuse_other_count(count: int, potential: Potential) -> None:
+    if count != potential.num_particles:
+        raise ValueError(
+            f"the surrogate has {count} particles; it must have the same "
+            f"{potential.num_particles} as the System, in the same order"
+        )
+
+
+def _counted(name: str, evaluate: Callable, potential: Potential) -> Surrogate:
+    """Return a function as a surrogate whose evaluations are counted and checked."""
+
+    def counted(positions: np.ndarray) -> tuple[float, np.ndarray]:
+        potential.counter.add("surrogate")
+        try:
+            energy, forces = evaluate(positions)
+        except Exception as error:
+            raise NonFiniteError(f"the surrogate {name} failed: {error}") from error
+        forces = np.asarray(forces, dtype=float)
+        if forces.shape != positions.shape:
+            raise ValueError(
+                f"the surrogate {name} returned forces of shape {forces.shape}; they must have "
+                f"the positions' shape {positions.shape}"
+            )
+        if not (np.isfinite(energy) and np.isfinite(forces).all()):
+            raise NonFiniteError(f"the surrogate {name} has no finite energy or forces there")
+        return float(energy), forces
+
+    return Surrogate(name, counted)

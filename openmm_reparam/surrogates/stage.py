@@ -1,0 +1,223 @@
+"""Minimization of an expensive energy on its surrogate, every step verified by genuine forces."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import NonFiniteError
+from ..optimizers.lbfgs import lbfgs
+from ..optimizers.line_search import LineSearchError
+from ..potentials.evaluator import Evaluator
+from ..potentials.point import Point, rms
+from ..precon.model_hessian import internal_terms
+from ..precon.preconditioner import Preconditioner
+from .difference import DifferenceModel
+from .stiff_features import StiffFeatures
+from .surrogate import Surrogate
+
+__all__ = ["MOST_ATOMS", "SurrogateRecord", "SurrogateStage"]
+
+# Expensive atoms up to which the difference is learnt: its covariance grows with their square.
+MOST_ATOMS = 100
+# How far an expensive atom may move (nm) until the next genuine evaluation: at first, at most, at
+# least; and no further than this, times a promise kept to three quarters, or not to a quarter.
+RADIUS, LARGEST_RADIUS, SMALLEST_RADIUS = 0.02, 0.06, 0.001
+KEPT, BROKEN = 0.75, 0.25
+# The surrogate is minimized to this share of the tolerance, or of the genuine force where that is
+# larger, in so many steps at most.
+OF_TOLERANCE, OF_FORCE, INNER_STEPS = 0.1, 0.02, 1000
+# Between two genuine evaluations no step of the descent on the surrogate moves an atom further.
+INNER_STEP = 0.02
+# Genuine evaluations in a row without a lower energy, and without a force smaller by a tenth: the
+# surrogate does not help any more.
+WORSE, SLOW = 4, 10
+
+
+@dataclass
+class SurrogateRecord:
+    """What a surrogate promised, and what the genuine energy did.
+
+    Attributes
+    ----------
+    name : str
+    promised, fallen : list of float
+        Falls of the energy from the best structure so far, in kJ/mol: of the surrogate with the
+        difference learnt, and of the genuine energy, for every genuine evaluation.
+    message : str
+        Why it was left, empty if it was not.
+    """
+
+    name: str
+    promised: list[float] = field(default_factory=list)
+    fallen: list[float] = field(default_factory=list)
+    message: str = ""
+
+    def __str__(self) -> str:
+        if not self.promised:
+            return f"{self.name}: not used"
+        return (
+            f"{self.name}: {len(self.promised)} steps promised {sum(self.promised):.4g} kJ/mol, "
+            f"the energy fell by {sum(f for f in self.fallen if f > 0):.4g}"
+        )
+
+
+class SurrogateStage:
+    """Steps of a trust-region method whose model is surrogate + learnt difference.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        Of the genuine energy.
+    surrogate : Surrogate or None
+        None is an energy of zero: all is learnt.
+    atoms : (n,) int array
+        The expensive ones: the difference depends on their positions.
+    numbers : (n,) int array
+        Their atomic numbers.
+    bonds : (B, 2) int array or None
+        Between them, by places in ``atoms``; from distances by default.
+    begin : Point
+    tolerance : float
+        RMS force in kJ/mol/nm.
+    surrogate_first : bool or None
+        Whether the first step goes to the surrogate's own minimum, however far that is; None: where
+        the surrogate's force at the start is no smaller than half the genuine one.
+    metric : str or callable
+        Of the `Preconditioner` of descents on the surrogate.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        surrogate: Surrogate | None,
+        atoms: np.ndarray,
+        numbers: np.ndarray,
+        bonds: np.ndarray | None,
+        begin: Point,
+        tolerance: float,
+        *,
+        surrogate_first: bool | None = None,
+        metric="auto",
+    ) -> None:
+        self._evaluator, self._surrogate = evaluator, surrogate
+        self._atoms, self._tolerance = atoms, tolerance
+        here = begin.positions[atoms]
+        terms = internal_terms(numbers, here, bonds)
+        self._difference = DifferenceModel(StiffFeatures(terms, numbers, here))
+        self._metric = Preconditioner(evaluator.potential, metric=metric)
+        self._first = surrogate_first
+        self.record = SurrogateRecord("no surrogate" if surrogate is None else surrogate.name)
+
+    def points(self, begin: Point) -> Iterator[Point]:
+        """Go down from a point; yields every structure with a lower energy.
+
+        Ends where the surrogate stops being of use, and says so in its record.
+        """
+        best, radius = begin, RADIUS
+        known = self._surrogate_energy(begin.positions)[1]
+        self._learn(begin)
+        if self._first is None:
+            self._first = rms(known, 1) > 0.5 * rms(begin.forces, 1)
+        worse = slow = 0
+        smallest = self._evaluator.rms(begin)
+        reach = np.inf if self._surrogate is not None and self._first else radius
+        while True:
+            positions, promised, held = self._proposal(best, reach)
+            learnt, reach = reach is not np.inf, radius
+            try:
+                trial = self._evaluator.evaluate(positions)
+            except NonFiniteError as error:
+                radius = reach = radius / 4
+                worse += 1
+                if worse > WORSE:
+                    self.record.message = f"steps on the surrogate lead where {error}"
+                    return
+                continue
+            self._learn(trial)
+            fall = best.energy - trial.energy
+            self.record.promised.append(promised)
+            self.record.fallen.append(fall)
+            if learnt and held and fall > KEPT * promised:
+                radius = min(2 * radius, LARGEST_RADIUS)
+            elif learnt and fall < BROKEN * promised:
+                radius = max(radius / 2, SMALLEST_RADIUS)
+            reach = radius
+            force = self._evaluator.rms(trial)
+            noise = 10 * self._evaluator.noise(best.energy)
+            refused = self._evaluator.collapse.refuses(best, trial, promised)
+            if not refused and (fall > 0 or (force < self._evaluator.rms(best) and fall > -noise)):
+                best, worse = trial, 0
+                yield trial
+            else:
+                worse += 1
+            slow = 0 if force < 0.9 * smallest else slow + 1
+            smallest = min(smallest, force)
+            if worse > WORSE or slow > SLOW:
+                self.record.message = "the surrogate stopped being of use"
+                return
+
+    def _proposal(self, best: Point, reach: float) -> tuple[np.ndarray, float, bool]:
+        """Return where the model is lowest within reach, its fall, and whether reach held it."""
+        evaluate = self._model if np.isfinite(reach) else self._surrogate_alone
+        start = point = evaluate(best.positions)
+        with contextlib.suppress(NonFiniteError):
+            self._metric.update(best.positions)
+        force = OF_FORCE * self._evaluator.rms(best)
+        enough = max(OF_TOLERANCE * self._tolerance, force if np.isfinite(reach) else 0.0)
+        steps = lbfgs(
+            evaluate,
+            start,
+            metric=self._metric,
+            project=self._evaluator.project,
+            max_step=INNER_STEP,
+            refuses=self._evaluator.collapse.refuses,
+        )
+        with contextlib.suppress(LineSearchError):
+            for following in itertools.islice(steps, INNER_STEPS):
+                moved = self._furthest(best, following.positions)
+                if moved > reach:
+                    # Back along the last step, to where reach ends.
+                    before = self._furthest(best, point.positions)
+                    share = (reach - before) / (moved - before)
+                    way = point.positions + share * (following.positions - point.positions)
+                    point = evaluate(self._evaluator.retract(way))
+                    return point.positions, start.energy - point.energy, True
+                point = following
+                if self._evaluator.rms(point) < enough:
+                    break
+        return point.positions, start.energy - point.energy, False
+
+    def _furthest(self, best: Point, positions: np.ndarray) -> float:
+        moved = (positions - best.positions)[self._atoms]
+        return float(np.sqrt((moved**2).sum(axis=1).max()))
+
+    def _learn(self, point: Point) -> None:
+        forces = self._surrogate_energy(point.positions)[1]
+        known = self._evaluator.tangent(point.positions, forces)
+        self._difference.add(point.positions[self._atoms], (known - point.forces)[self._atoms])
+
+    def _model(self, positions: np.ndarray) -> Point:
+        positions = self._evaluator.retract(positions)
+        energy, forces = self._surrogate_energy(positions)
+        difference, gradient = self._difference(positions[self._atoms])
+        forces = np.array(forces)
+        forces[self._atoms] -= gradient
+        return self._point(positions, energy + difference, forces)
+
+    def _surrogate_alone(self, positions: np.ndarray) -> Point:
+        positions = self._evaluator.retract(positions)
+        return self._point(positions, *self._surrogate_energy(positions))
+
+    def _point(self, positions: np.ndarray, energy: float, forces: np.ndarray) -> Point:
+        forces = np.where(self._evaluator.potential.moves[:, None], forces, 0.0)
+        return Point(positions, energy, self._evaluator.tangent(positions, forces))
+
+    def _surrogate_energy(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        if self._surrogate is None:
+            return 0.0, np.zeros_like(positions)
+        return self._surrogate.evaluate(positions)
