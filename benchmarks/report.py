@@ -58,6 +58,7 @@ BENCHMARKS = {
     "figure6": "benchmarks.paper.figure6",
     "coils": "benchmarks.paper.coils",
     "expensive": "benchmarks.expensive",
+    "mixed": "benchmarks.mixed",
 }
 
 
