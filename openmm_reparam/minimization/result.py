@@ -76,6 +76,7 @@ class MinimizationResult:
         All of them: on the Context, and on side Contexts for Hessians.
     seconds : float
     stages : tuple of Stage
+        The force evaluations of the start, before the first stage, are in none of them.
     history : structured array
         A row for each iteration: ``stage`` (index in ``stages``), ``iteration``,
         ``force_evaluations``, ``energy``, ``rms_force``, ``seconds``.
@@ -133,7 +134,7 @@ class MinimizationResult:
             del plain["replicas"]
         else:
             plain["replicas"] = self.replicas.to_dict()
-        plain["history"] = {name: self.history[name].tolist() for name in HISTORY_DTYPE.names}
+        plain["history"] = {name: self.history[name].tolist() for name in HISTORY_DTYPE.names or ()}
         return plain
 
     def __repr__(self) -> str:
@@ -148,10 +149,13 @@ class MinimizationResult:
             f"force evaluations: {self.force_evaluations}{self._side_evaluations()}",
             f"          seconds: {self.seconds:.2f}",
         ]
+        before = self.force_evaluations - sum(stage.force_evaluations for stage in self.stages)
+        if self.stages and before:
+            lines.append(f"            start: {_counted(before, 'force evaluation')}")
         for stage in self.stages:
             lines.append(
-                f"            stage: {stage.name}: {stage.iterations} iterations, "
-                f"{stage.force_evaluations} evaluations, {stage.seconds:.2f} s, "
+                f"            stage: {stage.name}: {_counted(stage.iterations, 'iteration')}, "
+                f"{_counted(stage.force_evaluations, 'force evaluation')}, {stage.seconds:.2f} s, "
                 f"{stage.energy:.3f} kJ/mol; {stage.message}"
             )
         lines.append(f"  stereochemistry: {self._stereochemistry()}")
@@ -160,7 +164,8 @@ class MinimizationResult:
             lines.append(f"           minima: {len(self.minima)}, lowest {energies} kJ/mol")
         if self.search_record is not None:
             record = self.search_record
-            lines.append(f"           search: {record}, {record.force_evaluations} evaluations")
+            spent = _counted(record.force_evaluations, "force evaluation")
+            lines.append(f"           search: {record}, {spent}")
         if self.replicas is not None:
             lines.append(f"         replicas: {self.replicas!r}")
         return "\n".join(lines)
@@ -179,3 +184,8 @@ class MinimizationResult:
         if self.evaluations["side"]:
             parts.append(f"{self.evaluations['side']} in double precision")
         return f" ({', '.join(parts)}, for Hessians)" if parts else ""
+
+
+def _counted(number: int, name: str) -> str:
+    """Return ``"1 iteration"``, ``"2 iterations"``."""
+    return f"{number} {name}{'' if number == 1 else 's'}"

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import re
 
 import numpy as np
 import openmm as mm
@@ -276,6 +277,12 @@ def test_history_and_stages_add_up(tripeptide):
     assert result.energy == pytest.approx(history["energy"].min(), abs=1e-6)
     assert all(stage.message for stage in result.stages)
     assert result.stages[1].energy <= result.stages[0].energy
+    # What is printed adds up, too: the start has a line of its own.
+    told = [line for line in str(result).splitlines() if ": " in line]
+    parts = [line for line in told if line.split(":")[0].strip() in ("start", "stage")]
+    counts = [int(re.search(r"(\d+) force evaluation", line)[1]) for line in parts]
+    assert len(counts) == 3
+    assert sum(counts) == result.force_evaluations
 
 
 @cut_short
