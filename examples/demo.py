@@ -306,7 +306,7 @@ def whole_run() -> str:
         "  In the benchmark's stored runs it went to its end: "
         f"{number['force_evaluations']:.0f} evaluations, {number['seconds']:.0f} s, "
         f"{number['energy']:.0f} kJ/mol.\n"
-        "  openmm-reparam met the same tolerance after "
+        "  openmm-reparam reached the same tolerance after "
         f"{float(own['force_evaluations']):.0f} evaluations, {float(own['seconds']):.0f} s, "
         f"at {float(own['energy']):.0f} kJ/mol;\n"
         f"  continued, it passed OpenMM's energy with {fewer:.0f} times fewer evaluations "

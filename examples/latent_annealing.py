@@ -115,7 +115,7 @@ for row in rows:
 totals = np.sum(rows, axis=0)
 print(f"all          {totals[2]:22.0f}  {totals[4]:22.0f}")
 
-# The deepest minimum that was met, taken to the tolerance of the start.
+# The deepest minimum found, taken to the tolerance of the start.
 simulation.context.setPositions(min(minima, key=lambda minimum: minimum[0])[1])
 end = minimize_reparam(simulation, tolerance=5)
 print(f"\nannealed and minimized: {end.energy:.1f} kJ/mol")

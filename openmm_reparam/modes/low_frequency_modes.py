@@ -44,7 +44,7 @@ def low_frequency_modes(
 
     Rigid motions are left out. Up to ``dense_limit`` coordinates the Hessian is made and
     diagonalized, so that modes of negative curvature are found too, ordered by magnitude. Above,
-    LOBPCG finds the lowest modes from Hessian-vector products (two evaluations each),
+    LOBPCG finds them from Hessian-vector products (two evaluations each),
     preconditioned by the stiff terms, without ever forming a (3N, 3N) matrix.
 
     Parameters
@@ -142,7 +142,7 @@ def lobpcg_modes(
     accuracy: float,
     max_iterations: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest modes by LOBPCG with a preconditioner.
+    """Low-frequency modes by LOBPCG with a preconditioner.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Energies and forces of an OpenMM Context: the only room that evaluates OpenMM."""
+"""Energies and forces of an OpenMM Context: the only module that evaluates OpenMM."""
 
 from __future__ import annotations
 

@@ -112,10 +112,10 @@ def other_states(
     ]
     atoms = {row[0] for row in centre_rows} | {i for row in bond_rows for i in row[1:3]}
     names = _atom_names(topology, labels, atoms)
-    turns = ("counterclockwise", "clockwise")
+    senses = ("counterclockwise", "clockwise")
     return (
         [
-            LabelledCentre(" ".join(names[row[0]]), row, turns, graph.may_be_united(row[0]))
+            LabelledCentre(" ".join(names[row[0]]), row, senses, graph.may_be_united(row[0]))
             for row in centre_rows
         ],
         [LabelledBond(_bond_label(names[row[1]], names[row[2]]), row) for row in bond_rows],

@@ -1,4 +1,4 @@
-"""The only room that evaluates OpenMM: energies, counts, refusals and names."""
+"""The only module that evaluates OpenMM: energies, counts, refusals and names."""
 
 import numpy as np
 import openmm as mm
