@@ -7,7 +7,6 @@ reach, their other settings as their users find them.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import tempfile
 import time
@@ -69,7 +68,7 @@ class CountedOracle:
     def __call__(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate."""
         if self.ends and len(self.trace) >= MAX_EVALUATIONS:
-            raise Reached
+            raise Reached(f"{MAX_EVALUATIONS} evaluations are used up")
         energy = force = None
         start = time.perf_counter()
         try:
@@ -280,8 +279,9 @@ def run_method(method: str, start: Start, oracle: Oracle, tolerance: float) -> d
     counted = CountedOracle(oracle, tolerance)
     stopped = ""
     try:
-        with contextlib.suppress(Reached):
-            METHODS[method][0](start, counted)
+        METHODS[method][0](start, counted)
+    except Reached as end:
+        stopped = str(end)
     except Exception as error:
         # A failed self-consistent field, or an optimizer's own: the run has ended, and is judged.
         stopped = f"{type(error).__name__}: {error}"
@@ -298,7 +298,7 @@ def run_method(method: str, start: Start, oracle: Oracle, tolerance: float) -> d
         "energy": energy,
         "rms_force": force,
         "converged": converged,
-        "stopped": "" if converged else stopped or "ended by itself or used up its evaluations",
+        "stopped": "" if converged else stopped or "ended by itself",
         "evaluations": len(counted.trace),
         "failures": counted.failures,
         **{f"evaluations_{rms:g}": counted.evaluations_to(rms) for rms in (50.0, 10.0, 1.0)},
