@@ -16,12 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from openmm_reparam.modes.slow_modes import (
-    coupling_graph,
-    laplacian,
-    principal_angles,
-    slow_modes,
-)
+from openmm_reparam.modes.coupling_graph import coupling_graph, laplacian
+from openmm_reparam.modes.slow_modes import principal_angles, slow_modes
 from openmm_reparam.optimizers.latents import torch_threads_for
 from openmm_reparam.potentials.hessian import BondedHessian, dense_hessian
 from openmm_reparam.potentials.potential import Potential

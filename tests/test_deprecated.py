@@ -19,8 +19,9 @@ RENAMED = {
         "nonrigid_modes": "modes.low_frequency_modes.low_frequency_modes",
     },
     "modes.slow_modes": {
-        "backbone": "modes.slow_modes.coupling_graph",
-        "molecular_backbone": "modes.slow_modes.molecular_coupling_graph",
+        "backbone": "modes.coupling_graph.coupling_graph",
+        "molecular_backbone": "modes.coupling_graph.molecular_coupling_graph",
+        "perturbed_configurations": "modes.coupling_graph.perturbed_configurations",
     },
 }
 

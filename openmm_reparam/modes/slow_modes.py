@@ -1,13 +1,11 @@
-"""Slow modes of a molecule: coupling graph of its atoms, graph Laplacian, slowest eigenpairs.
+"""Slow modes of a molecule: slowest eigenpairs of its coupling graph's Laplacian, or of a Hessian.
 
-The method, and the name "backbone" for the coupling graph, are those of Dehmamy, Both, Mohapatra,
-Das, Jaakkola, "Neural network reparametrization for accelerated optimization in molecular
-simulations", NeurIPS 2024.
+The method is that of Dehmamy, Both, Mohapatra, Das, Jaakkola, "Neural network reparametrization
+for accelerated optimization in molecular simulations", NeurIPS 2024.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,20 +15,15 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, lobpcg, splu
 
 from ..deprecated import forward_renamed
-from ..geometry.neighbors import near_pairs
 from ..potentials.bonded import coupling_pattern
-from ..potentials.hessian import BondedHessian, dense_hessian
 from ..potentials.potential import Potential
 from ..units import whole_number
+from .coupling_graph import laplacian, molecular_coupling_graph
 
 __all__ = [
     "SlowModes",
-    "coupling_graph",
     "hessian_modes",
-    "laplacian",
-    "molecular_coupling_graph",
     "molecular_slow_modes",
-    "perturbed_configurations",
     "principal_angles",
     "slow_modes",
 ]
@@ -39,14 +32,14 @@ __all__ = [
 DENSE_LIMIT = 3000
 # Atoms up to which a dense Hessian is made without being asked for.
 FULL_LIMIT = 500
-NETWORK_CUTOFF = 0.7  # nm
 
 # Names of the first version; removed in the version after the next.
 __getattr__ = forward_renamed(
     __name__,
     {
-        "backbone": "modes.slow_modes.coupling_graph",
-        "molecular_backbone": "modes.slow_modes.molecular_coupling_graph",
+        "backbone": "modes.coupling_graph.coupling_graph",
+        "molecular_backbone": "modes.coupling_graph.molecular_coupling_graph",
+        "perturbed_configurations": "modes.coupling_graph.perturbed_configurations",
     },
 )
 
@@ -71,56 +64,6 @@ class SlowModes:
 
     def __len__(self) -> int:
         return len(self.eigenvalues)
-
-
-def coupling_graph(hessians: Iterable, norm: str = "sum-of-squares"):
-    """Coupling graph: couplings between atoms that stay strong over configurations.
-
-    Parameters
-    ----------
-    hessians : iterable of (3N, 3N) arrays or sparse arrays
-        One for each configuration.
-    norm : {"sum-of-squares", "mean-norm"}
-        With H_ij the 3x3 block of atoms i and j and ||.|| its Frobenius norm:
-        ``"sum-of-squares"`` is the sum over configurations of ||H_ij||^2 (the paper's formula),
-        ``"mean-norm"`` the mean of ||H_ij|| (the paper's program).
-
-    Returns
-    -------
-    (N, N) array or sparse array
-        Non-negative and symmetric, zero on the diagonal; sparse where the Hessians are.
-    """
-    if norm not in ("sum-of-squares", "mean-norm"):
-        raise ValueError(f"norm is {norm!r}; it must be 'sum-of-squares' or 'mean-norm'")
-    total, count = None, 0
-    for hessian in hessians:
-        squares = _block_squares(hessian)
-        term = squares if norm == "sum-of-squares" else squares**0.5
-        total = term if total is None else total + term
-        count += 1
-    if total is None:
-        raise ValueError("coupling_graph() needs at least one Hessian")
-    return total if norm == "sum-of-squares" else total / count
-
-
-def _block_squares(hessian):
-    size = hessian.shape[0] // 3
-    if sp.issparse(hessian):
-        entries = hessian.tocoo()
-        off_diagonal = entries.row // 3 != entries.col // 3
-        atoms = (entries.row[off_diagonal] // 3, entries.col[off_diagonal] // 3)
-        return sp.coo_array((entries.data[off_diagonal] ** 2, atoms), shape=(size, size)).tocsr()
-    squares = (hessian.reshape(size, 3, size, 3) ** 2).sum(axis=(1, 3))
-    np.fill_diagonal(squares, 0.0)
-    return squares
-
-
-def laplacian(graph):
-    """Laplacian L = diag(B 1) - B of a coupling graph B, (N, N), dense or sparse as it is."""
-    degrees = np.asarray(graph.sum(axis=1)).ravel()
-    if sp.issparse(graph):
-        return (sp.diags_array(degrees) - graph).tocsr()
-    return np.diag(degrees) - graph
 
 
 def number_of_modes(size: int, count: int | None, fraction: float | None) -> int:
@@ -223,92 +166,6 @@ def _lobpcg_modes(matrix, count: int, seed: int) -> SlowModes:
     order = np.argsort(np.abs(values), kind="stable")
     chosen = order[:count]
     return SlowModes(values[chosen], vectors[:, chosen], float(values[order[-1]]))
-
-
-def perturbed_configurations(
-    positions: np.ndarray,
-    samples: int,
-    sigma: float,
-    moves: np.ndarray,
-    rng: np.random.Generator,
-) -> list[np.ndarray]:
-    """Return the (N, 3) positions themselves and ``samples`` perturbations of the moving atoms.
-
-    Each coordinate is displaced by N(0, sigma^2), sigma in nm.
-    """
-    perturbed = [
-        positions + np.where(moves[:, None], rng.normal(0.0, sigma, positions.shape), 0.0)
-        for _ in range(samples)
-    ]
-    return [np.array(positions, dtype=np.float64), *perturbed]
-
-
-def molecular_coupling_graph(
-    potential: Potential,
-    positions: np.ndarray,
-    *,
-    source: str = "bonded",
-    samples: int = 0,
-    sigma: float = 0.005,
-    norm: str = "sum-of-squares",
-    rng: np.random.Generator | None = None,
-    progress=None,
-):
-    """Coupling graph of a molecule over perturbed configurations.
-
-    Parameters
-    ----------
-    potential : Potential
-    positions : (N, 3) array
-        In nm.
-    source : {"bonded", "full", "network"}
-        Hessians of the bonded terms by colouring (cheap, sparse; the default), of the whole
-        potential (dense: 6N force evaluations a configuration), or no Hessian but a Gaussian
-        network: unit couplings between atoms nearer than 0.7 nm (Bahar, Atilgan, Erman, Fold. Des.
-        1997, 2, 173).
-    samples : int
-        Perturbed configurations beside ``positions``.
-    sigma : float
-        Standard deviation of the perturbations in nm.
-    norm : str
-        See `coupling_graph`.
-    rng : numpy Generator, optional
-        Draws the perturbations; seeded with 0 by default.
-    progress : callable, optional
-        Called with the share done, 0 to 1.
-
-    Returns
-    -------
-    (N, N) array or sparse array
-    """
-    if source not in ("bonded", "full", "network"):
-        raise ValueError(f"source is {source!r}; it must be 'bonded', 'full' or 'network'")
-    if source == "network":
-        return _gaussian_network(potential, positions)
-    rng = rng if rng is not None else np.random.default_rng(0)
-    configurations = perturbed_configurations(positions, samples, sigma, potential.moves, rng)
-    if source == "bonded":
-        hessian = BondedHessian(potential).evaluate
-    else:
-
-        def hessian(configuration):
-            return dense_hessian(potential, configuration)
-
-    def hessians():
-        for done, configuration in enumerate(configurations):
-            yield hessian(configuration)
-            if progress is not None:
-                progress((done + 1) / len(configurations))
-
-    return coupling_graph(hessians(), norm)
-
-
-def _gaussian_network(potential: Potential, positions: np.ndarray) -> sp.csr_array:
-    i, j, _ = near_pairs(positions, NETWORK_CUTOFF, potential.box())
-    both = potential.moves[i] & potential.moves[j]
-    i, j = np.concatenate([i[both], j[both]]), np.concatenate([j[both], i[both]])
-    size = potential.num_particles
-    return sp.coo_array((np.ones(len(i)), (i, j)), shape=(size, size)).tocsr()
 
 
 def molecular_slow_modes(
