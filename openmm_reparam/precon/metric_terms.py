@@ -16,7 +16,14 @@ from .model_hessian import atomic_numbers_of, model_terms
 from .other_terms import OtherTerms, worthwhile
 from .stiff_terms import StiffTerms, constraint_terms, stiff_terms
 
-__all__ = ["METRICS", "UNKNOWN_STIFFNESS", "CoupledTerms", "MetricTerms", "metric_terms"]
+__all__ = [
+    "METRICS",
+    "UNKNOWN_STIFFNESS",
+    "CoupledTerms",
+    "MetricTerms",
+    "metric_terms",
+    "unknown_atoms",
+]
 
 METRICS = ("auto", "terms", "model")
 # Of atoms whose bonds only a network, xTB or the like knows, and whose elements nobody does
@@ -96,12 +103,8 @@ def metric_terms(potential: Potential, metric: str | Callable = "auto") -> Metri
     coupled = None
     if others:
         coupled = potential.once("other terms", lambda: OtherTerms(potential, others))
-    complete = not any(
-        _opaque(force)
-        for force in potential.system.getForces()
-        if potential.groups >> force.getForceGroup() & 1
-    )
-    unknown = nobody if complete else _unknown_atoms(potential)
+    complete = _complete(potential)
+    unknown = unknown_atoms(potential)
     if metric == "auto" and len(unknown):
         modelled = potential.once("model terms", lambda: _modelled(potential, unknown))
         if modelled is not None:
@@ -137,12 +140,14 @@ class _GivenHessian:
         return (moving @ (hessian + hessian.T) @ moving / 2).tocsr()
 
 
-def _unknown_atoms(potential: Potential) -> np.ndarray:
-    """Return the moving atoms that an opaque force may bond: (n,).
+def unknown_atoms(potential: Potential) -> np.ndarray:
+    """Return the moving atoms that a force may bond of which no terms are known: (n,).
 
     Not those with an angle or torsion of their own, rigid ones, and ions. A bond alone may as well
     be a restraint.
     """
+    if _complete(potential):
+        return np.empty(0, dtype=np.int64)
     constrained = np.bincount(potential.constraints[0].ravel(), minlength=potential.num_particles)
     known, bonded = constrained > 1, constrained > 0
     for force in potential.system.getForces():
@@ -154,6 +159,15 @@ def _unknown_atoms(potential: Potential) -> np.ndarray:
         bonded[[atom.index for bond in potential.topology.bonds() for atom in bond]] = True
         known |= ~bonded & (potential.nonbonded.charges != 0)
     return np.flatnonzero(potential.moves & ~known)
+
+
+def _complete(potential: Potential) -> bool:
+    """Whether the terms of all forces in the force groups can be read."""
+    return not any(
+        _opaque(force)
+        for force in potential.system.getForces()
+        if potential.groups >> force.getForceGroup() & 1
+    )
 
 
 def _opaque(force: mm.Force) -> bool:

@@ -113,7 +113,11 @@ def _of_system(given, potential: Potential) -> Surrogate:
     if isinstance(context, mm.Context):
         for parameter, value in context.getParameters().items():
             side.context.setParameter(parameter, value)
-    return Surrogate("surrogate System", side.evaluate)
+    if (side.moves != potential.moves).any():
+        raise ValueError(
+            "other particles are massless or virtual sites in the surrogate than in the System"
+        )
+    return Surrogate("System", side.evaluate, side)
 
 
 def _refuse_other_count(count: int, potential: Potential) -> None:

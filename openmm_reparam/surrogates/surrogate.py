@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..potentials.potential import Potential
+
 __all__ = ["Surrogate"]
 
 
@@ -20,7 +22,10 @@ class Surrogate:
         As messages call it.
     evaluate : callable
         (N, 3) positions in nm -> energy in kJ/mol, forces (N, 3) in kJ/mol/nm.
+    potential : Potential or None
+        Of an OpenMM System: its terms make a preconditioner.
     """
 
     name: str
     evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]]
+    potential: Potential | None = None

@@ -1,0 +1,154 @@
+"""The stage that minimizes an expensive energy on its surrogate, and whether there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+
+from ..optimizers.latents import StageEnd
+from ..potentials.evaluator import Evaluator
+from ..potentials.point import Point
+from ..precon.metric_terms import unknown_atoms
+from ..precon.model_hessian import atomic_numbers_of
+from ..surrogates.choose import choose_surrogate
+from ..surrogates.stage import MOST_ATOMS, SurrogateRecord, SurrogateStage
+from ..surrogates.surrogate import Surrogate
+from .settings import MinimizationSettings
+
+__all__ = ["SurrogateDescent", "surrogate_descent"]
+
+# Where genuine and surrogate forces differ by more than this (kJ/mol/nm) and this share of the
+# largest difference, an atom is one of the expensive ones.
+DIFFERS, DIFFERS_RELATIVELY = 1.0, 1e-3
+# An energy of internal coordinates has no net force, up to this share of all forces.
+NET_FORCE = 1e-3
+# Bonds (nm) of a molecule that no periodic boundary cuts.
+WHOLE = 0.4
+
+
+class SurrogateDescent:
+    """Descent on a surrogate and the learnt difference to it, as a stage of a run.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    settings : MinimizationSettings
+    surrogate : Surrogate or None
+    atoms : (n,) int array
+        The expensive ones.
+
+    Attributes
+    ----------
+    name, label : str
+    searches : bool
+        False.
+    record : SurrogateRecord or None
+        Since it began.
+    """
+
+    searches = False
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        settings: MinimizationSettings,
+        surrogate: Surrogate | None,
+        atoms: np.ndarray,
+    ) -> None:
+        self._evaluator, self._settings = evaluator, settings
+        self._surrogate, self._atoms = surrogate, atoms
+        self.name = self.label = (
+            "learnt surrogate" if surrogate is None else f"surrogate {surrogate.name}"
+        )
+        self.record: SurrogateRecord | None = None
+
+    def points(self, begin: Point) -> Generator[Point, None, None]:
+        """Yield every lower structure; `StageEnd` says why the surrogate was left."""
+        potential = self._evaluator.potential
+        numbers = atomic_numbers_of(potential, self._atoms)
+        stage = SurrogateStage(
+            self._evaluator,
+            self._surrogate,
+            self._atoms,
+            numbers[self._atoms],
+            _bonds(potential.topology, self._atoms),
+            begin,
+            self._settings.tolerance,
+            surrogate_first=self._settings.surrogate_first,
+            metric=self._settings.preconditioner_settings.get("metric", "auto"),
+        )
+        self.record = stage.record
+        yield from stage.points(begin)
+        raise StageEnd(stage.record.message)
+
+
+def surrogate_descent(
+    evaluator: Evaluator, settings: MinimizationSettings, begin: Point
+) -> tuple[SurrogateDescent | None, Surrogate | None]:
+    """Return the stage, if an expensive part is small enough for one, and the surrogate, if any.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    settings : MinimizationSettings
+        ``surrogate`` is what the user has given.
+    begin : Point
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        As `choose_surrogate`.
+    """
+    potential = evaluator.potential
+    unknown = unknown_atoms(potential)
+    everything = len(unknown) == evaluator.num_moving
+    surrogate = choose_surrogate(settings.surrogate, potential, begin.positions, everything)
+    if surrogate is None:
+        atoms = np.flatnonzero(~potential.virtual_sites)
+        internal = everything and not _pulled_from_outside(begin, potential.moves)
+    else:
+        atoms, internal = _differing(evaluator, surrogate, begin, unknown), True
+    usable = (
+        internal
+        and 2 <= len(atoms) <= MOST_ATOMS
+        and atomic_numbers_of(potential, atoms) is not None
+        and _whole(begin.positions[atoms], _bonds(potential.topology, atoms))
+    )
+    stage = SurrogateDescent(evaluator, settings, surrogate, atoms) if usable else None
+    return stage, surrogate
+
+
+def _differing(evaluator, surrogate: Surrogate, begin: Point, unknown: np.ndarray) -> np.ndarray:
+    """Return the atoms that forces differ on, or that no term is known of."""
+    forces = surrogate.evaluate(begin.positions)[1]
+    known = np.where(evaluator.potential.moves[:, None], forces, 0.0)
+    known = evaluator.tangent(begin.positions, known)
+    sizes = np.linalg.norm(begin.forces - known, axis=1)
+    differs = sizes > max(DIFFERS, DIFFERS_RELATIVELY * sizes.max(initial=0.0))
+    differs[unknown] = True
+    return np.flatnonzero(differs)
+
+
+def _pulled_from_outside(begin: Point, moves: np.ndarray) -> bool:
+    """Whether forces on a molecule that is free to move do not cancel."""
+    net = np.linalg.norm(begin.forces.sum(axis=0))
+    return bool(moves.all() and net > NET_FORCE * np.linalg.norm(begin.forces, axis=1).sum())
+
+
+def _bonds(topology, atoms: np.ndarray) -> np.ndarray | None:
+    """Return the topology's bonds between some atoms, by places among them; None if it has none."""
+    if topology is None:
+        return None
+    place = {atom: k for k, atom in enumerate(atoms.tolist())}
+    ends = ((place.get(a.index), place.get(b.index)) for a, b in topology.bonds())
+    bonds = [pair for pair in ends if None not in pair]
+    return np.array(bonds) if bonds else None
+
+
+def _whole(positions: np.ndarray, bonds: np.ndarray | None) -> bool:
+    """Whether no bond reaches over a periodic boundary."""
+    if bonds is None:
+        return True
+    i, j = bonds.T
+    return bool(np.linalg.norm(positions[i] - positions[j], axis=1).max() < WHOLE)
