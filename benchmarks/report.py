@@ -10,10 +10,10 @@ machine, platform, versions and settings. These files stay on the machine. ``--s
 runs and writes medians, quartiles and counts to ``results/NAME.csv``, which is committed. The
 Markdown tables of ``docs/benchmarks/generated/`` are made from the CSV files alone.
 
-Runs of different versions of a method, or on different machines, are never in one group: their
-lines of a table stand below each other. The version of a method of this package is the last commit
-that changed ``openmm_reparam/``, with a "+" where the working tree differed from it; that of
-another method is its library's.
+Runs of different versions of a method, or on different machines, are never in one group. A table
+shows one of them (see versions.py), the CSV file has all. The version of a method of this package
+is the last commit that changed ``openmm_reparam/``, with a "+" where the working tree differed from
+it; that of another method is its library's.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from pathlib import Path
 
 import numpy as np
 import openmm as mm
+
+from .versions import caption, current, origin
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -255,14 +257,6 @@ def times(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.1f}x"
 
 
-def origin(row: dict) -> str:
-    """Return version and date of a line's runs, a platform other than CPU, and a high load."""
-    elsewhere = "" if row["platform"] == "CPU" else f", {row['platform']}"
-    # Seconds of a busy machine say little.
-    busy = bool(row["load"]) and row["load"] > 1.5 * float(row["cores"])
-    return f"{row['version']}, {row['date']}{elsewhere}{', busy machine' if busy else ''}"
-
-
 def markdown(header: Sequence[str], lines: Iterable[Sequence]) -> str:
     """Return a Markdown table; numbers with three digits, None as an empty cell."""
 
@@ -288,19 +282,37 @@ def summaries(name: str, *, summarize: bool = False) -> dict[str, list[dict]]:
     return {table: read_csv(RESULTS / f"{table}.csv") for table in module.SUMMARIES}
 
 
+def captioned_tables(name: str, found: dict[str, list[dict]]) -> dict[str, str]:
+    """Return a benchmark's tables of current lines, with their versions and machines below."""
+    module = import_module(BENCHMARKS[name])
+    shown = current_summaries(name, found)
+    rows = [row for table in shown.values() for row in table]
+    texts = {}
+    for table, text in module.tables(shown).items():
+        told = [row for row in rows if f" {origin(row)} |" in text]
+        texts[table] = f"{text}\n\n{caption(told or rows)}"
+    return texts
+
+
+def current_summaries(name: str, found: dict[str, list[dict]]) -> dict[str, list[dict]]:
+    """Return one version of each method in each case, see `versions.current`."""
+    keys = import_module(BENCHMARKS[name]).SUMMARIES
+    return {table: current(rows, keys[table]) for table, rows in found.items()}
+
+
 def write_tables(name: str, found: dict[str, list[dict]], folder: Path) -> None:
     """Write a benchmark's tables, each to a file of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    origin = f"<!-- Made from benchmarks/results/ by `python -m benchmarks.report {name}`. -->"
-    for table, text in import_module(BENCHMARKS[name]).tables(found).items():
+    maker = f"<!-- Made from benchmarks/results/ by `python -m benchmarks.report {name}`. -->"
+    for table, text in captioned_tables(name, found).items():
         path = folder / f"{table}.md"
-        path.write_text(f"{origin}\n\n{text}\n")
+        path.write_text(f"{maker}\n\n{text}\n")
         print(f"wrote {path}")
 
 
 def print_tables(name: str, found: dict[str, list[dict]]) -> None:
     """Print a benchmark's tables."""
-    for text in import_module(BENCHMARKS[name]).tables(found).values():
+    for text in captioned_tables(name, found).values():
         print(f"\n{text}")
 
 
@@ -322,7 +334,7 @@ def main() -> None:
         module = import_module(BENCHMARKS[name])
         if arguments.plots and hasattr(module, "plot_summary"):
             arguments.images.mkdir(parents=True, exist_ok=True)
-            module.plot_summary(found, arguments.images)
+            module.plot_summary(current_summaries(name, found), arguments.images)
 
 
 if __name__ == "__main__":

@@ -311,7 +311,7 @@ def plot(case: str, curves: list[dict], path: Path) -> None:
     energies = []
     for row in sorted(curves, key=lambda row: _place(row["method"])):
         energies.append([row[str(count)] for count in grid])
-        axis.plot(grid, energies[-1], label=f"{row['method']} ({row['version']})")
+        axis.plot(grid, energies[-1], label=row["method"])
     # The first falls are steep and say nothing of a search.
     early = np.searchsorted(grid, PICTURED_BUDGET / 40)
     high = max(curve[early] for curve in energies)
