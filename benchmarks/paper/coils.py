@@ -27,8 +27,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
-from openmm_reparam.minimization.bond_continuation import spring_points
-from openmm_reparam.modes.slow_modes import SlowModes, laplacian, slow_modes
+from openmm_reparam.minimization.bond_continuation import HarmonicContinuation
+from openmm_reparam.modes.coupling_graph import laplacian
+from openmm_reparam.modes.slow_modes import SlowModes, slow_modes
 from openmm_reparam.optimizers.latents import (
     LatentSettings,
     StageEnd,
@@ -38,6 +39,7 @@ from openmm_reparam.optimizers.latents import (
 from openmm_reparam.optimizers.lbfgs import lbfgs
 from openmm_reparam.optimizers.line_search import LineSearchError
 from openmm_reparam.potentials.bonded import coupling_pattern
+from openmm_reparam.potentials.evaluator import Evaluator
 from openmm_reparam.potentials.point import Point, rms
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.precon.preconditioner import Preconditioner
@@ -202,9 +204,8 @@ def preconditioned(coil: Coil, start: Point) -> Point:
 
 def springs(coil: Coil, start: Point) -> Point:
     """Springs pull the couplings into their wells, then preconditioned L-BFGS."""
-    return preconditioned(
-        coil, lowest(coil, spring_points(coil.potential, coil.evaluate, start), start)
-    )
+    continued = HarmonicContinuation(Evaluator(coil.potential)).points(start)
+    return preconditioned(coil, lowest(coil, continued, start))
 
 
 METHODS: dict[str, Callable[[Coil, Point], Point]] = {

@@ -1,4 +1,4 @@
-"""Continuation over springs: bonds caught outside their wells first descend as harmonic springs.
+"""Harmonic continuation: bonds caught outside their wells first descend as harmonic springs.
 
 A bond beyond the inflection of its well (a Lennard-Jones contact that has not formed, a Morse bond
 torn apart) hardly pulls, and one behind a barrier (a soft core) pulls the wrong way; descent leaves
@@ -11,21 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 
 import numpy as np
 import openmm as mm
 
+from ..errors import NonFiniteError
 from ..geometry.neighbors import nearest_image
+from ..optimizers.latents import StageEnd
 from ..optimizers.lbfgs import lbfgs
 from ..optimizers.line_search import LineSearchError
 from ..potentials.bonded import bonded_system, bonded_terms
+from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..precon.custom_bonds import BondCurves
 from ..precon.preconditioner import Preconditioner
 
-__all__ = ["spring_points"]
+__all__ = ["HarmonicContinuation"]
 
 # The springs end once no atom moves further in an iteration than this (nm), or after so many.
 SMALL_STEP, LIMIT = 1e-3, 200
@@ -33,10 +36,8 @@ SMALL_STEP, LIMIT = 1e-3, 200
 IN_WELL = 1e-3
 
 
-def spring_points(
-    potential: Potential, evaluate: Callable[[np.ndarray], Point], start: Point
-) -> Iterator[Point]:
-    """Pull bonds into their wells from wherever they are.
+class HarmonicContinuation:
+    """Pulls bonds into their wells from wherever they are.
 
     If any term of a CustomBondForce is outside its deepest well at the start (its curvature is
     negative, or it pulls away from that well), the energy is replaced by the bonded forces alone
@@ -45,22 +46,43 @@ def spring_points(
 
     Parameters
     ----------
-    potential : Potential
-        Every evaluation of bonded forces alone is counted, as "bonded".
-    evaluate : callable
-        (N, 3) positions in nm -> Point.
-    start : Point
+    evaluator : Evaluator
+        Every evaluation of bonded forces alone is counted by its potential, as "bonded".
 
-    Yields
-    ------
-    Point
-        The end of the springs, evaluated; nothing where every bond is in its well.
-
-    Raises
-    ------
-    NonFiniteError
-        From ``evaluate``: the springs have led to overlapping atoms.
+    Attributes
+    ----------
+    name, label : str
+        What the result and the progress call it.
+    searches : bool
+        False.
     """
+
+    name = label = "harmonic continuation"
+    searches = False
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    def points(self, begin: Point) -> Generator[Point, None, None]:
+        """Yield the end of the springs, evaluated; nothing where every bond is in its well.
+
+        Raises
+        ------
+        StageEnd
+            The springs have led to overlapping atoms.
+        """
+        potential = self._evaluator.potential
+        try:
+            forces, caught = _with_springs(potential, begin.positions)
+            if caught:
+                side = potential.side_potential("bonded", bonded_system(potential, forces))
+                yield self._evaluator.evaluate(_relaxed(side, begin.positions))
+        except NonFiniteError as error:
+            raise StageEnd(f"left as it was: {error}") from None
+
+
+def _with_springs(potential: Potential, positions: np.ndarray) -> tuple[list[mm.Force], bool]:
+    """Return bonded forces, custom bonds as springs; and whether any is out of its well."""
     forces, caught = [], False
     for force in potential.system.getForces():
         if not potential.groups >> force.getForceGroup() & 1 or bonded_terms(force) is None:
@@ -70,12 +92,10 @@ def spring_points(
             wells = curves.wells()
             periodic = force.usesPeriodicBoundaryConditions()
             box = potential.box() if periodic else None
-            caught |= _any_outside(curves, wells, start.positions, box)
+            caught |= _any_outside(curves, wells, positions, box)
             force = _springs(curves.atoms, wells, periodic)
         forces.append(force)
-    if caught:
-        side = potential.side_potential("bonded", bonded_system(potential, forces))
-        yield evaluate(_relaxed(side, start.positions))
+    return forces, caught
 
 
 def _any_outside(curves: BondCurves, wells, positions: np.ndarray, box) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import BudgetExhausted, EvaluationError, NonFiniteError
-from ..potentials.collapse import TOO_NEAR, CollapseCheck
+from ..potentials.collapse import TOO_NEAR
+from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import COINCIDENT, Potential
 from ..potentials.unbonded import UnbondedPairs
@@ -21,12 +21,7 @@ ROUNDS = 20
 PARTED = 0.005
 
 
-def evaluated_start(
-    potential: Potential,
-    check: CollapseCheck,
-    evaluate: Callable[[np.ndarray], Point],
-    positions: np.ndarray,
-) -> Point:
+def evaluated_start(evaluator: Evaluator, positions: np.ndarray) -> Point:
     """Evaluate a start, moving overlapping atoms as little as a descent from there needs.
 
     Where the forces overflow, atoms of unbonded pairs nearer than 0.08 nm are moved apart along the
@@ -37,12 +32,9 @@ def evaluated_start(
 
     Parameters
     ----------
-    potential : Potential
-    check : CollapseCheck
-    evaluate : callable
-        (N, 3) positions in nm -> Point, raising `NonFiniteError`.
+    evaluator : Evaluator
     positions : (N, 3) array
-        Finite.
+        Finite, in nm.
 
     Returns
     -------
@@ -58,13 +50,13 @@ def evaluated_start(
         cannot be pushed apart; names the pairs.
     """
     try:
-        point = evaluate(positions)
+        point = evaluator.evaluate(positions)
     except EvaluationError:
         raise
     except NonFiniteError as error:
-        parted = _parted(potential, positions)
-        point = _relieved(potential, check, evaluate, parted, error, parted is not positions)
-    return _mended(check, evaluate, point)
+        parted = _parted(evaluator.potential, positions)
+        point = _relieved(evaluator, parted, error, parted is not positions)
+    return _mended(evaluator, point)
 
 
 def _parted(potential: Potential, positions: np.ndarray) -> np.ndarray:
@@ -83,15 +75,18 @@ def _parted(potential: Potential, positions: np.ndarray) -> np.ndarray:
     return positions
 
 
-def _relieved(potential, check, evaluate, positions, cause: NonFiniteError, untried: bool) -> Point:
+def _relieved(
+    evaluator: Evaluator, positions: np.ndarray, cause: NonFiniteError, untried: bool
+) -> Point:
     """Push apart everything that overlaps until the forces are finite."""
     if untried:
         with contextlib.suppress(NonFiniteError, BudgetExhausted):
-            return evaluate(positions)
-    unbonded, named = UnbondedPairs(potential), ""
+            return evaluator.evaluate(positions)
+    moves, check = evaluator.potential.moves, evaluator.collapse
+    unbonded, named = UnbondedPairs(evaluator.potential), ""
     for _ in range(ROUNDS):
         i, j, vectors = unbonded.near(positions, TOO_NEAR)
-        kept = potential.moves[i] | potential.moves[j]
+        kept = moves[i] | moves[j]
         lengths = np.linalg.norm(vectors[kept], axis=1).tolist()
         pairs = list(zip(i[kept].tolist(), j[kept].tolist(), lengths, strict=True))
         pairs.sort(key=lambda pair: pair[2])
@@ -103,7 +98,7 @@ def _relieved(potential, check, evaluate, positions, cause: NonFiniteError, untr
         named = named or check.named(pairs)
         positions = check.pushed_apart(positions, pairs)
         try:
-            return evaluate(positions)
+            return evaluator.evaluate(positions)
         except NonFiniteError:
             continue
         except BudgetExhausted:
@@ -116,9 +111,9 @@ def _relieved(potential, check, evaluate, positions, cause: NonFiniteError, untr
     ) from cause
 
 
-def _mended(check: CollapseCheck, evaluate, start: Point) -> Point:
+def _mended(evaluator: Evaluator, start: Point) -> Point:
     """Push collapsed pairs apart until there are none; the start itself where that fails."""
-    point = start
+    point, check = start, evaluator.collapse
     with contextlib.suppress(NonFiniteError, BudgetExhausted):
         for _ in range(ROUNDS):
             pairs = check.pairs(point.positions)
@@ -126,5 +121,5 @@ def _mended(check: CollapseCheck, evaluate, start: Point) -> Point:
                 return point
             if pairs[0][2] < COINCIDENT:
                 break
-            point = evaluate(check.pushed_apart(point.positions, pairs))
+            point = evaluator.evaluate(check.pushed_apart(point.positions, pairs))
     return start

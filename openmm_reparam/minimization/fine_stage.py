@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,8 @@ from ..optimizers.latents import StageEnd
 from ..optimizers.lbfgs import lbfgs
 from ..optimizers.line_search import LineSearchError
 from ..optimizers.translations import Translations
-from ..potentials.collapse import CollapseCheck
-from ..potentials.point import Point, rms
-from ..potentials.potential import Potential
+from ..potentials.evaluator import Evaluator
+from ..potentials.point import Point
 from ..precon.preconditioner import Preconditioner
 
 __all__ = ["FineStage"]
@@ -45,36 +44,30 @@ class FineStage:
 
     Parameters
     ----------
-    potential : Potential
-    evaluate : callable
-        (N, 3) positions in nm -> Point.
-    collapse : CollapseCheck
-    project : callable, optional
-        As `lbfgs` takes it.
-    settings : dict
+    evaluator : Evaluator
+    settings : dict, optional
         Of the `Preconditioner`.
 
     Attributes
     ----------
+    name, label : str
+        What the result and the progress call it.
+    searches : bool
+        False.
     kept : Point or None
         Where the energy fell without bound, the structure from before the flight.
     """
 
-    def __init__(
-        self,
-        potential: Potential,
-        evaluate: Callable[[np.ndarray], Point],
-        collapse: CollapseCheck,
-        project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-        settings: dict[str, Any] | None = None,
-    ) -> None:
-        self._potential, self._evaluate = potential, evaluate
-        self._collapse, self._project = collapse, project
+    name = label = "preconditioned L-BFGS"
+    searches = False
+
+    def __init__(self, evaluator: Evaluator, settings: dict[str, Any] | None = None) -> None:
+        self._evaluator, self._potential = evaluator, evaluator.potential
+        self._collapse = evaluator.collapse
         self._settings = settings or {}
-        self._num_moving = int(potential.moves.sum())
         self.kept: Point | None = None
 
-    def points(self, begin: Point) -> Iterator[Point]:
+    def points(self, begin: Point) -> Generator[Point, None, None]:
         """Descend from a point, one accepted step at a time.
 
         Raises
@@ -83,13 +76,13 @@ class FineStage:
             There is no going on; the message says why.
         """
         lowest, smallest, since = begin.energy, np.inf, 0
-        bottom = min(begin.energy, 0.0) - DEEPEST * self._num_moving
+        bottom = min(begin.energy, 0.0) - DEEPEST * self._evaluator.num_moving
         point = sane = begin
         try:
             for point in self._descent(begin):
                 yield point
-                force = self._rms(point)
-                lower = point.energy < lowest - self._potential.noise(lowest)
+                force = self._evaluator.rms(point)
+                lower = point.energy < lowest - self._evaluator.noise(lowest)
                 since = 0 if lower or force < (1 - SMALLER) * smallest else since + 1
                 lowest, smallest = min(point.energy, lowest), min(force, smallest)
                 if _moved(begin, point) < NOT_FAR:
@@ -112,13 +105,13 @@ class FineStage:
             yield point
         while True:
             points = lbfgs(
-                self._evaluate,
+                self._evaluator.evaluate,
                 point,
                 metric=metric,
-                project=self._project,
+                project=self._evaluator.project,
                 coordinates=Cartesian(None if metric is None else metric.molecules),
                 largest_step=np.inf,
-                noise=self._potential.noise,
+                noise=self._evaluator.noise,
                 refuses=self._collapse.refuses,
             )
             try:
@@ -148,11 +141,11 @@ class FineStage:
             return
         pull = np.linalg.norm(rigid.sums(point.forces))
         points = lbfgs(
-            self._evaluate,
+            self._evaluator.evaluate,
             point,
             coordinates=rigid,
             largest_step=np.inf,
-            noise=self._potential.noise,
+            noise=self._evaluator.noise,
             refuses=self._collapse.refuses,
         )
         with contextlib.suppress(LineSearchError):
@@ -166,7 +159,8 @@ class FineStage:
     def _parted(self, point: Point, closing: list[tuple]) -> Point:
         """Return the point with pairs that close in moved apart."""
         try:
-            return self._evaluate(self._collapse.pushed_apart(point.positions, closing, OPENED))
+            parted = self._collapse.pushed_apart(point.positions, closing, OPENED)
+            return self._evaluator.evaluate(parted)
         except NonFiniteError:
             raise StageEnd(f"atoms fall onto each other: {self._collapse.named(closing)}") from None
 
@@ -183,7 +177,9 @@ class FineStage:
         """Whether atoms have come so far (nm) while the force has hardly become smaller."""
         if _moved(begin, point) < distance:
             return False
-        return self._rms(point) > STILL * min(self._rms(begin), self._rms(sane))
+        return self._evaluator.rms(point) > STILL * min(
+            self._evaluator.rms(begin), self._evaluator.rms(sane)
+        )
 
     def _no_progress(self, point: Point) -> str:
         """Say why neither energy nor force falls any more."""
@@ -208,9 +204,6 @@ class FineStage:
             f"before that is kept. Something pulls without end (a field on a charge, a force that "
             "nothing opposes): add a restraint, or minimize without that force"
         )
-
-    def _rms(self, point: Point) -> float:
-        return rms(point.forces, self._num_moving)
 
 
 def _moved(begin: Point, point: Point) -> float:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
+from types import FrameType
 
 import numpy as np
 import openmm as mm
 from openmm import unit
 
 from ..errors import ConvergenceWarning, NotConvergedError, UnsupportedSystemError
-from ..optimizers.latents import LatentSettings, torch_threads_for
+from ..optimizers.latents import torch_threads_for
+from ..potentials.evaluator import Evaluator
+from ..potentials.potential import Potential
 from ..potentials.system_changes import refuse_changed_system
-from ..reparametrizations import refuse_settings
-from ..search import search_settings
-from ..units import in_unit, real_number, whole_number
+from ..units import in_unit
+from .progress import Progress
 from .replica_run import minimize_replicas
 from .result import MinimizationResult
 from .run import Run
+from .settings import AUTO, minimization_settings
 
 __all__ = ["AUTO", "ReparamMinimizer"]
-
-AUTO = "auto"
-# What "auto" stands for. In the benchmarks it reaches a nearby minimum with the fewest force
-# evaluations on every system and in the least time on most; no latent stage ends lower on average.
-BEST = "spectral"
-ENGINES = ("python", "openmm-torch")
 
 
 class ReparamMinimizer:
@@ -56,7 +52,7 @@ class ReparamMinimizer:
         Of the latent stage: OpenMM called from Python, or a latent System's Context (see
         `latent_system`), to the same energies; the latter needs openmmtorch, the C++ plugin and
         a System without constraints, and evaluates the start twice.
-    bond_springs : bool
+    harmonic_continuation : bool
         First pull the terms of CustomBondForces that are outside their wells into them, as springs:
         for coils of Morse or Lennard-Jones bonds that start torn apart or caught in a soft core.
     search : {"auto", "slow-modes", "population", "annealed", "neural"} or SearchSettings, optional
@@ -110,7 +106,7 @@ class ReparamMinimizer:
         max_gradient_norm: float = 1e4,
         fine_stage: bool = True,
         engine: str = "python",
-        bond_springs: bool = False,
+        harmonic_continuation: bool = False,
         search=None,
         seed: int | None = None,
         progress: bool | None = None,
@@ -124,49 +120,31 @@ class ReparamMinimizer:
             )
         self.context = context
         self.topology = getattr(simulation, "topology", None)
-        if isinstance(reparametrization, str) and reparametrization == AUTO:
-            reparametrization = BEST
-        refuse_settings(reparametrization, settings, _own_settings())
-        if settings.get("shift") is not None:
-            settings["shift"] = real_number(settings["shift"], "shift")
-        self.reparametrization = reparametrization
-        self.settings = settings
-        self.seed = 0 if seed is None else whole_number(seed, "seed", 0)
-        self.progress = progress
-        self.fine_stage = fine_stage
-        if engine not in ENGINES:
-            raise ValueError(f"engine is {engine!r}; it must be one of {ENGINES}")
-        self.engine = engine
-        self.bond_springs = bond_springs
-        search = search_settings(search)
-        if search is not None and not fine_stage:
-            raise ValueError("a search needs the fine-grained stage: fine_stage is False")
-        self.search = search
-        # L-BFGS on the latents of `spectral` is preconditioned L-BFGS on X: the last stage.
-        self.latents_are_fine = reparametrization == "spectral" and optimizer in (None, "lbfgs")
-        self.latent = _latent_settings(
-            self.latents_are_fine,
-            optimizer or "adam",
+        if "bond_springs" in settings:  # removed in the version after the next
+            warnings.warn(
+                "bond_springs is harmonic_continuation now",
+                DeprecationWarning,
+                stacklevel=_callers_level(),
+            )
+            harmonic_continuation = settings.pop("bond_springs")
+        self.settings = minimization_settings(
+            reparametrization,
+            settings,
+            optimizer=optimizer,
             learning_rate=learning_rate,
             schedule=schedule,
-            iterations=latent_iterations,
+            latent_iterations=latent_iterations,
             patience=patience,
             relative_energy=relative_energy,
             max_gradient_norm=max_gradient_norm,
+            fine_stage=fine_stage,
+            engine=engine,
+            harmonic_continuation=harmonic_continuation,
+            search=search,
+            seed=seed,
+            progress=progress,
         )
-        self._refuse_missing_stages()
         refuse_unsupported(context)
-
-    def _refuse_missing_stages(self) -> None:
-        if not self.latent.iterations and not self.fine_stage:
-            raise ValueError(
-                "no stage is left to run: latent_iterations is 0 (or the reparametrization's "
-                "latent stage is the fine-grained one) and fine_stage is False"
-            )
-        if self.engine != "python" and not self.latent.iterations:
-            raise ValueError(
-                f"engine={self.engine!r} is of the latent stage, and there is none here"
-            )
 
     def minimize(
         self,
@@ -225,78 +203,46 @@ class ReparamMinimizer:
         ConvergenceWarning
             The run ended above the tolerance.
         """
-        tolerance = in_unit(tolerance, unit.kilojoules_per_mole / unit.nanometer, "tolerance")
-        if tolerance == 0:
-            raise ValueError("tolerance is 0; no force is ever exactly that")
-        maxIterations = whole_number(maxIterations, "maxIterations", 0)
-        if max_force_evaluations is not None:
-            max_force_evaluations = whole_number(max_force_evaluations, "max_force_evaluations", 1)
-        replica_temperature = in_unit(replica_temperature, unit.kelvin, "replica_temperature")
-        if replicas is not None and reporter is not None:
-            raise ValueError(
-                "a reporter cannot follow many replicas at once; look at the histories in "
-                "result.replicas afterwards"
-            )
-        if self.search is not None:
-            if replicas is not None:
-                raise ValueError("a search does not go over replicas")
-            if max_force_evaluations is None or maxIterations:
-                raise ValueError(
-                    "a search ends when its force evaluations are used up: give "
-                    "max_force_evaluations (20000, say) and no maxIterations"
-                )
-        run = Run(self, tolerance, maxIterations, reporter, max_force_evaluations)
-        refuse_changed_system(run.potential, run.manifold)
-        original = run.potential.positions()
+        settings = self.settings.limited(tolerance, maxIterations, max_force_evaluations)
+        temperature = in_unit(replica_temperature, unit.kelvin, "replica_temperature")
+        settings.refuse_combinations(replicas, reporter)
+        evaluator = Evaluator(Potential(self.context, self.topology))
+        potential = evaluator.potential
+        refuse_changed_system(potential, evaluator.manifold)
+        original = potential.positions()
+        progress = Progress(settings.progress, settings.max_iterations or None)
+        stopped = False
         try:
             with torch_threads_for(len(original)):
                 if replicas is None:
+                    run = Run(evaluator, settings, progress, reporter)
                     result, best = run.minimize(original)
+                    stopped = run.stopped
                 else:
-                    result, best = minimize_replicas(run, original, replicas, replica_temperature)
-            if not result.converged and not run.stopped:
-                if strict:
-                    raise NotConvergedError(result)
-                # Before anything is written: a user's filter may turn it into an error.
-                warnings.warn(result.message, ConvergenceWarning, stacklevel=_callers_level())
+                    result, best = minimize_replicas(
+                        evaluator, settings, original, replicas, temperature, progress
+                    )
+            if not result.converged and not stopped:
+                _tell(result, strict)
             # Fixed atoms get back the very bits they had.
-            final = np.where(run.potential.masses[:, None] > 0, best.positions, original)
-            run.potential.set_positions(final)
+            final = np.where(potential.masses[:, None] > 0, best.positions, original)
+            potential.set_positions(final)
         except BaseException:
             self.context.setPositions(original)
             raise
         finally:
-            run.progress.close()
+            progress.close()
         return result
 
 
-def _own_settings() -> list[str]:
-    """Return the names of the keywords of `ReparamMinimizer`."""
-    parameters = inspect.signature(ReparamMinimizer).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+def _tell(result: MinimizationResult, strict: bool) -> None:
+    """Say that a run has not converged, before anything is written.
 
-
-def _latent_settings(without: bool, optimizer: str, **given) -> LatentSettings:
-    """Return the checked settings of the latent stage; ``without`` one, nothing may be set."""
-    for name in ("learning_rate", "relative_energy", "max_gradient_norm"):
-        if given[name] is not None:
-            given[name] = real_number(given[name], name)
-    given["iterations"] = whole_number(given["iterations"], "latent_iterations", 0)
-    given["patience"] = whole_number(given["patience"], "patience", 1)
-    if not without:
-        return LatentSettings(optimizer, **given)
-    defaults = LatentSettings()
-    if given["iterations"] == 0:
-        given["iterations"] = defaults.iterations  # it says what is true
-    for name, value in given.items():
-        if value != getattr(defaults, name):
-            spelled = "latent_iterations" if name == "iterations" else name
-            raise TypeError(
-                f"{spelled} is a setting of the latent stage, which 'spectral' (what 'auto' stands "
-                "for) does not have: pass reparametrization='gcn', 'linear' or 'cartesian', or "
-                "reparametrization='spectral' with optimizer='adam'"
-            )
-    return LatentSettings(iterations=0)
+    A user's filter may turn the warning into an error.
+    """
+    if strict:
+        raise NotConvergedError(result)
+    warnings.warn(result.message, ConvergenceWarning, stacklevel=_callers_level())
 
 
 def refuse_unsupported(context: mm.Context) -> None:
@@ -316,7 +262,8 @@ def refuse_unsupported(context: mm.Context) -> None:
 
 def _callers_level() -> int:
     """Stack level of the first frame outside this package, for a warning that points there."""
-    level, frame = 1, sys._getframe(1)
+    level = 1
+    frame: FrameType | None = sys._getframe(1)
     package = __name__.partition(".")[0]
     while frame is not None and frame.f_globals.get("__name__", "").startswith(package + "."):
         level, frame = level + 1, frame.f_back

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Protocol
 
 from tqdm import tqdm
 
-__all__ = ["Progress"]
+__all__ = ["Listener", "Progress"]
 
 # Runs shorter than this many seconds show nothing.
 DELAY = 3.0
+
+
+class Listener(Protocol):
+    """Whoever is told where a run is."""
+
+    def update(
+        self, iteration: int, energy: float, rms_force: float, evaluations: int, stage: str
+    ) -> None:
+        """Take the state after an iteration: energy in kJ/mol, RMS force in kJ/mol/nm."""
 
 
 class Progress:
@@ -33,7 +43,7 @@ class Progress:
         self._show = show is not False
         self._delay = 0.0 if show is True else delay
         self._total = total
-        self._bar = None
+        self._bar: tqdm | None = None
         self._began = time.monotonic()
         self._next_line = self._began + (self._delay if show is True else 60.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,10 +12,12 @@ import torch
 from ..errors import BudgetExhausted
 from ..openmm_torch.torch_potential import torch_potential
 from ..optimizers.latents import EarlyStopping, LatentSettings, fusable, schedule_of
+from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import EvaluationCounter
+from .progress import Listener
 
-__all__ = ["LatentReplica", "descend_replicas"]
+__all__ = ["LatentReplica", "ReplicaDescent"]
 
 
 @dataclass
@@ -36,7 +39,7 @@ class LatentReplica:
 
     start: Point
     counter: EvaluationCounter
-    best: Point = None
+    best: Point = field(init=False)
     iterations: int = 0
     history: list[tuple] = field(default_factory=list)
     message: str = ""
@@ -54,88 +57,115 @@ class LatentReplica:
             self.best = point
 
 
-def descend_replicas(
-    modules: Sequence[torch.nn.Module],
-    replicas: Sequence[LatentReplica],
-    run,
-    settings: LatentSettings,
-) -> None:
-    """Descend in the latents and weights of all replicas with Adam, one batch an iteration.
+class ReplicaDescent:
+    """Descent in the latents and weights of all replicas with Adam, one batch an iteration.
 
     Every replica goes the way it would go alone: gradients are clipped and the stage is ended
     replica by replica.
 
     Parameters
     ----------
-    modules : sequence of torch.nn.Module
-        Of one architecture, each at the start of its replica.
-    replicas : sequence of LatentReplica
-        Filled.
-    run : Run
-        Whose Context the C++ plugin copies, for each replica; its manifold, tolerance, progress.
+    evaluator : Evaluator
+        Its Context is copied by the C++ plugin, for each replica.
     settings : LatentSettings
+    tolerance : float
+        RMS force in kJ/mol/nm.
+    progress : Listener
+    began : float
+        When the run began, by `time.perf_counter`.
     """
-    batch = _Batch(modules)
-    pool = torch_potential(run.potential.context, len(modules))
-    rate = settings.learning_rate or getattr(modules[0], "learning_rate", 0.01)
-    optimizer = torch.optim.Adam(batch.trained, lr=rate, fused=fusable(batch.trained))
-    schedule = schedule_of(optimizer, settings)
-    stopping = [EarlyStopping(settings, replica.start.energy) for replica in replicas]
-    batch.gradients(batch.positions(), np.stack([r.start.forces for r in replicas]))
-    for iteration in range(1, settings.iterations + 1):
-        batch.clip(settings.max_gradient_norm)
-        optimizer.step()
-        schedule.step()
-        output = batch.positions()
-        points = _evaluate(output.detach().double().cpu().numpy(), replicas, run, pool)
-        if not points:
-            return
-        downhill = np.zeros(output.shape)
-        for k, point in points.items():
-            downhill[k] = point.forces
-            size = run.rms(point)
-            replicas[k].take(point, size, run.seconds())
-            replicas[k].message = stopping[k].reason(point.energy)
-            if size <= run.tolerance and point is replicas[k].best:
-                replicas[k].message = "the RMS force reached the tolerance"
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        settings: LatentSettings,
+        tolerance: float,
+        progress: Listener,
+        began: float,
+    ) -> None:
+        self._evaluator, self._settings, self._tolerance = evaluator, settings, tolerance
+        self._progress, self._began = progress, began
+
+    def run(self, modules: Sequence[torch.nn.Module], replicas: Sequence[LatentReplica]) -> None:
+        """Descend until every replica has ended, and fill them.
+
+        Parameters
+        ----------
+        modules : sequence of torch.nn.Module
+            Of one architecture, each at the start of its replica.
+        replicas : sequence of LatentReplica
+        """
+        settings, batch = self._settings, _Batch(modules)
+        pool = torch_potential(self._evaluator.potential.context, len(modules))
+        rate = settings.learning_rate
+        if rate is None:
+            rate = float(getattr(modules[0], "learning_rate", 0.01))
+        optimizer = torch.optim.Adam(batch.trained, lr=rate, fused=fusable(batch.trained))
+        schedule = schedule_of(optimizer, settings)
+        stopping = [EarlyStopping(settings, replica.start.energy) for replica in replicas]
+        batch.gradients(batch.positions(), np.stack([r.start.forces for r in replicas]))
+        for iteration in range(1, settings.iterations + 1):
+            batch.clip(settings.max_gradient_norm)
+            optimizer.step()
+            schedule.step()
+            output = batch.positions()
+            points = self._evaluated(output.detach().double().cpu().numpy(), replicas, pool)
+            if not points:
+                return
+            downhill = np.zeros(output.shape)
+            for k, point in points.items():
+                downhill[k] = point.forces
+                self._take(replicas[k], stopping[k], point)
+            self._show(iteration, replicas)
+            batch.gradients(output, downhill)
+        for replica in replicas:
+            replica.message = replica.message or f"{settings.iterations} iterations done"
+
+    def _take(self, replica: LatentReplica, stopping: EarlyStopping, point: Point) -> None:
+        """Give a replica its next point, and end it where that is the last."""
+        force = self._evaluator.rms(point)
+        replica.take(point, force, time.perf_counter() - self._began)
+        replica.message = stopping.reason(point.energy)
+        if force <= self._tolerance and point is replica.best:
+            replica.message = "the RMS force reached the tolerance"
+
+    def _show(self, iteration: int, replicas: Sequence[LatentReplica]) -> None:
         lowest = min((replica.best for replica in replicas), key=lambda best: best.energy)
         spent = sum(replica.counter.total for replica in replicas)
-        run.progress.update(iteration, lowest.energy, run.rms(lowest), spent, "latents")
-        batch.gradients(output, downhill)
-    for replica in replicas:
-        replica.message = replica.message or f"{settings.iterations} iterations done"
+        force = self._evaluator.rms(lowest)
+        self._progress.update(iteration, lowest.energy, force, spent, "latents")
 
-
-def _evaluate(x: np.ndarray, replicas, run, pool) -> dict[int, Point]:
-    """Return the points of those replicas that still run, by number; ends those that cannot."""
-    fixed = ~run.potential.moves
-    configurations = {}
-    for k, replica in enumerate(replicas):
-        if replica.message:
-            continue
-        if not np.isfinite(x[k]).all():
-            replica.message = "a step led to positions that are not finite"
-            continue
-        try:
-            replica.counter.add("context")
-        except BudgetExhausted as end:
-            replica.message = str(end)
-            continue
-        own = np.where(fixed[:, None], replica.start.positions, x[k])
-        configurations[k] = own if run.manifold is None else run.manifold.retract(own)
-    if not configurations:
-        return {}
-    energies, forces = pool.evaluate(torch.from_numpy(np.stack(list(configurations.values()))))
-    points = {}
-    for (k, own), energy, force in zip(
-        configurations.items(), energies.tolist(), forces.numpy(), strict=True
-    ):
-        if not (np.isfinite(energy) and np.isfinite(force).all()):
-            replicas[k].message = "a step led to energies that are not finite"
-        else:
-            tangent = force if run.manifold is None else run.manifold.project(own, force)
-            points[k] = Point(own, energy, tangent)
-    return points
+    def _evaluated(
+        self, x: np.ndarray, replicas: Sequence[LatentReplica], pool
+    ) -> dict[int, Point]:
+        """Return the points of those replicas that still run, by number; end those that cannot."""
+        fixed = ~self._evaluator.potential.moves
+        configurations = {}
+        for k, replica in enumerate(replicas):
+            if replica.message:
+                continue
+            if not np.isfinite(x[k]).all():
+                replica.message = "a step led to positions that are not finite"
+                continue
+            try:
+                replica.counter.add("context")
+            except BudgetExhausted as end:
+                replica.message = str(end)
+                continue
+            own = np.where(fixed[:, None], replica.start.positions, x[k])
+            configurations[k] = self._evaluator.retract(own)
+        if not configurations:
+            return {}
+        energies, forces = pool.evaluate(torch.from_numpy(np.stack(list(configurations.values()))))
+        points = {}
+        for (k, own), energy, force in zip(
+            configurations.items(), energies.tolist(), forces.numpy(), strict=True
+        ):
+            if np.isfinite(energy) and np.isfinite(force).all():
+                points[k] = Point(own, energy, self._evaluator.tangent(own, force))
+            else:
+                replicas[k].message = "a step led to energies that are not finite"
+        return points
 
 
 class _Batch:

@@ -6,24 +6,29 @@ import copy
 import dataclasses
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 import openmm as mm
 import torch
 from openmm import unit
+from openmm.app import Topology
 
 from ..errors import BudgetExhausted, NonFiniteError
 from ..geometry.superposition import rmsd_clusters, rmsd_matrix
 from ..potentials.contexts import platform_properties
+from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import EvaluationCounter, Potential
 from ..reparametrizations import Start, build
 from .clashes import evaluated_start
-from .replica_latents import LatentReplica, descend_replicas
+from .progress import Listener
+from .replica_latents import LatentReplica, ReplicaDescent
 from .replicas import Replicas, compared_atoms
 from .result import MinimizationResult
-from .run import LATENT_SHARE, Run
+from .run import Run
+from .settings import MinimizationSettings
 
 __all__ = ["minimize_replicas", "replica_starts"]
 
@@ -52,25 +57,11 @@ def replica_starts(
     ------
     TypeError, ValueError
         A wrong shape, number or unit; the message says which.
+    NonFiniteError
+        ``original`` is not finite, and starts are to be drawn around it.
     """
     if isinstance(replicas, int | np.integer) and not isinstance(replicas, bool):
-        if replicas < 1:
-            raise ValueError(f"replicas is {replicas}; at least 1 is needed")
-        if not 0 <= temperature < np.inf:
-            raise ValueError(f"replica_temperature is {temperature!r}; give kelvin, 0 or more")
-        starts = np.repeat(original[None], replicas, axis=0)
-        if replicas > 1 and temperature > 0:
-            module = build("spectral", Start(potential, original))
-            generator = torch.Generator().manual_seed(seed)
-            for k in range(1, replicas):
-                normal = torch.randn(
-                    module.latents.shape, generator=generator, dtype=module.latents.dtype
-                )
-                with torch.no_grad():
-                    module.latents.copy_((BOLTZMANN * temperature) ** 0.5 * normal)
-                    starts[k] = module().numpy()
-        starts[:, ~potential.moves] = original[~potential.moves]
-        return starts
+        return _thermal_starts(potential, original, int(replicas), temperature, seed)
     if unit.is_quantity(replicas):
         replicas = replicas.value_in_unit(unit.nanometer)
     try:
@@ -89,8 +80,35 @@ def replica_starts(
     return starts
 
 
+def _thermal_starts(
+    potential: Potential, original: np.ndarray, count: int, temperature: float, seed: int
+) -> np.ndarray:
+    if count < 1:
+        raise ValueError(f"replicas is {count}; at least 1 is needed")
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"replica_temperature is {temperature!r}; give kelvin, 0 or more")
+    potential.refuse_non_finite(original)
+    starts = np.repeat(original[None], count, axis=0)
+    if count > 1 and temperature > 0:
+        module = build("spectral", Start(potential, original))
+        latents = module.get_parameter("latents")
+        generator = torch.Generator().manual_seed(seed)
+        for k in range(1, count):
+            normal = torch.randn(latents.shape, generator=generator, dtype=latents.dtype)
+            with torch.no_grad():
+                latents.copy_((BOLTZMANN * temperature) ** 0.5 * normal)
+                starts[k] = module().numpy()
+    starts[:, ~potential.moves] = original[~potential.moves]
+    return starts
+
+
 def minimize_replicas(
-    run: Run, original: np.ndarray, replicas, temperature: float
+    evaluator: Evaluator,
+    settings: MinimizationSettings,
+    original: np.ndarray,
+    replicas,
+    temperature: float,
+    progress: Listener,
 ) -> tuple[MinimizationResult, Point]:
     """Minimize all replicas.
 
@@ -100,12 +118,15 @@ def minimize_replicas(
 
     Parameters
     ----------
-    run : Run
-        On the user's Context; its budget is that of all replicas together.
+    evaluator : Evaluator
+        On the user's Context.
+    settings : MinimizationSettings
+        Their force evaluations are those of all replicas together.
     original : (N, 3) array
-        The Context's positions.
+        The Context's positions, in nm.
     replicas, temperature
         See `replica_starts`.
+    progress : Listener
 
     Returns
     -------
@@ -114,103 +135,133 @@ def minimize_replicas(
     Point
         Its structure.
     """
-    seed = run.minimizer.seed
-    starts = replica_starts(run.potential, original, replicas, temperature, seed)
+    began, potential = time.perf_counter(), evaluator.potential
+    potential.counter.limit = settings.max_force_evaluations
+    starts = replica_starts(potential, original, replicas, temperature, settings.seed)
     for k, start in enumerate(starts):
         try:
-            run.potential.refuse_non_finite(start)
+            potential.refuse_non_finite(start)
         except NonFiniteError as error:
             raise NonFiniteError(f"replica {k}: {error}", error.atoms) from error
-    shares = [run.budget and (run.budget + k) // len(starts) for k in range(len(starts))]
-    if run.budget and shares[0] == 0:
-        raise ValueError(
-            f"max_force_evaluations is {run.budget}: less than one for each of "
-            f"{len(starts)} replicas"
-        )
+    each = _each_replicas_settings(settings, len(starts))
     latents = None
-    if run.minimizer.latent.iterations:
-        latents = _latent_stage(run, starts, shares)
-    ends = _fine_stage(run, starts, latents, shares)
-    results = [result for result, _ in ends]
-    energies = np.array([result.energy for result in results])
-    best = int(np.argmin(energies))
+    if settings.latent.iterations:
+        latents = _latent_stage(evaluator, each, starts, progress, began)
+    ends = _fine_stage(potential, each, starts, latents, progress)
+    results = tuple(result for result, _ in ends)
     positions = np.stack([point.positions for _, point in ends])
-    chosen = compared_atoms(run.minimizer.topology, positions.shape[1])
-    rmsd = rmsd_matrix(positions[:, chosen])
-    found = Replicas(tuple(results), positions, rmsd, rmsd_clusters(rmsd, energies))
-    evaluations = {
-        kind: sum(result.evaluations[kind] for result in results)
-        for kind in results[best].evaluations
-    }
-    result = dataclasses.replace(
-        results[best],
-        force_evaluations=sum(evaluations.values()),
-        evaluations=evaluations,
-        seconds=run.seconds(),
-        replicas=found,
-    )
+    result = _combined(results, positions, potential.topology)
+    result = dataclasses.replace(result, seconds=time.perf_counter() - began)
+    best = int(np.argmin([one.energy for one in results]))
     return result, ends[best][1]
 
 
-def _latent_stage(run: Run, starts: np.ndarray, shares: list) -> list[LatentReplica]:
-    minimizer = run.minimizer
-    settings = minimizer.latent
-    if settings.optimizer != "adam":
+def _each_replicas_settings(
+    settings: MinimizationSettings, count: int
+) -> list[MinimizationSettings]:
+    """Return the settings of each replica: its share of the budget, its own seed."""
+    budget = settings.max_force_evaluations
+    if budget and budget < count:
         raise ValueError(
-            f"optimizer={settings.optimizer!r} does not go over replicas; the latent stage of "
-            'replicas takes "adam"'
+            f"max_force_evaluations is {budget}: less than one for each of {count} replicas"
         )
-    if minimizer.engine != "python":
-        raise ValueError(f"engine={minimizer.engine!r} does not go over replicas")
-    if run.max_iterations and minimizer.fine_stage:
-        most = min(settings.iterations, max(1, int(LATENT_SHARE * run.max_iterations)))
-        settings = dataclasses.replace(settings, iterations=most)
-    elif run.max_iterations:
-        settings = dataclasses.replace(
-            settings, iterations=min(settings.iterations, run.max_iterations)
+    return [
+        dataclasses.replace(
+            settings,
+            max_force_evaluations=budget and (budget + k) // count,
+            seed=settings.seed + k,
         )
+        for k in range(count)
+    ]
+
+
+def _combined(
+    results: tuple[MinimizationResult, ...], positions: np.ndarray, topology: Topology | None
+) -> MinimizationResult:
+    """Return the result of the lowest energy, with all replicas and the counts of all."""
+    energies = np.array([result.energy for result in results])
+    rmsd = rmsd_matrix(positions[:, compared_atoms(topology, positions.shape[1])])
+    found = Replicas(results, positions, rmsd, rmsd_clusters(rmsd, energies))
+    evaluations = {
+        kind: sum(result.evaluations[kind] for result in results) for kind in results[0].evaluations
+    }
+    return dataclasses.replace(
+        results[found.best],
+        force_evaluations=sum(evaluations.values()),
+        evaluations=evaluations,
+        replicas=found,
+    )
+
+
+def _latent_stage(
+    evaluator: Evaluator,
+    each: list[MinimizationSettings],
+    starts: np.ndarray,
+    progress: Listener,
+    began: float,
+) -> list[LatentReplica]:
+    """Descend in the latents of all replicas together."""
+    _refuse_latent_settings(each[0])
     modules, replicas = [], []
-    for k, x in enumerate(starts):
+    for settings, x in zip(each, starts, strict=True):
         # Whatever the start and its Hessian cost is this replica's.
-        limit = shares[k]
-        if limit and minimizer.fine_stage:
-            limit = max(1, int(LATENT_SHARE * limit))
-        run.potential.counter = counter = EvaluationCounter(limit=limit)
-        start = evaluated_start(run.potential, run.collapse, run.evaluate, x)
-        spec = minimizer.reparametrization
-        if isinstance(spec, torch.nn.Module):
-            spec = copy.deepcopy(spec)
-        rng = np.random.default_rng(minimizer.seed + k)
-        replica = LatentReplica(start, counter)
+        counter = EvaluationCounter(limit=settings.latent_force_evaluations)
+        evaluator.potential.counter = counter
+        replica = LatentReplica(evaluated_start(evaluator, x), counter)
         replicas.append(replica)
         try:
-            begin = Start(run.potential, start.positions, rng)
-            modules.append(build(spec, begin, **minimizer.settings))
+            modules.append(_module(evaluator.potential, replica.start.positions, settings))
         except BudgetExhausted as end:
             replica.message = str(end)
     if len(modules) == len(replicas):
-        descend_replicas(modules, replicas, run, settings)
+        latent = dataclasses.replace(each[0].latent, iterations=each[0].latent_iterations)
+        ReplicaDescent(evaluator, latent, each[0].tolerance, progress, began).run(modules, replicas)
     return replicas
 
 
-def _fine_stage(run: Run, starts: np.ndarray, latents, shares: list) -> list:
-    """Take every replica to the tolerance: [(MinimizationResult, Point)]."""
-    context = run.minimizer.context
+def _refuse_latent_settings(settings: MinimizationSettings) -> None:
+    if settings.latent.optimizer != "adam":
+        raise ValueError(
+            f"optimizer={settings.latent.optimizer!r} does not go over replicas; the latent stage "
+            'of replicas takes "adam"'
+        )
+    if settings.engine != "python":
+        raise ValueError(f"engine={settings.engine!r} does not go over replicas")
+
+
+def _module(
+    potential: Potential, positions: np.ndarray, settings: MinimizationSettings
+) -> torch.nn.Module:
+    """Return a reparametrization of a replica's own."""
+    spec = settings.reparametrization
+    if isinstance(spec, torch.nn.Module):
+        spec = copy.deepcopy(spec)
+    begin = Start(potential, positions, np.random.default_rng(settings.seed))
+    return build(spec, begin, **settings.reparametrization_settings)
+
+
+def _fine_stage(
+    potential: Potential,
+    each: list[MinimizationSettings],
+    starts: np.ndarray,
+    latents: list[LatentReplica] | None,
+    progress: Listener,
+) -> list[tuple[MinimizationResult, Point]]:
+    """Take every replica to the tolerance, as many at once as there are cores."""
     workers = min(len(starts), len(os.sched_getaffinity(0)))
-    if "Threads" not in context.getPlatform().getPropertyNames():
+    if "Threads" not in potential.context.getPlatform().getPropertyNames():
         workers = min(workers, MOST_ON_GPU)
     stop, local = threading.Event(), threading.local()
-    progress = _SharedProgress(run.progress, stop)
+    shared = _SharedProgress(progress, stop)
 
-    def minimize(k: int):
-        if not hasattr(local, "minimizer"):
-            local.minimizer = _worker(run.minimizer, workers)
-        minimizer = copy.copy(local.minimizer)
-        minimizer.seed = run.minimizer.seed + k
-        alone = Run(minimizer, run.tolerance, run.max_iterations, None, shares[k], progress)
+    def minimize(k: int) -> tuple[MinimizationResult, Point]:
+        if not hasattr(local, "context"):
+            local.context = _context_like(potential, workers)
+        own = Evaluator(Potential(local.context, potential.topology))
+        run = Run(own, each[k], shared)
         if latents:
-            alone.resume(latents[k], run.stage_name())
-        return alone.minimize(starts[k])
+            run.resume(latents[k])
+        return run.minimize(starts[k])
 
     with ThreadPoolExecutor(workers) as executor:
         futures = [executor.submit(minimize, k) for k in range(len(starts))]
@@ -225,19 +276,16 @@ def _fine_stage(run: Run, starts: np.ndarray, latents, shares: list) -> list:
     return [future.result() for future in futures]
 
 
-def _worker(minimizer, workers: int):
-    """Return a copy of the minimizer without latent stage, on a Context of its own."""
-    theirs = minimizer.context
+def _context_like(potential: Potential, workers: int) -> mm.Context:
+    """Return a Context as the user's, of one thread where there are several."""
+    theirs = potential.context
     integrator = mm.VerletIntegrator(0.001)
     integrator.setConstraintTolerance(theirs.getIntegrator().getConstraintTolerance())
     integrator.setIntegrationForceGroups(theirs.getIntegrator().getIntegrationForceGroups())
     properties = platform_properties(theirs, single_threaded=workers > 1)
     own = mm.Context(theirs.getSystem(), integrator, theirs.getPlatform(), properties)
     Potential(own).follow(Potential(theirs))
-    worker = copy.copy(minimizer)
-    worker.context = own
-    worker.latent = dataclasses.replace(minimizer.latent, iterations=0)
-    return worker
+    return own
 
 
 class _StoppedError(Exception):
@@ -247,14 +295,16 @@ class _StoppedError(Exception):
 class _SharedProgress:
     """One progress for many runs under way, which can stop them."""
 
-    def __init__(self, progress, stop: threading.Event) -> None:
+    def __init__(self, progress: Listener, stop: threading.Event) -> None:
         self._progress, self._stop, self._lock = progress, stop, threading.Lock()
         self._iterations = 0
         self._lowest = np.inf
         self._evaluations: dict[int, int] = {}
         self._finished = 0
 
-    def update(self, iteration, energy, rms_force, evaluations, stage) -> None:
+    def update(
+        self, iteration: int, energy: float, rms_force: float, evaluations: int, stage: str
+    ) -> None:
         """Show where all runs are together; end the one that calls if all are to end."""
         if self._stop.is_set():
             raise _StoppedError

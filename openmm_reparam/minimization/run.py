@@ -5,48 +5,55 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Protocol
 
 import numpy as np
+import openmm as mm
 
-from ..errors import BudgetExhausted, NonFiniteError
-from ..openmm_torch.latent_gradients import torchforce_gradients
-from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients
+from ..errors import BudgetExhausted
+from ..optimizers.latents import StageEnd
 from ..optimizers.line_search import LineSearchError
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
-from ..potentials.potential import Potential
-from ..reparametrizations import Start, build
-from ..search import (
-    LOOSE_FORCE,
-    BasinHopping,
-    MinimaDatabase,
-    SearchContext,
-    SearchRecord,
-    isomer_points,
-)
 from ..structure.stereochemistry import Stereochemistry
-from .bond_continuation import spring_points
+from .best import BestStructure
+from .bond_continuation import HarmonicContinuation
 from .clashes import evaluated_start
 from .fine_stage import FineStage
-from .progress import Progress
-from .replicas import compared_atoms
+from .progress import Listener
+from .replica_latents import LatentReplica
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
+from .settings import MinimizationSettings
+from .stages import IsomerStage, LatentStage, SearchStage
 
-__all__ = [
-    "LATENT_SHARE",
-    "Run",
-]
+__all__ = ["Run", "RunStage"]
 
-# The latent stage may use this share of a budget, so that the last stage gets its turn.
-LATENT_SHARE = 1 / 3
-# A search leaves this share of its budget to the last stage, and no more than so many evaluations.
-LAST_SHARE, LAST_EVALUATIONS = 0.1, 600
-# How sound a structure is in which nothing has collapsed; in others less.
-SOUND = 2
-FELL = "that are not bonded have fallen onto each other"
-# A run that falls without bound is left with the last structure whose atoms have moved less, in nm.
-NOT_FAR = 10.0
+AT_TOLERANCE = "the RMS force reached the tolerance"
+
+
+class RunStage(Protocol):
+    """A stage of a run.
+
+    Attributes
+    ----------
+    name : str
+        What the result calls it.
+    label : str
+        What the progress calls it.
+    searches : bool
+        Its points are minima on the way to a lower one, and none of them ends the run.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def searches(self) -> bool: ...  # noqa: D102
+
+    def points(self, begin: Point) -> Generator[Point, None, None]:
+        """Yield a point after each iteration; `StageEnd` says why there are no more."""
 
 
 class Run:
@@ -54,337 +61,248 @@ class Run:
 
     Parameters
     ----------
-    minimizer : ReparamMinimizer
-        Its settings, and the Context to evaluate on.
-    tolerance : float
-    max_iterations : int
-    reporter : openmm.MinimizationReporter or None
-    budget : int or None
-        Force evaluations.
-    progress : optional
-        Told of every iteration, as `Progress` is.
+    evaluator : Evaluator
+        The counter of its potential gets the budget as its limit.
+    settings : MinimizationSettings
+    progress : Listener
+        Told of every iteration.
+    reporter : openmm.MinimizationReporter, optional
+
+    Attributes
+    ----------
+    stopped : bool
+        By the reporter or by Ctrl-C.
     """
 
     def __init__(
-        self, minimizer, tolerance, max_iterations, reporter, budget, progress=None
+        self,
+        evaluator: Evaluator,
+        settings: MinimizationSettings,
+        progress: Listener,
+        reporter: mm.MinimizationReporter | None = None,
     ) -> None:
-        self.minimizer = minimizer
-        self.tolerance = tolerance
-        self.max_iterations = max_iterations
-        self.reporter = reporter
-        self.potential = Potential(minimizer.context, minimizer.topology)
-        self.potential.counter.limit = budget
-        self.budget = budget
-        self.evaluator = Evaluator(self.potential)
-        self.evaluate, self.rms = self.evaluator.evaluate, self.evaluator.rms
-        self.manifold, self.collapse = self.evaluator.manifold, self.evaluator.collapse
-        self.progress = progress or Progress(minimizer.progress, max_iterations or None)
-        self.began = time.perf_counter()
-        self.iterations = 0
-        self.history: list[tuple] = []
-        self.stages: list[Stage] = []
-        self.converged_at: Point | None = None
-        self.stopped = self.bottomless = False
-        self.start: Point | None = None
-        self.database: MinimaDatabase | None = None
-        self.search_record: SearchRecord | None = None
+        self._evaluator, self._settings = evaluator, settings
+        self._progress, self._reporter = progress, reporter
+        self._potential = evaluator.potential
+        self._potential.counter.limit = settings.max_force_evaluations
+        self._began = time.perf_counter()
+        self._iterations = 0
+        self._history: list[tuple] = []
+        self._stages: list[Stage] = []
+        self._converged_at: Point | None = None
+        self._bottomless = False
+        self._resumed: LatentReplica | None = None
+        self._search: SearchStage | None = None
+        self.stopped = False
 
-    def resume(self, latent, name: str) -> None:
-        """Go on where the latent stage of a `LatentReplica` has ended."""
-        self._begin(latent.start, latent.best)
-        self.iterations, self.history = latent.iterations, list(latent.history)
-        self.potential.counter = latent.counter
-        self.potential.counter.limit = self.budget
+    def resume(self, latent: LatentReplica) -> None:
+        """Go on where the latent stage of a replica has ended."""
+        self._resumed = latent
+        self._iterations, self._history = latent.iterations, list(latent.history)
+        self._potential.counter = latent.counter
+        self._potential.counter.limit = self._settings.max_force_evaluations
         seconds = latent.history[-1][5] if latent.history else 0.0
-        self.began -= seconds
-        total = latent.counter.total
-        self.stages.append(
-            Stage(name, self.iterations, total, self.best.energy, seconds, latent.message)
+        self._began -= seconds
+        name, total = self._settings.reparametrization_name, latent.counter.total
+        self._stages.append(
+            Stage(name, self._iterations, total, latent.best.energy, seconds, latent.message)
         )
-
-    def _begin(self, start: Point, best: Point) -> None:
-        self.start, self.best = start, best
-        self.soundness = SOUND - bool(self.collapse.pairs(best.positions))
 
     def minimize(self, original: np.ndarray) -> tuple[MinimizationResult, Point]:
-        """Run all stages from (N, 3) positions in nm; the Context's positions are left anywhere."""
-        if self.start is None:
-            self.potential.refuse_non_finite(original)
-            start = evaluated_start(self.potential, self.collapse, self.evaluate, original)
-            self._begin(start, start)
-        start = self.start
-        if self.rms(self.best) <= self.tolerance:
-            self.converged_at = self.best
-            message = "the RMS force reached the tolerance"
-            if self.best is start:
+        """Run all stages.
+
+        Parameters
+        ----------
+        original : (N, 3) array
+            In nm.
+
+        Returns
+        -------
+        MinimizationResult
+        Point
+            The final structure; the Context's positions are left anywhere.
+        """
+        self._begin(original)
+        if self._evaluator.rms(self._best.point) <= self._settings.tolerance:
+            self._converged_at = self._best.point
+            message = AT_TOLERANCE
+            if self._best.point is self._start:
                 message = "the start is a minimum to within the tolerance"
         else:
-            message = f"the budget of {self.budget} force evaluations is used up"
-            if self.budget and self.minimizer.fine_stage:
-                self.potential.counter.limit = max(1, int(LATENT_SHARE * self.budget))
-            if self.minimizer.bond_springs:
-                message = self._run_stage("bond springs", self._spring_points())
-            latent = self.minimizer.latent
-            if latent.iterations and not self._over():
-                message = self._run_stage(self.stage_name(), self._latent_points(self.best, latent))
-            self.potential.counter.limit = self.budget
-            # A latent stage that could not begin leaves its share to the last one.
-            if (self.minimizer.fine_stage or not self.iterations) and not self._over():
-                message = self._fine_stage()
-        if self.minimizer.search and not (self.stopped or self.bottomless):
-            message = self._search()
-        final = self.converged_at or self.best
-        if final.energy > start.energy:
-            final = self.best
-        final, collapse = self._refuse_collapse(final)
-        message = collapse or message
-        return self._result(start, final, message), final
+            message = self._descend()
+        if self._settings.search and not (self.stopped or self._bottomless):
+            message = self._go_on_searching()
+        final, collapsed = self._best.refused(self._final())
+        if collapsed:
+            self._converged_at, message = None, collapsed
+        return self._result(final, message), final
 
-    def _search(self) -> str:
-        """Hop on from the minimum reached, then take the best structure to the tolerance."""
-        quenched = self.converged_at
-        self.converged_at = None
-        if self.budget:
-            self.potential.counter.limit = self.budget - min(
-                int(LAST_SHARE * self.budget), LAST_EVALUATIONS
-            )
-        context = self._search_context()
-        compared = compared_atoms(self.minimizer.topology, self.potential.num_particles)
-        self.database = MinimaDatabase(compared, context.topology.symmetry_classes)
-        self.search_record = record = SearchRecord(context.settings.name)
-        name = context.settings.name
-        message = self._run_stage(name, self._hop_points(context), searching=True)
-        self.stages[-1] = dataclasses.replace(self.stages[-1], message=f"{record}; {message}")
-        self.potential.counter.limit = self.budget
-        if quenched is not None and quenched.energy <= self.best.energy:
-            self.converged_at = quenched
-            return "the RMS force reached the tolerance; no lower minimum was found"
-        if not self.stopped:
-            isomers = isomer_points(context.topology, self.evaluate, self.best)
-            message = self._run_stage("permutational isomers", isomers, searching=True)
-        if self.stopped:
-            if self.rms(self.best) <= self.tolerance:
-                self.converged_at = self.best
-            return message
-        return self._fine_stage()
-
-    def _search_context(self) -> SearchContext:
-        settings = self.minimizer.search
-        if settings.quench_tolerance is None:
-            loose = min(LOOSE_FORCE, 10 * self.tolerance)
-            settings = dataclasses.replace(settings, quench_tolerance=loose)
-        return SearchContext.of(
-            self.evaluator,
-            settings,
-            np.random.default_rng(self.minimizer.seed),
-            self.tolerance,
-        )
-
-    def _hop_points(self, context: SearchContext) -> Iterator[Point]:
-        """Hop; what the first evaluations of the search raise ends its stage too."""
-        search = BasinHopping(
-            context, self.best, self.database, self.search_record, self.start.positions
-        )
-        yield from search.points()
-
-    def seconds(self) -> float:
-        """Since the run began."""
-        return time.perf_counter() - self.began
-
-    def stage_name(self) -> str:
-        """Name of the latent stage: that of its reparametrization."""
-        spec = self.minimizer.reparametrization
-        return spec if isinstance(spec, str) else getattr(spec, "__name__", type(spec).__name__)
-
-    def _over(self) -> bool:
-        return (
-            self.converged_at is not None
-            or self.stopped
-            or bool(self.max_iterations and self.iterations >= self.max_iterations)
-            or bool(self.budget and self.potential.counter.total >= self.budget)
-        )
-
-    def _spring_points(self) -> Iterator[Point]:
-        try:
-            yield from spring_points(self.potential, self.evaluate, self.best)
-        except NonFiniteError as error:
-            raise StageEnd(f"left as it was: {error}") from None
-
-    def _latent_points(self, start: Point, latent: LatentSettings) -> Iterator[Point]:
-        iterations = latent.iterations
-        if self.max_iterations and self.minimizer.fine_stage:
-            iterations = min(iterations, max(1, int(LATENT_SHARE * self.max_iterations)))
-        begin = Start(self.potential, start.positions, np.random.default_rng(self.minimizer.seed))
-        try:
-            module = build(self.minimizer.reparametrization, begin, **self.minimizer.settings)
-        except NonFiniteError as error:
-            where = "near the start, where its Hessian is taken"
-            raise StageEnd(f"left out: {where}, {error}") from None
-        if self.minimizer.engine == "openmm-torch":
-            gradients = torchforce_gradients(module, self.potential)
+    def _begin(self, original: np.ndarray) -> None:
+        if self._resumed is None:
+            self._potential.refuse_non_finite(original)
+            self._start = best = evaluated_start(self._evaluator, original)
         else:
-            gradients = eager_gradients(module, self.evaluate, start, self.potential.moves)
-        points = descend_latents(module, gradients, start, latent)
-        for done, point in enumerate(points, start=1):
-            yield point
-            if done >= iterations:
-                raise StageEnd(f"{iterations} iterations done")
+            self._start, best = self._resumed.start, self._resumed.best
+        self._best = BestStructure(self._evaluator.collapse, self._start, best)
 
-    def _fine_stage(self) -> str:
-        """Descend to the tolerance; where there is no bottom, to before the flight."""
-        stage = FineStage(
-            self.potential,
-            self.evaluate,
-            self.collapse,
-            self._project(),
-            self.minimizer.settings if self.minimizer.latents_are_fine else None,
-        )
-        message = self._run_stage("preconditioned L-BFGS", stage.points(self.best))
-        if stage.kept is not None:
-            self.best, self.bottomless = stage.kept, True
+    def _descend(self) -> str:
+        """Go down from the start to the tolerance, in up to three stages."""
+        settings, counter = self._settings, self._potential.counter
+        message = f"the budget of {settings.max_force_evaluations} force evaluations is used up"
+        counter.limit = settings.latent_force_evaluations
+        if settings.harmonic_continuation:
+            message = self._run_stage(HarmonicContinuation(self._evaluator))
+        if settings.latent.iterations and self._resumed is None and not self._over():
+            message = self._run_stage(LatentStage(self._evaluator, settings))
+        counter.limit = settings.max_force_evaluations
+        # A latent stage that could not begin leaves its share to the last one.
+        if (settings.fine_stage or not self._iterations) and not self._over():
+            message = self._descend_finely()
         return message
 
-    def _project(self):
-        return self.evaluator.project
+    def _descend_finely(self) -> str:
+        """Descend to the tolerance; where there is no bottom, to before the flight."""
+        stage = FineStage(self._evaluator, self._settings.preconditioner_settings)
+        message = self._run_stage(stage)
+        if stage.kept is not None:
+            self._best.point, self._bottomless = stage.kept, True
+        return message
 
-    def _run_stage(self, name: str, points: Iterator[Point], searching: bool = False) -> str:
+    def _go_on_searching(self) -> str:
+        """Hop on from the minimum reached, then take the best structure to the tolerance."""
+        settings, counter = self._settings, self._potential.counter
+        quenched, self._converged_at = self._converged_at, None
+        counter.limit = settings.search_force_evaluations
+        self._search = search = SearchStage(self._evaluator, settings, self._start.positions)
+        message = self._run_stage(search)
+        found = f"{search.record}; {message}"
+        self._stages[-1] = dataclasses.replace(self._stages[-1], message=found)
+        counter.limit = settings.max_force_evaluations
+        if quenched is not None and quenched.energy <= self._best.point.energy:
+            self._converged_at = quenched
+            return f"{AT_TOLERANCE}; no lower minimum was found"
+        if not self.stopped:
+            message = self._run_stage(IsomerStage(self._evaluator, search.topology))
+        if self.stopped:
+            if self._evaluator.rms(self._best.point) <= settings.tolerance:
+                self._converged_at = self._best.point
+            return message
+        return self._descend_finely()
+
+    def _over(self) -> bool:
+        limit, budget = self._settings.max_iterations, self._settings.max_force_evaluations
+        return (
+            self._converged_at is not None
+            or self.stopped
+            or bool(limit and self._iterations >= limit)
+            or bool(budget and self._potential.counter.total >= budget)
+        )
+
+    def _run_stage(self, stage: RunStage) -> str:
         """Consume a stage's points until one of the run's own conditions or its end."""
-        began, first = time.perf_counter(), self.iterations
-        evaluations = self.potential.counter.total
+        counter = self._potential.counter
+        began, first, before = time.perf_counter(), self._iterations, counter.total
+        points = stage.points(self._best.point)
         try:
             with contextlib.closing(points):
-                message = self._consume(name, points, searching)
+                message = self._consume(stage, points)
         except KeyboardInterrupt:
             # A search, and the last stage after it, have something to keep.
-            if self.search_record is None:
+            if self._search is None:
                 raise
             self.stopped, message = True, "stopped by Ctrl-C"
         except (StageEnd, LineSearchError, BudgetExhausted) as end:
             message = str(end)
-            limit = self.potential.counter.limit
-            if isinstance(end, BudgetExhausted) and limit != self.budget:
-                message = f"the first {limit} of {self.budget} force evaluations are used up"
-        self.stages.append(
-            Stage(
-                name,
-                self.iterations - first,
-                self.potential.counter.total - evaluations,
-                self.best.energy,
-                time.perf_counter() - began,
-                message,
-            )
-        )
+            budget = self._settings.max_force_evaluations
+            if isinstance(end, BudgetExhausted) and counter.limit != budget:
+                message = f"the first {counter.limit} of {budget} force evaluations are used up"
+        spent, seconds = counter.total - before, time.perf_counter() - began
+        energy, iterations = self._best.point.energy, self._iterations - first
+        self._stages.append(Stage(stage.name, iterations, spent, energy, seconds, message))
         return message
 
-    def _consume(self, name: str, points: Iterator[Point], searching: bool) -> str:
+    def _consume(self, stage: RunStage, points: Iterator[Point]) -> str:
+        limit = self._settings.max_iterations
         for point in points:
-            self.iterations += 1
-            force = self.rms(point)
-            self.history.append(
-                (
-                    len(self.stages),
-                    self.iterations,
-                    self.potential.counter.total,
-                    point.energy,
-                    force,
-                    self.seconds(),
-                )
-            )
-            self._keep(point)
-            stage, shown = name, point.energy
-            if searching:
-                hopping = name == self.minimizer.search.name
-                record = self.search_record
-                tried = f", {record.accepted}/{record.tried} hops accepted"
-                stage, shown = f"{name}{tried if hopping else ''}, best", self.best.energy
-            self.progress.update(self.iterations, shown, force, self.potential.counter.total, stage)
-            close = self.best.energy + 10 * self.potential.noise(self.best.energy)
-            if not searching and force <= self.tolerance and point.energy <= close:
-                self.converged_at = point if self.collapse.sound(point) else None
+            self._iterations += 1
+            force = self._evaluator.rms(point)
+            self._note(stage, point, force)
+            if not stage.searches and self._is_low(point) and force <= self._settings.tolerance:
+                sound = self._evaluator.collapse.sound(point)
+                self._converged_at = point if sound else None
             if self._report(point):
                 self.stopped = True
                 return "stopped by the reporter"
-            if self.converged_at is not None:
-                return "the RMS force reached the tolerance"
-            if self.max_iterations and self.iterations >= self.max_iterations:
-                return f"maxIterations = {self.max_iterations} reached"
+            if self._converged_at is not None:
+                return AT_TOLERANCE
+            if limit and self._iterations >= limit:
+                return f"maxIterations = {limit} reached"
         return "ended"
 
-    def _keep(self, point: Point) -> None:
-        """Keep the best structure: the soundest, and of those the lowest."""
-        if self.soundness == SOUND and point.energy >= self.best.energy:
-            return
-        soundness = self._soundness(point)
-        if (soundness, -point.energy) > (self.soundness, -self.best.energy):
-            self.best, self.soundness = point, soundness
+    def _note(self, stage: RunStage, point: Point, force: float) -> None:
+        """Write an iteration down, keep its structure if it is better, and show it."""
+        spent = self._potential.counter.total
+        row = (len(self._stages), self._iterations, spent, point.energy, force, self._seconds())
+        self._history.append(row)
+        self._best.keep(point)
+        shown = self._best.point.energy if stage.searches else point.energy
+        self._progress.update(self._iterations, shown, force, spent, stage.label)
 
-    def _soundness(self, point: Point) -> int:
-        """SOUND where nothing has collapsed, less where something has in the start already."""
-        if self.collapse.sound(point):
-            return SOUND
-        return SOUND - 1 - bool(self.collapse.pairs(point.positions, self.start.positions))
-
-    def _refuse_collapse(self, final: Point) -> tuple[Point, str]:
-        """Return the final structure, or the start where atoms have fallen in it; and what is said.
-
-        What has collapsed in the start already may stay.
-        """
-        pairs = self.collapse.pairs(final.positions)
-        if not pairs:
-            return final, ""
-        self.converged_at = None
-        fallen = self.collapse.pairs(final.positions, self.start.positions)
-        what = f"the start is kept, since atoms {FELL}" if fallen else f"in the start atoms {FELL}"
-        advice = "Rebuild or remove one of each pair, or restrain them"
-        named = self.collapse.named(fallen or pairs)
-        return self.start if fallen else final, f"{what}: {named}. {advice}"
+    def _is_low(self, point: Point) -> bool:
+        """Whether a point is as low as the best, to within rounding errors."""
+        best = self._best.point.energy
+        return point.energy <= best + 10 * self._evaluator.noise(best)
 
     def _report(self, point: Point) -> bool:
-        if self.reporter is None:
+        """Call the reporter as OpenMM does; return whether the run is to stop."""
+        if self._reporter is None:
             return False
-        error = 0.0 if self.manifold is None else float(self.manifold.errors(point.positions).max())
         arguments = {
             "system energy": point.energy,
             "restraint energy": 0.0,
             "restraint strength": 0.0,
-            "max constraint error": error,
+            "max constraint error": self._evaluator.constraint_error(point.positions),
         }
-        return bool(
-            self.reporter.report(
-                self.iterations - 1,
-                tuple(point.positions.ravel().tolist()),
-                tuple((-point.forces).ravel().tolist()),
-                arguments,
-            )
-        )
+        positions = tuple(point.positions.ravel().tolist())
+        gradient = tuple((-point.forces).ravel().tolist())
+        return bool(self._reporter.report(self._iterations - 1, positions, gradient, arguments))
 
-    def _result(self, start: Point, final: Point, message: str) -> MinimizationResult:
-        counter = self.potential.counter
+    def _final(self) -> Point:
+        """Return the structure to end with: the converged one, unless it is above the start."""
+        final = self._converged_at or self._best.point
+        return self._best.point if final.energy > self._start.energy else final
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def _result(self, final: Point, message: str) -> MinimizationResult:
+        counter, tolerance = self._potential.counter, self._settings.tolerance
         sizes = np.sqrt((final.forces**2).sum(axis=1))
         worst = int(np.argmax(sizes))
-        force = self.rms(final)
+        force = self._evaluator.rms(final)
         # The converged point may have been left for a lower one with larger forces.
-        converged = self.converged_at is not None and force <= self.tolerance
+        converged = self._converged_at is not None and force <= tolerance
         if not converged:
             message = (
                 f"stopped at RMS force {force:.4g} kJ/mol/nm, above the tolerance "
-                f"{self.tolerance:g}: {message}"
+                f"{tolerance:g}: {message}"
             )
-        stereo = Stereochemistry.of_potential(self.potential)
-        compared = stereo.compare(start.positions, final.positions)
+        stereo = Stereochemistry.of_potential(self._potential)
+        compared = stereo.compare(self._start.positions, final.positions)
+        search = self._search
         return MinimizationResult(
             converged=converged,
             message=message,
-            initial_energy=start.energy,
+            initial_energy=self._start.energy,
             energy=final.energy,
             rms_force=force,
             max_force=float(sizes[worst]),
-            max_force_atom=self.potential.label(worst),
-            iterations=self.iterations,
+            max_force_atom=self._potential.label(worst),
+            iterations=self._iterations,
             force_evaluations=counter.total,
-            seconds=self.seconds(),
-            stages=tuple(self.stages),
-            history=np.array(self.history, dtype=HISTORY_DTYPE),
+            seconds=self._seconds(),
+            stages=tuple(self._stages),
+            history=np.array(self._history, dtype=HISTORY_DTYPE),
             evaluations={
                 "context": counter.context,
                 "side": counter.side,
@@ -392,8 +310,8 @@ class Run:
             },
             stereo_changes=compared.changes,
             stereo_checked=compared.checked,
-            tolerance=self.tolerance,
-            seed=self.minimizer.seed,
-            minima=None if self.database is None else self.database.sorted_minima(),
-            search_record=self.search_record,
+            tolerance=tolerance,
+            seed=self._settings.seed,
+            minima=None if search is None else search.database.sorted_minima(),
+            search_record=None if search is None else search.record,
         )

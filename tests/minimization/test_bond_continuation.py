@@ -5,8 +5,8 @@ import openmm as mm
 import pytest
 
 from openmm_reparam import Potential, minimize_reparam
-from openmm_reparam.minimization.bond_continuation import spring_points
-from openmm_reparam.potentials.point import Point
+from openmm_reparam.minimization.bond_continuation import HarmonicContinuation
+from openmm_reparam.potentials.evaluator import Evaluator
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.testsystems import coil, coil_lower_bound
 
@@ -14,13 +14,10 @@ from openmm_reparam.testsystems import coil, coil_lower_bound
 def relaxed(context, groups=None):
     if groups is not None:
         context.getIntegrator().setIntegrationForceGroups(groups)
-    potential = Potential(context)
-
-    def evaluate(x):
-        return Point(x, *potential.evaluate(x))
-
-    start = evaluate(potential.positions())
-    return potential, start, list(spring_points(potential, evaluate, start))
+    evaluator = Evaluator(Potential(context))
+    potential = evaluator.potential
+    start = evaluator.evaluate(potential.positions())
+    return potential, start, list(HarmonicContinuation(evaluator).points(start))
 
 
 @pytest.mark.parametrize("kind", ["bond-lj", "lj"])
@@ -99,15 +96,28 @@ def test_bonds_between_nearest_images_are_short():
     assert after[0, 0] + 3 - after[1, 0] == pytest.approx(0.45, abs=1e-3)
 
 
-def test_minimize_reparam_with_bond_springs():
+STAGES = ["harmonic continuation", "preconditioned L-BFGS"]
+
+
+def test_minimize_reparam_with_harmonic_continuation():
     system = coil(100, "lj", seed=3)
     plain, sprung = (
-        minimize_reparam(system.simulation("Reference"), bond_springs=springs)
-        for springs in (False, True)
+        minimize_reparam(system.simulation("Reference"), harmonic_continuation=continued)
+        for continued in (False, True)
     )
-    assert [stage.name for stage in sprung.stages] == ["bond springs", "preconditioned L-BFGS"]
+    assert [stage.name for stage in sprung.stages] == STAGES
     assert sprung.energy < plain.energy
     assert system.reduced_energy(sprung.energy) < 0.98 * coil_lower_bound(100, "lj") + 0.003
-    peptide_alone = minimize_reparam(peptide("AG").simulation("Reference"), bond_springs=True)
+    peptide_alone = minimize_reparam(
+        peptide("AG").simulation("Reference"), harmonic_continuation=True
+    )
     assert peptide_alone.stages[0].iterations == 0
     assert peptide_alone.converged
+
+
+def test_the_first_versions_name_warns_at_the_call_and_works():
+    system = coil(40, "lj", seed=3)
+    with pytest.warns(DeprecationWarning, match="harmonic_continuation") as warned:
+        result = minimize_reparam(system.simulation("Reference"), bond_springs=True)
+    assert warned[0].filename == __file__
+    assert [stage.name for stage in result.stages] == STAGES

@@ -250,6 +250,17 @@ def test_quantities_are_starts_too():
     assert np.allclose(one.replicas.energies, other.replicas.energies, atol=1e-3)
 
 
+def test_no_starts_are_drawn_around_a_bad_one(nanometers):
+    simulation = peptide("AG").simulation("Reference")
+    before = nanometers(simulation.context)
+    before[4] = np.nan
+    simulation.context.setPositions(before)
+    with pytest.raises(NonFiniteError, match="CA of ALA 1") as refused:
+        minimize_reparam(simulation, replicas=2)
+    assert refused.value.atoms == (4,)
+    assert np.array_equal(nanometers(simulation.context), before, equal_nan=True)
+
+
 def test_an_interrupt_ends_all_and_leaves_the_context(nanometers, monkeypatch):
     simulation = peptide("NLYIQWLKDGG").simulation("Reference")
     before = nanometers(simulation.context)

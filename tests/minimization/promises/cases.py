@@ -18,7 +18,7 @@ STAGES = [
     # Long steps, of which the last need not be the lowest.
     {"reparametrization": "cartesian", "learning_rate": 0.3, "fine_stage": False},
     {"reparametrization": "gcn", "latent_iterations": 3, "hidden": (4,), "count": 2},
-    {"bond_springs": True},
+    {"harmonic_continuation": True},
     {"search": "auto"},
 ]
 
@@ -41,7 +41,7 @@ class Case:
     @property
     def descends_at_once(self):
         """Whether every iteration lowers the energy: no stage goes before the descent."""
-        return not self.call.keys() & {"reparametrization", "bond_springs", "search"}
+        return not self.call.keys() & {"reparametrization", "harmonic_continuation", "search"}
 
     def context(self):
         """Return a new Context with a past, at the start; two of them are alike."""
