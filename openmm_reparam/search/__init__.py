@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from typing import Any
 
 from .basin_hopping import BasinHopping
 from .context import SearchContext
@@ -39,7 +40,7 @@ REPLACED = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Return what has another name now, with a warning."""
     if name in RENAMED:
         warnings.warn(f"{name} is {RENAMED[name]} now", DeprecationWarning, stacklevel=2)

@@ -17,7 +17,7 @@ from .acceptance import Metropolis, Walker
 from .context import SearchContext
 from .explorers import make_explorer
 from .minima import MinimaDatabase
-from .protocols import Situation
+from .protocols import Reseed, Situation
 from .quench import Quench
 from .record import SearchRecord
 from .schedule import Schedule
@@ -90,14 +90,14 @@ class BasinHopping:
         try:
             while True:
                 walker = self._next_walker()
-                restarts = self._schedule.restarts(walker)
-                found = self._next_minimum(walker, restarts)
+                reseed = self.explorer.reseed if self._schedule.restarts(walker) else None
+                found = self._next_minimum(walker, reseed)
                 if found is None:
                     continue
                 minimum = self._keep(found)
                 walker.note(found.energy)
                 yield found
-                if restarts:
+                if reseed is not None:
                     self._record.restarts += 1
                     self._walkers, self._turn = [self._walker(found, minimum)], 0
                     self.acceptance.reset()
@@ -135,13 +135,16 @@ class BasinHopping:
             walker.temperature_factor = self._schedule.refining_temperature_factor(walker)
         return walker
 
-    def _next_minimum(self, walker: Walker, restarts: bool) -> Point | None:
+    def _next_minimum(self, walker: Walker, reseed: Reseed | None) -> Point | None:
         """Return the minimum that a move or a restart leads to; None where it is refused."""
         self._record.tried += 1
-        if restarts:
+        if reseed is not None:
             self._schedule.explore_again()
         try:
-            displaced = self._reseeded() if restarts else self._displaced(walker)
+            if reseed is not None:
+                displaced = self._context.evaluator.evaluate(reseed(self._start.positions))
+            else:
+                displaced = self._displaced(walker)
             found, violation = self._relaxed(displaced)
         except NonFiniteError:
             self._record.refuse("overflow")
@@ -152,9 +155,6 @@ class BasinHopping:
             self.acceptance.scale(walker, AFTER_VIOLATION)
             return None
         return found
-
-    def _reseeded(self) -> Point:
-        return self._context.evaluator.evaluate(self.explorer.reseed(self._start.positions))
 
     def _displaced(self, walker: Walker) -> Point:
         """Return the lowest of a move's candidates; the walker goes to where that was made from."""

@@ -43,7 +43,13 @@ class Hops(MinimaDatabase):
 class _GivenEvaluator(Evaluator):
     """An `Evaluator` of functions that were given one by one."""
 
-    def __init__(self, potential, evaluate, rms, project) -> None:
+    def __init__(
+        self,
+        potential: Potential,
+        evaluate: Callable[[np.ndarray], Point],
+        rms: Callable[[Point], float],
+        project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None,
+    ) -> None:
         super().__init__(potential)
         self._evaluate, self._rms, self.project = evaluate, rms, project
 

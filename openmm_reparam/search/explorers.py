@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..precon.preconditioner import Preconditioner
 from .context import SearchContext
 from .latent_moves import LatentMove
-from .low_modes import CartesianLowModes, TorsionLowModes
+from .low_modes import CartesianLowModes, CartesianModes, TorsionLowModes, TorsionModes
 from .moves import LowModeMove, MixedMove, RotamerMove
 from .protocols import Explorer
 from .rotamers import RotamerProposals
@@ -36,11 +36,12 @@ def mode_explorer(context: SearchContext, preconditioner: Preconditioner) -> Exp
     potential, settings, rng = context.potential, context.settings, context.rng
     kinematics = TorsionKinematics(context.topology)
     landscape = TorsionLandscape(ShapeAngles(context.topology), rng)
+    others = (preconditioner.stiffness, landscape, settings, rng)
+    mode_move: LowModeMove[TorsionModes] | LowModeMove[CartesianModes]
     if len(context.topology.axes):
-        modes = TorsionLowModes(potential, kinematics, rng)
+        mode_move = LowModeMove(TorsionLowModes(potential, kinematics, rng), *others)
     else:
-        modes = CartesianLowModes(potential, preconditioner, rng)
-    mode_move = LowModeMove(modes, preconditioner.stiffness, landscape, settings, rng)
+        mode_move = LowModeMove(CartesianLowModes(potential, preconditioner, rng), *others)
     rotamers = RotamerProposals(context.topology, rng)
     rotamer_move = None
     if rotamers.available:

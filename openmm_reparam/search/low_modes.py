@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import scipy.linalg
@@ -21,7 +22,7 @@ from ..precon.preconditioner import Preconditioner
 from .torsion_kinematics import TorsionKinematics, TorsionRotation
 from .torsions import MAX_TORSIONS
 
-__all__ = ["CartesianLowModes", "TorsionLowModes", "TorsionModes"]
+__all__ = ["CartesianLowModes", "CartesianModes", "LowModes", "TorsionLowModes", "TorsionModes"]
 
 # Torsions that move the atoms by less than this (nm per radian) are left alone.
 SMALLEST_LEVER_ARM = 1e-3
@@ -31,6 +32,33 @@ RIGID_STIFFNESS = 1e6
 MAX_DENSE_COORDINATES = 3000
 # Of LOBPCG beyond: residuals relative to the preconditioner's shift, and iterations at most.
 ROUGH_TOLERANCE, ROUGH_ITERATIONS = 1e-2, 20
+
+
+class Modes(Protocol):
+    """Low-frequency modes at a configuration."""
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """Of each mode along the coordinates, (n, k)."""
+
+    def rotation(self, amounts: np.ndarray) -> TorsionRotation:
+        """Return the rotation of torsions that a combination of modes, (k,), makes."""
+
+
+ModesType = TypeVar("ModesType", bound=Modes)
+
+
+class LowModes(Protocol[ModesType]):
+    """Computes low-frequency modes, and displaces along them."""
+
+    def compute(self, positions: np.ndarray, stiffness: sp.csr_array, count: int) -> ModesType:
+        """Return up to ``count`` modes of a (3N, 3N) stiffness in kJ/mol/nm^2."""
+
+    def scaled(self, modes: ModesType, amounts: np.ndarray, amplitude: float) -> np.ndarray:
+        """Return a combination, (k,), that moves the atoms by an RMS of ``amplitude`` nm."""
+
+    def displaced(self, positions: np.ndarray, modes: ModesType, amounts: np.ndarray) -> np.ndarray:
+        """Return (N, 3) positions in nm moved by a combination of modes, (k,)."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +178,10 @@ class CartesianModes:
     """Low-frequency modes at a configuration: orthonormal ``coefficients``, (3N, k)."""
 
     coefficients: np.ndarray
+
+    def rotation(self, amounts: np.ndarray) -> TorsionRotation:
+        """Return the rotation of no torsion: there is none."""
+        return TorsionRotation(np.empty(0, dtype=np.int64), np.empty(0))
 
 
 class CartesianLowModes:

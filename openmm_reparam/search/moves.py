@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Generic
 
 import numpy as np
+import scipy.sparse as sp
 
-from .low_modes import CartesianLowModes, TorsionLowModes
-from .protocols import Proposal, Situation
+from .low_modes import LowModes, ModesType
+from .protocols import Move, Proposal, Situation
 from .rotamers import RotamerProposals
 from .settings import MAX_AMPLITUDE_FACTOR, SearchSettings
 from .torsion_gp import TorsionLandscape
@@ -31,14 +33,15 @@ RESEED_AMPLITUDE = 1.0
 REFINED_MINIMA = 20
 
 
-class LowModeMove:
+class LowModeMove(Generic[ModesType]):
     """Displaces along random combinations of the lowest modes of a stiffness.
 
     The modes cost no force evaluation.
 
     Parameters
     ----------
-    modes : TorsionLowModes or CartesianLowModes
+    modes : LowModes
+        `TorsionLowModes` or `CartesianLowModes`.
     stiffness : callable
         (N, 3) positions in nm -> (3N, 3N) sparse array in kJ/mol/nm^2.
     landscape : TorsionLandscape
@@ -48,15 +51,15 @@ class LowModeMove:
 
     def __init__(
         self,
-        modes: TorsionLowModes | CartesianLowModes,
-        stiffness: Callable,
+        modes: LowModes[ModesType],
+        stiffness: Callable[[np.ndarray], sp.csr_array],
         landscape: TorsionLandscape,
         settings: SearchSettings,
         rng: np.random.Generator,
     ) -> None:
         self._low_modes, self._stiffness, self._landscape = modes, stiffness, landscape
         self._settings, self._rng = settings, rng
-        self._positions: np.ndarray | None = None
+        self._known: tuple[np.ndarray, ModesType] | None = None
 
     def propose(self, situation: Situation) -> Proposal:
         """Propose one configuration moved by an RMS of the amplitude, to first order."""
@@ -64,11 +67,12 @@ class LowModeMove:
         if not self._landscape.ready:
             return Proposal((self._displaced(positions, amplitude),))
         count = max(1, int(situation.exploitation * DRAWN_PROPOSALS))
-        drawn = [self._drawn(positions, amplitude) for _ in range(count)]
+        modes = self._modes(positions)
+        drawn = [self._drawn(modes, amplitude) for _ in range(count)]
         here = self._landscape.angles(positions)
-        rotations = [self._modes.rotation(amounts) for amounts in drawn]
+        rotations = [modes.rotation(amounts) for amounts in drawn]
         chosen = drawn[int(np.argmin(self._landscape.thompson_sample(here, rotations)))]
-        return Proposal((self._low_modes.displaced(positions, self._modes, chosen),))
+        return Proposal((self._low_modes.displaced(positions, modes, chosen),))
 
     def tell(self, positions: np.ndarray, energy: float) -> None:
         """Add a minimum to the landscape."""
@@ -79,30 +83,34 @@ class LowModeMove:
         return self._displaced(positions, RESEED_AMPLITUDE)
 
     def _displaced(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
-        amounts = self._drawn(positions, amplitude)
-        return self._low_modes.displaced(positions, self._modes, amounts)
+        modes = self._modes(positions)
+        return self._low_modes.displaced(positions, modes, self._drawn(modes, amplitude))
 
-    def _drawn(self, positions: np.ndarray, amplitude: float) -> np.ndarray:
-        """Draw a combination of the modes at (N, 3) positions, (k,) in nm."""
-        if self._positions is None or not np.array_equal(positions, self._positions):
-            self._positions = positions
+    def _modes(self, positions: np.ndarray) -> ModesType:
+        """Return the modes at (N, 3) positions in nm; those of the last positions are kept."""
+        if self._known is None or not np.array_equal(positions, self._known[0]):
             most = math.ceil(MAX_AMPLITUDE_FACTOR * self._settings.modes)
-            stiffness = self._stiffness(positions)
-            self._modes = self._low_modes.compute(positions, stiffness, most)
+            modes = self._low_modes.compute(positions, self._stiffness(positions), most)
+            self._known = positions, modes
+        return self._known[1]
+
+    def _drawn(self, modes: ModesType, amplitude: float) -> np.ndarray:
+        """Draw a combination of modes, (k,) in nm."""
         # Small displacements along the lowest modes of all, large ones along more.
         count = max(1, round(self._settings.modes * amplitude / self._settings.amplitude))
-        return self._low_modes.scaled(self._modes, self._amounts(count), amplitude)
+        amounts = self._amounts(modes.coefficients.shape[1], count)
+        return self._low_modes.scaled(modes, amounts, amplitude)
 
-    def _amounts(self, count: int) -> np.ndarray:
-        """Draw the amount of each mode, (k,): of the lowest ``count``, or of a few of those."""
-        amounts = self._rng.standard_normal(self._modes.coefficients.shape[1])
-        count = min(count, len(amounts))
+    def _amounts(self, size: int, count: int) -> np.ndarray:
+        """Draw the amount of each mode, (size,): of the lowest ``count``, or of a few of those."""
+        amounts = self._rng.standard_normal(size)
+        count = min(count, size)
         if self._rng.random() < FEW_MODES_SHARE:
             few = max(1, round(count ** self._rng.random()))
             chosen = self._rng.choice(count, few, replace=False)
         else:
             chosen = np.arange(count)
-        kept = np.zeros(len(amounts), dtype=bool)
+        kept = np.zeros(size, dtype=bool)
         kept[chosen] = True
         return np.where(kept, amounts, 0.0)
 
@@ -149,7 +157,9 @@ class RotamerMove:
         """Add a minimum to the landscape."""
         self._landscape.tell(positions, energy)
 
-    def _moved(self, minima: list[np.ndarray], count: int, exploitation: float) -> tuple:
+    def _moved(
+        self, minima: list[np.ndarray], count: int, exploitation: float
+    ) -> tuple[tuple[int, ...], tuple[np.ndarray, ...]]:
         """Return which of some minima was moved, and its new (N, 3) positions, ``count`` each.
 
         They are chosen among the more, the more ``exploitation``, 0 to 1, is asked for.
@@ -176,9 +186,10 @@ class MixedMove:
 
     Parameters
     ----------
-    mode_move : LowModeMove
-    rotamer_move : RotamerMove or None
-        None where there are no rotors.
+    mode_move : Move
+        A `LowModeMove`.
+    rotamer_move : Move or None
+        A `RotamerMove`; None where there are no rotors.
     landscape : TorsionLandscape
         That of both moves.
     rotamer_share : float
@@ -188,8 +199,8 @@ class MixedMove:
 
     def __init__(
         self,
-        mode_move: LowModeMove,
-        rotamer_move: RotamerMove | None,
+        mode_move: Move,
+        rotamer_move: Move | None,
         landscape: TorsionLandscape,
         rotamer_share: float,
         rng: np.random.Generator,

@@ -34,7 +34,7 @@ def isomer_points(
     best : Point
     """
     kinematics = TorsionKinematics(topology)
-    for torsion in topology.symmetric:
+    for torsion in topology.symmetric.tolist():
         for order in permutations(kinematics, best.positions, torsion):
             point = evaluate(best.positions[order])
             if point.energy < best.energy:

@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from .acceptance import Walker
     from .minima import MinimaDatabase
 
-__all__ = ["AcceptanceRule", "Explorer", "Move", "Proposal", "Situation", "ValidityCheck"]
+__all__ = [
+    "AcceptanceRule",
+    "Explorer",
+    "Move",
+    "Proposal",
+    "Reseed",
+    "Situation",
+    "ValidityCheck",
+]
+
+# (N, 3) positions -> (N, 3) positions of another fold, in nm.
+Reseed = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -89,12 +100,13 @@ class Explorer:
         Torsions that lead to other structures. A search's patience is in units of them; without
         any it never restarts.
     reseed : callable or None
-        (N, 3) positions -> (N, 3) positions of another fold, in nm.
+        (N, 3) positions -> (N, 3) positions of another fold, in nm; without it a search never
+        restarts.
     """
 
     move: Move
     num_torsions: int = 0
-    reseed: Callable[[np.ndarray], np.ndarray] | None = None
+    reseed: Reseed | None = None
 
 
 class AcceptanceRule(Protocol):

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ..optimizers.latents import OPTIMIZERS
 from ..units import real_number, whole_number
@@ -22,25 +22,28 @@ LOOSE_FORCE = 10.0
 # Fields of the first version; removed in the version after the next.
 RENAMED_FIELDS = {"turns": "rotamer_share"}
 
+Settings = TypeVar("Settings")
 
-def _with_renamed_fields(cls):
+
+def _with_renamed_fields(cls: type[Settings]) -> type[Settings]:
     """Let a class of settings take and show fields by their old names, with a warning."""
     original = cls.__init__
 
     @functools.wraps(original)
-    def init(self, *args, **settings) -> None:
+    def init(self: Settings, *args: Any, **settings: Any) -> None:
         for old in RENAMED_FIELDS.keys() & settings.keys():
             _warn_of_renamed(old)
             settings[RENAMED_FIELDS[old]] = settings.pop(old)
         original(self, *args, **settings)
 
-    def read(self, name: str):
+    def read(self: Settings, name: str) -> Any:
         if name not in RENAMED_FIELDS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         _warn_of_renamed(name)
         return getattr(self, RENAMED_FIELDS[name])
 
-    cls.__init__, cls.__getattr__ = init, read
+    for name, method in {"__init__": init, "__getattr__": read}.items():
+        setattr(cls, name, method)
     return cls
 
 
@@ -163,7 +166,7 @@ SEARCHES: dict[str, SearchSettings] = {
 }
 
 
-def search_settings(search) -> SearchSettings | None:
+def search_settings(search: str | SearchSettings | None) -> SearchSettings | None:
     """Return the settings that a name stands for; settings and None as they are."""
     if search is None or isinstance(search, SearchSettings):
         return search

@@ -131,7 +131,9 @@ class TorsionKinematics:
         """
         return self._rotated(positions, np.arange(len(self.topology.axes)), angles)
 
-    def _rotated(self, positions, chosen, angles) -> tuple[np.ndarray, np.ndarray]:
+    def _rotated(
+        self, positions: np.ndarray, chosen: np.ndarray, angles: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         topology = self.topology
         axes, _ = self._lines(positions, chosen)
         # The last are of what no torsion moves.
@@ -151,7 +153,9 @@ class TorsionKinematics:
         frames[topology.axes[:, 1]] = rotations[:-1]
         return rotated, frames
 
-    def _lines(self, positions, chosen=slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    def _lines(
+        self, positions: np.ndarray, chosen: np.ndarray | slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return unit vectors along axes, and where those end: (t, 3) each."""
         i, j = self.topology.axes[chosen].T
         axes = positions[j] - positions[i]

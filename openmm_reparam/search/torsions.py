@@ -69,7 +69,7 @@ class TorsionTopology:
         for torsion, atoms in enumerate(self.movers):
             self.innermost[atoms] = torsion
         self.parents = self.innermost[self.axes[:, 1]].tolist()
-        axes = [tuple(axis) for axis in self.axes.tolist()]
+        axes = [(near, far) for near, far in self.axes.tolist()]
         self.folds = np.array([self._fold(axis) for axis in axes], dtype=np.int64)
         quadruples = [_quadruple(graph, potential.masses, *axis) for axis in axes]
         self.quadruples = np.array(quadruples, dtype=np.int64).reshape(-1, 4)
@@ -96,7 +96,9 @@ class TorsionTopology:
 
     def _find_axes(self, potential: Potential) -> list[np.ndarray]:
         """Set the axes and what they move; return the molecules without fixed atoms."""
-        order, ranges, axes = [], [], []
+        order: list[int] = []
+        ranges: list[tuple[int, int]] = []
+        axes: list[tuple[int, int]] = []
         planar = planar_bonds(potential.system)
         free: list[np.ndarray] = []
         for members in nx.connected_components(self.graph):
@@ -129,7 +131,9 @@ class TorsionTopology:
         return len(following) if len(set(self.symmetry_classes[following])) == 1 else 1
 
 
-def _rooted_tree(graph: nx.Graph, root: int) -> tuple[list[int], dict, dict]:
+def _rooted_tree(
+    graph: nx.Graph, root: int
+) -> tuple[list[int], dict[int, int | None], dict[int, int]]:
     """Return a molecule's atoms in depth-first order, the parent and subtree size of each."""
     parents: dict[int, int | None] = {root: None}
     for i, j in nx.dfs_edges(graph, root):
@@ -143,7 +147,9 @@ def _rooted_tree(graph: nx.Graph, root: int) -> tuple[list[int], dict, dict]:
     return preorder, parents, size
 
 
-def _quadruple(graph: nx.Graph, masses: np.ndarray, near: int, far: int) -> tuple:
+def _quadruple(
+    graph: nx.Graph, masses: np.ndarray, near: int, far: int
+) -> tuple[int, int, int, int]:
     """Return four atoms whose dihedral angle a torsion is: the heaviest on either side."""
 
     def beside(atom: int, other: int) -> int:

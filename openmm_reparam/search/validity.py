@@ -58,7 +58,9 @@ class RingPiercings:
         return found
 
 
-def _cross(positions, ring, centre, bonds) -> np.ndarray:
+def _cross(
+    positions: np.ndarray, ring: np.ndarray, centre: np.ndarray, bonds: np.ndarray
+) -> np.ndarray:
     """Return which bonds cross one of the triangles between a ring's centre and its edges."""
     start = positions[bonds[:, 0]][:, None]
     along = positions[bonds[:, 1]][:, None] - start

@@ -91,6 +91,19 @@ def test_a_move_and_a_rule_of_ones_own(search):
     assert move.told[1:] == found
 
 
+def test_without_anywhere_to_restart_from_a_search_goes_on(make_context):
+    """Torsions to be patient for, and nothing that leads to another fold."""
+    simulation = lennard_jones_cluster(8, seed=0).simulation("Reference")
+    context = make_context(simulation.context, SearchSettings(amplitude=0.1, patience=0.01))
+    context.potential.counter.limit = 800
+    start = context.evaluator.evaluate(context.potential.positions())
+    record = SearchRecord()
+    hopping = BasinHopping(context, start, MinimaDatabase(np.arange(8)), record)
+    hopping.explorer = Explorer(Shake(context.rng), num_torsions=1)
+    assert len(energies(hopping)) > 5
+    assert record.restarts == 0
+
+
 def test_a_check_of_ones_own(search):
     context, hopping = search
     highest = context.evaluator.evaluate(context.potential.positions()).energy
