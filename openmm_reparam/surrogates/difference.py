@@ -28,6 +28,8 @@ class DifferenceModel:
     Parameters
     ----------
     features : StiffFeatures
+    moves : (N,) bool array, optional
+        Atoms whose gradients are known: those that can move. All by default.
 
     Examples
     --------
@@ -41,8 +43,9 @@ class DifferenceModel:
     True
     """
 
-    def __init__(self, features: StiffFeatures) -> None:
+    def __init__(self, features: StiffFeatures, moves: np.ndarray | None = None) -> None:
         self._features = features
+        self._known = None if moves is None or moves.all() else np.repeat(moves, 3)
         self._values: list[np.ndarray] = []
         self._jacobians: list[np.ndarray] = []
         self._gradients: list[np.ndarray] = []
@@ -63,7 +66,10 @@ class DifferenceModel:
         values, gradients = self._features(positions)
         if (len(self._values) + 1) * positions.size > MOST_ROWS and len(self._values) > 1:
             self._forget_oldest()
-        self._append(values, self._features.jacobian(gradients), gradient.ravel())
+        jacobian, flat = self._features.jacobian(gradients), gradient.ravel()
+        if self._known is not None:
+            jacobian, flat = jacobian * self._known, flat * self._known
+        self._append(values, jacobian, flat)
         self._solve()
 
     def __call__(self, positions: np.ndarray) -> tuple[float, np.ndarray]:

@@ -108,7 +108,8 @@ class SurrogateStage:
         self._atoms, self._tolerance = atoms, tolerance
         here = begin.positions[atoms]
         terms = internal_terms(numbers, here, bonds)
-        self._difference = DifferenceModel(StiffFeatures(terms, numbers, here))
+        features = StiffFeatures(terms, numbers, here)
+        self._difference = DifferenceModel(features, evaluator.potential.moves[atoms])
         self._metric = Preconditioner(evaluator.potential, metric=metric)
         self._first = surrogate_first
         self.record = SurrogateRecord("no surrogate" if surrogate is None else surrogate.name)
