@@ -104,13 +104,7 @@ def minimize_folder(
     KeyboardInterrupt
         Ctrl-C, once the workers have ended and the summary holds the files that were done.
     """
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in INPUT_ENDINGS and path.is_file() and not path.name.startswith(".")
-    )
-    if not files:
-        raise ValueError(f"no .pdb, .ent, .cif or .mmcif file in {folder}")
+    files = _structure_files(folder)
     _refuse_bad_arguments(folder, settings, outputs, preparation)
     out = outputs.structure
     if summary is None and out is not None:
@@ -129,15 +123,32 @@ def minimize_folder(
     ]
     print(f"{len(files)} files of {folder}, {workers} worker process{'es' * (workers > 1)}")
     rows = _minimize_all(tasks, workers, summary)
-    failed = [row["file"] for row in rows if row["error"]]
     converged = sum(row["converged"] is True for row in rows)
-    print(
-        f"{converged} of {len(rows)} converged, {len(rows) - converged - len(failed)} did not, "
-        f"{len(failed)} failed{': ' if failed else ''}{', '.join(failed)}"
-    )
+    print(_last_line(rows, converged))
     if summary is not None:
         print(f"Wrote the summary: {summary}")
     return 0 if converged == len(rows) else 1
+
+
+def _structure_files(folder: Path) -> list[Path]:
+    """Return the structure files of a folder by name; ValueError where there is none."""
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in INPUT_ENDINGS and path.is_file() and not path.name.startswith(".")
+    )
+    if not files:
+        raise ValueError(f"no .pdb, .ent, .cif or .mmcif file in {folder}")
+    return files
+
+
+def _last_line(rows: list[dict[str, Any]], converged: int) -> str:
+    """Return how many files converged, did not, or failed, and which these are."""
+    failed = [row["file"] for row in rows if row["error"]]
+    return (
+        f"{converged} of {len(rows)} converged, {len(rows) - converged - len(failed)} did not, "
+        f"{len(failed)} failed{': ' if failed else ''}{', '.join(failed)}"
+    )
 
 
 def _minimize_all(tasks: list[Task], workers: int, summary: Path | None) -> list[dict[str, Any]]:

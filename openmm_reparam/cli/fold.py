@@ -100,11 +100,7 @@ def fold(
     console.say(f"Start: {start} chain built from the sequence, {', '.join(forcefield)}, {solvent}")
     run = minimize_molecule(molecule, settings, console)
 
-    radii = [radius_of_gyration(molecule.topology, x) for x in (molecule.positions, run.positions)]
-    console.say(
-        f"\nEnergy:             {run.result.initial_energy:.1f} -> {run.result.energy:.1f} kJ/mol"
-        f"\nRadius of gyration: {radii[0]:.2f} -> {radii[1]:.2f} nm"
-    )
+    gyration = _gyration_report(run, console)
     write_outputs(run, outputs, console, f"{found.name} from {article(start)} {start} chain")
     comparison = compare_with_native(run, found.native if native is None else native, native)
     console.say()
@@ -118,17 +114,20 @@ def fold(
         "solvent": solvent,
         **describe(molecule, run.simulation, settings),
     }
-    gyration = {"start": radii[0], "end": radii[1]}
-    write_json(
-        "fold",
-        described,
-        run,
-        outputs,
-        console,
-        radius_of_gyration_nm=gyration,
-        native=comparison,
-    )
+    more = {"radius_of_gyration_nm": gyration, "native": comparison}
+    write_json("fold", described, run, outputs, console, **more)
     return run.exit_code
+
+
+def _gyration_report(run: Run, console: Console) -> dict[str, float]:
+    """Say how energy and radius of gyration changed; return the radii in nm."""
+    topology = run.molecule.topology
+    start, end = (radius_of_gyration(topology, x) for x in (run.molecule.positions, run.positions))
+    console.say(
+        f"\nEnergy:             {run.result.initial_energy:.1f} -> {run.result.energy:.1f} kJ/mol"
+        f"\nRadius of gyration: {start:.2f} -> {end:.2f} nm"
+    )
+    return {"start": start, "end": end}
 
 
 def closing_remark(run: Run, start: str, solvent: str) -> str:

@@ -70,25 +70,14 @@ def minimize_file(
         ligands=[ligand.parameters for ligand in placed],
         **preparation,
     )
-    console.say(f"{file}, {', '.join(forcefield)}, {solvent}")
-    console.say(f"Repairs: {'; '.join(molecule.repairs) or 'none'}")
+    describe_preparation(file, forcefield, solvent, molecule, console)
     if restraint is not None:
         console.say(
             f"Restraints: {restrained} heavy atoms, {restraint:g} kcal/mol/A^2; "
             "energies include them"
         )
     run = minimize_molecule(molecule, settings, console)
-    before, after = (
-        find_violations(molecule.topology, positions, molecule.system)
-        for positions in (molecule.positions, run.positions)
-    )
-    shift, superposed = heavy_atom_shifts(molecule.topology, molecule.positions, run.positions)
-    console.say(f"\n{before.table(after)}")
-    if not np.isnan(shift):
-        console.say(
-            f"Heavy atoms moved by an RMSD of {shift:.3f} A, {superposed:.3f} A after "
-            "superposition."
-        )
+    found = _structure_report(run, console)
     kept = ligand_report(placed, molecule.topology, run.positions._value)
     for line in kept:
         console.say(line)
@@ -101,19 +90,38 @@ def minimize_file(
         "restraint_kcal_per_mol_angstrom2": restraint,
         **describe(molecule, run.simulation, settings),
     }
-    write_json(
-        "minimize",
-        described,
-        run,
-        outputs,
-        console,
-        ligands=kept,
-        violations={"before": before.to_dict(), "after": after.to_dict()},
-        heavy_atom_rmsd_angstrom=None
-        if np.isnan(shift)
-        else {"as_it_stands": shift, "superposed": superposed},
-    )
+    write_json("minimize", described, run, outputs, console, ligands=kept, **found)
     return run.exit_code
+
+
+def describe_preparation(
+    file: Path, forcefield: list[str], solvent: str, molecule: MolecularSystem, console: Console
+) -> None:
+    """Say what was read, with which force field, and how it was repaired."""
+    console.say(f"{file}, {', '.join(forcefield)}, {solvent}")
+    console.say(f"Repairs: {'; '.join(molecule.repairs) or 'none'}")
+
+
+def _structure_report(run: Run, console: Console) -> dict[str, Any]:
+    """Say what violations there are, before and after, and how far atoms moved; return it."""
+    molecule = run.molecule
+    before, after = (
+        find_violations(molecule.topology, positions, molecule.system)
+        for positions in (molecule.positions, run.positions)
+    )
+    console.say(f"\n{before.table(after)}")
+    shift, aligned = heavy_atom_shifts(molecule.topology, molecule.positions, run.positions)
+    moved = not np.isnan(shift)
+    if moved:
+        console.say(
+            f"Heavy atoms moved by an RMSD of {shift:.3f} A, {aligned:.3f} A after superposition."
+        )
+    return {
+        "violations": {"before": before.to_dict(), "after": after.to_dict()},
+        "heavy_atom_rmsd_angstrom": {"as_it_stands": shift, "superposed": aligned}
+        if moved
+        else None,
+    }
 
 
 def restrained_molecule(

@@ -15,6 +15,7 @@ from ..modes.slow_modes import SlowModes
 from ..potentials.potential import Potential
 from ..prepare.structure_files import prepare_file
 from ..structure.residues import residue_label
+from .minimize import describe_preparation
 from .reporting import describe, minimize_molecule, write_json
 from .settings import Console, Outputs, RunSettings, platform_name
 
@@ -88,15 +89,10 @@ def modes_of_file(
     _check_arguments(solvent, kind, source, count, mode, amplitude)
     console = Console(outputs.json)
     molecule = prepare_file(file, forcefield=forcefield, solvent=solvent, seed=settings.seed)
-    console.say(f"{file}, {', '.join(forcefield)}, {solvent}")
-    console.say(f"Repairs: {'; '.join(molecule.repairs) or 'none'}")
+    describe_preparation(file, forcefield, solvent, molecule, console)
     run = minimize_molecule(molecule, settings, console) if minimize else None
-    if run is not None:
-        simulation = run.simulation
-    else:
-        chosen = platform_name(settings.platform, settings.threads)
-        simulation = molecule.simulation(chosen, threads=settings.threads)
-
+    chosen = platform_name(settings.platform, settings.threads)
+    simulation = run.simulation if run else molecule.simulation(chosen, threads=settings.threads)
     potential = Potential(simulation.context, molecule.topology)
     positions = potential.positions()
     table = ModeTable(kind, _modes(potential, positions, kind, source, count), molecule.topology)
@@ -104,12 +100,8 @@ def modes_of_file(
     console.say(f"\n{headline(kind, source, converged, potential.counter.total)}\n\n{table}")
     if kind == "hessian" and table.modes.eigenvalues.min() < 0:
         console.say(f"\n{negative_remark(source)}")
-    if outputs.structure or outputs.plot:
-        console.say()
-    if outputs.structure is not None:
-        _write_animation(table, positions, mode, amplitude, frames, outputs.structure, console)
-    if outputs.plot is not None:
-        _write_plot(table, outputs.plot, f"Slow modes of {file.name} ({kind})", console)
+    title = f"Slow modes of {file.name} ({kind})"
+    _write_pictures(table, positions, outputs, (mode, amplitude, frames), title, console)
     described = {
         "file": str(file),
         "forcefield": forcefield,
@@ -153,20 +145,27 @@ def _modes(
         )
 
 
-def _write_animation(
+def _write_pictures(
     table: ModeTable,
     positions: np.ndarray,
-    mode: int,
-    amplitude: float,
-    frames: int,
-    path: Path,
+    outputs: Outputs,
+    animated: tuple[int, float, int],
+    title: str,
     console: Console,
 ) -> None:
-    displacements = mode_displacements(table, positions, mode)
-    animate(table.topology, positions, displacements, amplitude, frames, path)
-    console.say(f"Wrote mode {mode} as {frames} frames: {path}")
-    if path.suffix.lower() == ".dcd":
-        console.say(f"Wrote its topology: {path.with_suffix('.pdb')}")
+    """Write the animation and the plot that were asked for."""
+    if outputs.structure or outputs.plot:
+        console.say()
+    if outputs.structure is not None:
+        mode, amplitude, frames = animated
+        displacements = mode_displacements(table, positions, mode)
+        path = outputs.structure
+        animate(table.topology, positions, displacements, amplitude, frames, path)
+        console.say(f"Wrote mode {mode} as {frames} frames: {path}")
+        if path.suffix.lower() == ".dcd":
+            console.say(f"Wrote its topology: {path.with_suffix('.pdb')}")
+    if outputs.plot is not None:
+        _write_plot(table, outputs.plot, title, console)
 
 
 def _write_plot(table: ModeTable, path: Path, title: str, console: Console) -> None:
