@@ -17,6 +17,7 @@ from ..optimizers.line_search import LineSearchError
 from ..optimizers.translations import Translations
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
+from ..potentials.potential import Potential
 from ..precon.preconditioner import Preconditioner
 
 __all__ = ["FineStage"]
@@ -47,6 +48,8 @@ class FineStage:
     evaluator : Evaluator
     settings : dict, optional
         Of the `Preconditioner`.
+    terms : Potential, optional
+        Whose terms the preconditioner has: those of a surrogate; the evaluator's by default.
 
     Attributes
     ----------
@@ -61,8 +64,14 @@ class FineStage:
     name = label = "preconditioned L-BFGS"
     searches = False
 
-    def __init__(self, evaluator: Evaluator, settings: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        settings: dict[str, Any] | None = None,
+        terms: Potential | None = None,
+    ) -> None:
         self._evaluator, self._potential = evaluator, evaluator.potential
+        self._terms = terms or evaluator.potential
         self._collapse = evaluator.collapse
         self._settings = settings or {}
         self.kept: Point | None = None
@@ -166,7 +175,7 @@ class FineStage:
 
     def _metric(self, begin: Point) -> Preconditioner | None:
         """Return P at a point; None where nothing is known of any stiffness."""
-        metric = Preconditioner(self._potential, **self._settings)
+        metric = Preconditioner(self._terms, **self._settings)
         if metric.informed:
             with contextlib.suppress(NonFiniteError):
                 metric.update(begin.positions)

@@ -59,6 +59,18 @@ class ReparamMinimizer:
         Go on from the minimum, hopping to minima deeper than the nearest one, until
         ``max_force_evaluations`` is used up; see `SearchSettings`. Ctrl-C then ends the run early
         with the best structure written back.
+    surrogate : {"auto", "mmff", "gfnff"}, System, Simulation, molecule or callable, optional
+        A cheap energy for the same particles, on which steps are found; the Context's own forces
+        verify every step. "mmff" is RDKit's MMFF94, "gfnff" GFN-FF, "auto" what is installed and
+        fits; or an OpenMM System or Simulation (a molecular mechanics force field for a mixed
+        System, say), an RDKit molecule, or (N, 3) nm -> energy in kJ/mol, forces (N, 3). The
+        difference between both energies is learnt for up to 100 atoms on which they differ;
+        beyond that, or where it does not help any more, the surrogate gives the preconditioner.
+        Without a surrogate the whole energy of up to 100 atoms is learnt, if a force of unknown
+        terms (a network, xTB) acts on all atoms.
+    surrogate_first : bool, optional
+        Whether the first step goes to the surrogate's own minimum; None: where the start is far
+        from it.
     seed : int, optional
         Of all randomness; None is 0, so that the same call gives the same result.
     progress : bool, optional
@@ -108,6 +120,8 @@ class ReparamMinimizer:
         engine: str = "python",
         harmonic_continuation: bool = False,
         search=None,
+        surrogate=None,
+        surrogate_first: bool | None = None,
         seed: int | None = None,
         progress: bool | None = None,
         **settings,
@@ -141,6 +155,8 @@ class ReparamMinimizer:
             engine=engine,
             harmonic_continuation=harmonic_continuation,
             search=search,
+            surrogate=surrogate,
+            surrogate_first=surrogate_first,
             seed=seed,
             progress=progress,
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..search import SearchRecord
 from ..structure.stereochemistry import StereoCheck
+from ..surrogates.record import SurrogateRecord
 from .replicas import Replicas
 
 __all__ = ["HISTORY_DTYPE", "MinimizationResult", "Stage"]
@@ -97,6 +98,11 @@ class MinimizationResult:
         Of a search: every valid minimum that it found, lowest first.
     search_record : SearchRecord or None
         Of a search: hops tried, accepted and refused, restarts, evaluations.
+    surrogate_record : SurrogateRecord or None
+        Of a descent on a surrogate: its name, the falls of the energy it promised, and the real
+        ones.
+    surrogate_evaluations : int
+        Of the surrogate; not among the ``force_evaluations``.
     """
 
     converged: bool
@@ -119,6 +125,8 @@ class MinimizationResult:
     minima: tuple | None = field(default=None, compare=False)
     stereo_checked: StereoCheck | None = None
     search_record: SearchRecord | None = None
+    surrogate_record: SurrogateRecord | None = None
+    surrogate_evaluations: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values, ready for JSON; history as lists by column."""
@@ -128,8 +136,9 @@ class MinimizationResult:
             plain["minima"] = [
                 {"energy": m.energy, "force_evaluations": m.force_evaluations} for m in self.minima
             ]
-        if self.search_record is None:
-            del plain["search_record"]
+        for name in ("search_record", "surrogate_record"):
+            if getattr(self, name) is None:
+                del plain[name]
         if self.replicas is None:
             del plain["replicas"]
         else:
@@ -166,6 +175,9 @@ class MinimizationResult:
             record = self.search_record
             spent = _counted(record.force_evaluations, "force evaluation")
             lines.append(f"           search: {record}, {spent}")
+        if self.surrogate_record is not None:
+            spent = _counted(self.surrogate_evaluations, "evaluation")
+            lines.append(f"        surrogate: {self.surrogate_record}; {spent} of it")
         if self.replicas is not None:
             lines.append(f"         replicas: {self.replicas!r}")
         return "\n".join(lines)

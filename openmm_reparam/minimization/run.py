@@ -16,6 +16,7 @@ from ..optimizers.latents import StageEnd
 from ..optimizers.line_search import LineSearchError
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
+from ..potentials.potential import Potential
 from ..structure.stereochemistry import Stereochemistry
 from .best import BestStructure
 from .bond_continuation import HarmonicContinuation
@@ -26,6 +27,7 @@ from .replica_latents import LatentReplica
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
 from .settings import MinimizationSettings
 from .stages import IsomerStage, LatentStage, SearchStage
+from .surrogate_descent import SurrogateDescent, surrogate_descent
 
 __all__ = ["Run", "RunStage"]
 
@@ -93,6 +95,8 @@ class Run:
         self._bottomless = False
         self._resumed: LatentReplica | None = None
         self._search: SearchStage | None = None
+        self._surrogate: SurrogateDescent | None = None
+        self._terms_of_surrogate: Potential | None = None
         self.stopped = False
 
     def resume(self, latent: LatentReplica) -> None:
@@ -155,14 +159,26 @@ class Run:
         if settings.latent.iterations and self._resumed is None and not self._over():
             message = self._run_stage(LatentStage(self._evaluator, settings))
         counter.limit = settings.max_force_evaluations
+        if settings.fine_stage and settings.latents_are_fine and not self._over():
+            message = self._descend_on_surrogate() or message
         # A latent stage that could not begin leaves its share to the last one.
         if (settings.fine_stage or not self._iterations) and not self._over():
             message = self._descend_finely()
         return message
 
+    def _descend_on_surrogate(self) -> str:
+        """Descend on a surrogate of the energy where there is one, or an energy that is learnt."""
+        self._surrogate, known = surrogate_descent(
+            self._evaluator, self._settings, self._best.point
+        )
+        self._terms_of_surrogate = None if known is None else known.potential
+        return "" if self._surrogate is None else self._run_stage(self._surrogate)
+
     def _descend_finely(self) -> str:
         """Descend to the tolerance; where there is no bottom, to before the flight."""
-        stage = FineStage(self._evaluator, self._settings.preconditioner_settings)
+        stage = FineStage(
+            self._evaluator, self._settings.preconditioner_settings, self._terms_of_surrogate
+        )
         message = self._run_stage(stage)
         if stage.kept is not None:
             self._best.point, self._bottomless = stage.kept, True
@@ -308,6 +324,8 @@ class Run:
                 "side": counter.side,
                 "bonded": counter.bonded,
             },
+            surrogate_evaluations=counter.surrogate,
+            surrogate_record=None if self._surrogate is None else self._surrogate.record,
             stereo_changes=compared.changes,
             stereo_checked=compared.checked,
             tolerance=tolerance,

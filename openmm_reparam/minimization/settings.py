@@ -45,6 +45,10 @@ class MinimizationSettings:
     engine : {"python", "openmm-torch"}
     harmonic_continuation : bool
     search : SearchSettings or None
+    surrogate : str, System, Simulation, callable, ... or None
+        As `openmm_reparam.surrogates.choose.choose_surrogate` takes it.
+    surrogate_first : bool or None
+        See `SurrogateStage`.
     seed : int
     progress : bool or None
     tolerance : float
@@ -67,6 +71,8 @@ class MinimizationSettings:
     engine: str = "python"
     harmonic_continuation: bool = False
     search: SearchSettings | None = None
+    surrogate: Any = None
+    surrogate_first: bool | None = None
     seed: int = 0
     progress: bool | None = None
     tolerance: float = 10.0
@@ -82,6 +88,11 @@ class MinimizationSettings:
             raise ValueError(
                 "no stage is left to run: latent_iterations is 0 (or the reparametrization's "
                 "latent stage is the fine-grained one) and fine_stage is False"
+            )
+        if self.surrogate is not None and not (self.fine_stage and self.latents_are_fine):
+            raise ValueError(
+                "a surrogate is for minimization without a latent stage: leave reparametrization, "
+                "optimizer and fine_stage as they are by default"
             )
         if self.engine != "python" and not self.latent.iterations:
             raise ValueError(
@@ -187,6 +198,8 @@ def minimization_settings(
     engine: str,
     harmonic_continuation: bool,
     search,
+    surrogate,
+    surrogate_first: bool | None,
     seed: int | None,
     progress: bool | None,
 ) -> MinimizationSettings:
@@ -222,6 +235,8 @@ def minimization_settings(
         engine=engine,
         harmonic_continuation=harmonic_continuation,
         search=search_settings(search),
+        surrogate=surrogate,
+        surrogate_first=surrogate_first,
         seed=0 if seed is None else whole_number(seed, "seed", 0),
         progress=progress,
     )

@@ -12,7 +12,8 @@ from ..potentials.point import Point
 from ..precon.metric_terms import unknown_atoms
 from ..precon.model_hessian import atomic_numbers_of
 from ..surrogates.choose import choose_surrogate
-from ..surrogates.stage import MOST_ATOMS, SurrogateRecord, SurrogateStage
+from ..surrogates.record import SurrogateRecord
+from ..surrogates.stage import MOST_ATOMS, SurrogateStage
 from ..surrogates.surrogate import Surrogate
 from .settings import MinimizationSettings
 
@@ -37,6 +38,8 @@ class SurrogateDescent:
     surrogate : Surrogate or None
     atoms : (n,) int array
         The expensive ones.
+    numbers : (n,) int array
+        Their atomic numbers.
 
     Attributes
     ----------
@@ -55,9 +58,10 @@ class SurrogateDescent:
         settings: MinimizationSettings,
         surrogate: Surrogate | None,
         atoms: np.ndarray,
+        numbers: np.ndarray,
     ) -> None:
         self._evaluator, self._settings = evaluator, settings
-        self._surrogate, self._atoms = surrogate, atoms
+        self._surrogate, self._atoms, self._numbers = surrogate, atoms, numbers
         self.name = self.label = (
             "learnt surrogate" if surrogate is None else f"surrogate {surrogate.name}"
         )
@@ -65,14 +69,12 @@ class SurrogateDescent:
 
     def points(self, begin: Point) -> Generator[Point, None, None]:
         """Yield every lower structure; `StageEnd` says why the surrogate was left."""
-        potential = self._evaluator.potential
-        numbers = atomic_numbers_of(potential, self._atoms)
         stage = SurrogateStage(
             self._evaluator,
             self._surrogate,
             self._atoms,
-            numbers[self._atoms],
-            _bonds(potential.topology, self._atoms),
+            self._numbers,
+            _bonds(self._evaluator.potential.topology, self._atoms),
             begin,
             self._settings.tolerance,
             surrogate_first=self._settings.surrogate_first,
@@ -109,14 +111,12 @@ def surrogate_descent(
         internal = everything and not _pulled_from_outside(begin, potential.moves)
     else:
         atoms, internal = _differing(evaluator, surrogate, begin, unknown), True
-    usable = (
-        internal
-        and 2 <= len(atoms) <= MOST_ATOMS
-        and atomic_numbers_of(potential, atoms) is not None
-        and _whole(begin.positions[atoms], _bonds(potential.topology, atoms))
-    )
-    stage = SurrogateDescent(evaluator, settings, surrogate, atoms) if usable else None
-    return stage, surrogate
+    if not internal or not 2 <= len(atoms) <= MOST_ATOMS:
+        return None, surrogate
+    numbers = atomic_numbers_of(potential, atoms)
+    if numbers is None or not _whole(begin.positions[atoms], _bonds(potential.topology, atoms)):
+        return None, surrogate
+    return SurrogateDescent(evaluator, settings, surrogate, atoms, numbers[atoms]), surrogate
 
 
 def _differing(evaluator, surrogate: Surrogate, begin: Point, unknown: np.ndarray) -> np.ndarray:

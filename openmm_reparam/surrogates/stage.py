@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,10 +16,11 @@ from ..potentials.point import Point, rms
 from ..precon.model_hessian import internal_terms
 from ..precon.preconditioner import Preconditioner
 from .difference import DifferenceModel
+from .record import SurrogateRecord
 from .stiff_features import StiffFeatures
 from .surrogate import Surrogate
 
-__all__ = ["MOST_ATOMS", "SurrogateRecord", "SurrogateStage"]
+__all__ = ["MOST_ATOMS", "SurrogateStage"]
 
 # Expensive atoms up to which the difference is learnt: its covariance grows with their square.
 MOST_ATOMS = 100
@@ -36,34 +36,6 @@ INNER_STEP = 0.02
 # Genuine evaluations in a row without a lower energy, and without a force smaller by a tenth: the
 # surrogate does not help any more.
 WORSE, SLOW = 4, 10
-
-
-@dataclass
-class SurrogateRecord:
-    """What a surrogate promised, and what the genuine energy did.
-
-    Attributes
-    ----------
-    name : str
-    promised, fallen : list of float
-        Falls of the energy from the best structure so far, in kJ/mol: of the surrogate with the
-        difference learnt, and of the genuine energy, for every genuine evaluation.
-    message : str
-        Why it was left, empty if it was not.
-    """
-
-    name: str
-    promised: list[float] = field(default_factory=list)
-    fallen: list[float] = field(default_factory=list)
-    message: str = ""
-
-    def __str__(self) -> str:
-        if not self.promised:
-            return f"{self.name}: not used"
-        return (
-            f"{self.name}: {len(self.promised)} steps promised {sum(self.promised):.4g} kJ/mol, "
-            f"the energy fell by {sum(f for f in self.fallen if f > 0):.4g}"
-        )
 
 
 class SurrogateStage:
