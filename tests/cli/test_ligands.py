@@ -284,7 +284,7 @@ def test_a_drug_in_clash_with_a_protein_is_relaxed_and_kept_whole(run, villin, t
     document = json.loads(numbers.read_text())
     assert document["result"]["converged"]
     assert document["violations"]["after"]["counts"]["clashes"] == 0
-    # Bonds in the file are those of the molecule; OpenMM reads them from CONECT.
+    # Bonds in the file are those of the molecule.
     structure = app.PDBFile(str(output))
     (residue,) = [r for r in structure.topology.residues() if r.name == "LIG"]
     atoms = [atom.index for atom in residue.atoms()]
