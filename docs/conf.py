@@ -2,6 +2,9 @@
 
 import re
 
+from docutils import nodes
+from latex2mathml.converter import convert
+
 import openmm_reparam
 
 project = "openmm-reparam"
@@ -14,7 +17,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "jupyter_execute", "benchmarks/generated/*"]
@@ -26,6 +28,10 @@ suppress_warnings = ["ref.python", "mystnb.unknown_mime_type"]
 
 html_theme = "furo"
 html_title = "openmm-reparam"
+# Browsers show MathML by themselves: pages need nothing from the network.
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -53,6 +59,19 @@ def escape_bars(app, what, name, obj, options, lines):
             lines[number] = re.sub(r"(?<!\\)\|", r"\|", line)
 
 
+def write_inline_math(translator, node):
+    """Write a formula in a line as MathML."""
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def write_display_math(translator, node):
+    """Write a formula on a line of its own as MathML."""
+    translator.body.append(f"<div>{convert(node.astext(), display='block')}</div>")
+    raise nodes.SkipNode
+
+
 def setup(app):
-    """Connect what docstrings need; after napoleon, which reads them first."""
+    """Connect what formulas need, and docstrings; after napoleon, which reads these first."""
+    app.add_html_math_renderer("mathml", (write_inline_math, None), (write_display_math, None))
     app.connect("autodoc-process-docstring", escape_bars, priority=900)
