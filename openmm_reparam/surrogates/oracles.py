@@ -413,7 +413,7 @@ def xtb_force(
 
 
 def molecule_topology(molecule) -> app.Topology:
-    """Return the Topology of an RDKit molecule: one residue, bonds with their orders.
+    """Return the Topology of an RDKit molecule: one residue, formal charges, orders of bonds.
 
     Parameters
     ----------
@@ -424,7 +424,8 @@ def molecule_topology(molecule) -> app.Topology:
     atoms: list[app.topology.Atom] = []
     for atom in molecule.GetAtoms():
         element = app.Element.getByAtomicNumber(atom.GetAtomicNum())
-        atoms.append(topology.addAtom(f"{element.symbol}{len(atoms) + 1}", element, residue))
+        name, charge = f"{element.symbol}{len(atoms) + 1}", atom.GetFormalCharge()
+        atoms.append(topology.addAtom(name, element, residue, formalCharge=charge))
     names = {1.0: app.Single, 1.5: app.Aromatic, 2.0: app.Double, 3.0: app.Triple}
     for bond in molecule.GetBonds():
         order = bond.GetBondTypeAsDouble()

@@ -273,6 +273,12 @@ def test_a_topology_holds_elements_bonds_and_their_orders():
     assert [atom.element.symbol for atom in topology.atoms()][:4] == ["C", "C", "C", "O"]
 
 
+def test_a_topology_holds_formal_charges():
+    topology = molecule_topology(embedded("C[N+](C)(C)CC(=O)[O-]"))
+    charges = {atom.element.symbol: atom.formalCharge for atom in topology.atoms()}
+    assert charges == {"C": 0, "N": 1, "O": -1, "H": 0}
+
+
 def test_elements_in_every_form():
     topology = molecule_topology(embedded("CO"))
     expected = [6, 8, 1, 1, 1, 1]
