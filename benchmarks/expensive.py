@@ -30,18 +30,17 @@ from openmm_reparam.surrogates.oracles import ANI, XTB, Oracle
 from .molecules import CONFORMERS, MOLECULES, STARTS, SUBSETS, Start, start_of
 from .optimizers_qm import BASELINES, MAX_EVALUATIONS, METHODS, OWN, run_method
 from .report import (
-    PACKAGE,
     append,
     cell,
     grouped,
     is_installed,
     markdown,
     origin,
-    package_version,
     quartiles,
     read_runs,
     record,
     runs_of,
+    version_of,
 )
 
 ORACLES = {"gfn2": "tblite", "ani1ccx": "torchani"}
@@ -79,12 +78,6 @@ def knows(oracle: str, start: Start) -> bool:
     return oracle != "ani1ccx" or set(start.numbers) <= set(ANI.KNOWN)
 
 
-def version_of(method: str) -> str:
-    """Return the version that `record` writes for a method."""
-    library = METHODS[method][1]
-    return package_version() if library == PACKAGE else f"{library} {installed(library)}"
-
-
 def cases(arguments: argparse.Namespace) -> Iterator[dict]:
     """Yield what identifies each run that was asked for: first conformers first."""
     names = [name for subset in arguments.molecules for name in SUBSETS.get(subset, (subset,))]
@@ -102,7 +95,7 @@ def cases(arguments: argparse.Namespace) -> Iterator[dict]:
                 "start_kind": kind,
                 "method": method,
                 "tolerance": arguments.tolerance,
-                "version": version_of(method),
+                "version": version_of(METHODS[method][1]),
             }
 
 
@@ -173,7 +166,7 @@ def summarize(runs: list[dict]) -> dict[str, list[dict]]:
     lowest = _lowest(runs)
     rows, basins = [], []
     for told, members in grouped(runs, GROUP):
-        higher = [run for run in members if _above(run, lowest) > SAME_ENERGY]
+        higher = [m for m in members if m["converged"] and _above(m, lowest) > SAME_ENERGY]
         row = {**told, "atoms": float(np.median([run["atoms"] for run in members]))}
         for level in LEVELS:
             row |= quartiles(f"evaluations_{level}", [_ways(run, level) for run in members])
@@ -194,7 +187,7 @@ def summarize(runs: list[dict]) -> dict[str, list[dict]]:
             ),
         }
         rows.append(row)
-        basins += [_basin(run, told, lowest) for run in higher if run["converged"]]
+        basins += [_basin(run, told, lowest) for run in higher]
     return {"expensive": rows, "expensive-basins": basins}
 
 
@@ -268,11 +261,15 @@ def tables(found: dict[str, list[dict]]) -> dict[str, str]:
             ],
             [_line(row) for row in rows],
         ),
-        "expensive-basins": markdown(
-            ["oracle", "start", "molecule", "method", "kJ/mol above", "of", "RMSD, nm", "version"],
-            [_basin_line(row) for row in found["expensive-basins"] if row["method"] in OWN],
-        ),
+        "expensive-basins": _basins([r for r in found["expensive-basins"] if r["method"] in OWN]),
     }
+
+
+def _basins(rows: list[dict]) -> str:
+    if not rows:
+        return "There was none."
+    header = ["oracle", "start", "molecule", "method", "kJ/mol above", "of", "RMSD, nm", "version"]
+    return markdown(header, [_basin_line(row) for row in rows])
 
 
 def _line(row: dict) -> list:

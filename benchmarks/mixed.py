@@ -13,6 +13,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,10 @@ from .report import (
     markdown,
     origin,
     quartiles,
+    read_runs,
     record,
     runs_of,
+    version_of,
 )
 
 CASE = "alanine dipeptide by GFN2 in water"
@@ -122,8 +125,11 @@ def mixed(classical: MolecularSystem, atoms: list[int]) -> tuple[MolecularSystem
 # The settings of each variant, made from the System of amber14 alone.
 OWN: dict[str, Callable[[mm.System], dict]] = {
     "openmm-reparam": lambda classical: {},
+    "openmm-reparam, amber14": lambda classical: {"surrogate": classical},
 }
 METHODS = ("LocalEnergyMinimizer", *OWN)
+# What a run is known by: one that is in the file already is not repeated.
+IDENTITY = ("start", "tolerance", "method", "version")
 
 
 def run_method(method: str, start: int, tolerance: float, platform: str) -> dict:
@@ -187,18 +193,20 @@ def main() -> None:
     parser.add_argument("--platform", default="CPU")
     parser.add_argument("--output", type=Path, default=runs_of("mixed"), help="to append to")
     arguments = parser.parse_args()
-    for start in range(arguments.starts):
-        for tolerance in arguments.tolerances:
-            for method in arguments.methods:
-                found = run_method(method, start, tolerance, arguments.platform)
-                library = PACKAGE if method in OWN else "openmm"
-                append(arguments.output, record(arguments.platform, library, **found))
-                print(
-                    f"start {start} tolerance {tolerance:g} {method:>22}: "
-                    f"{found['force_evaluations']:5d} calls of xTB, {found['energy']:.1f} kJ/mol, "
-                    f"RMS {found['rms_force']:.2f}, {found['seconds']:.1f} s",
-                    flush=True,
-                )
+    there = {tuple(run[name] for name in IDENTITY) for run in read_runs(arguments.output)}
+    asked = product(range(arguments.starts), arguments.tolerances, arguments.methods)
+    for start, tolerance, method in asked:
+        library = PACKAGE if method in OWN else "openmm"
+        if (start, tolerance, method, version_of(library)) in there:
+            continue
+        found = run_method(method, start, tolerance, arguments.platform)
+        append(arguments.output, record(arguments.platform, library, **found))
+        print(
+            f"start {start} tolerance {tolerance:g} {method:>23}: "
+            f"{found['force_evaluations']:5d} calls of xTB, {found['energy']:.1f} kJ/mol, "
+            f"RMS {found['rms_force']:.2f}, {found['seconds']:.1f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

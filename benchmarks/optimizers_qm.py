@@ -219,6 +219,8 @@ def sella_internal(start: Start, oracle: CountedOracle) -> None:
 # its OpenMM Simulation returns a constant.
 OWN: dict[str, Callable[[Start], dict]] = {
     "openmm-reparam": lambda start: {},
+    "openmm-reparam, MMFF94": lambda start: {"surrogate": "mmff"},
+    "openmm-reparam, GFN-FF": lambda start: {"surrogate": "gfnff"},
 }
 
 

@@ -118,6 +118,17 @@ def is_installed(library: str) -> bool:
     return True
 
 
+def version_of(library: str) -> str:
+    """Return the version that a run of a method carries.
+
+    Parameters
+    ----------
+    library : str
+        What the method belongs to: this package, or a distribution like "openmm" or "scipy".
+    """
+    return package_version() if library == PACKAGE else f"{library} {installed(library)}"
+
+
 def record(platform: str, library: str = PACKAGE, **run) -> dict:
     """Return a run with where it comes from.
 
@@ -130,10 +141,9 @@ def record(platform: str, library: str = PACKAGE, **run) -> dict:
     **run
         Case, method, start, settings and what came out.
     """
-    own = library == PACKAGE
     return {
         **run,
-        "version": package_version() if own else f"{library} {installed(library)}",
+        "version": version_of(library),
         "platform": platform,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "load": round(os.getloadavg()[0], 1),
