@@ -71,6 +71,7 @@ def minimize(
     output: options.OutputFileOrFolder = None,
     smiles: options.Smiles = None,
     potential: options.Potential = "mmff",
+    surrogate: options.Surrogate = True,
     ligand: options.Ligand = None,
     charges: options.Charges = "bcc",
     solvent: options.Solvent = options.SolventChoice.vacuum,
@@ -112,7 +113,9 @@ def minimize(
         return _minimize_ligands(context)
     if file is None:
         raise ValueError("name a FILE or FOLDER, or a molecule by --smiles")
-    options.refuse(context, ("potential",), "small molecules (.sdf, .mol, .mol2, .smi, --smiles)")
+    options.refuse(
+        context, ("potential", "surrogate"), "small molecules (.sdf, .mol, .mol2, .smi, --smiles)"
+    )
     command: Callable[..., int] = partial(minimize_file, ligands=ligand or (), charges=charges)
     if file.is_dir():
         options.refuse(context, ("ligand", "charges"), "one structure file")
@@ -150,6 +153,7 @@ def _minimize_ligands(context: typer.Context) -> int:
         source=str(given["file"] or "--smiles"),
         potential=given["potential"],
         charges=given["charges"],
+        surrogate=given["surrogate"],
         workers=given["workers"],
         summary=given["csv"],
     )

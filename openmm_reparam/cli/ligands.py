@@ -59,6 +59,8 @@ MODULES = {
     "gfn1": "tblite.interface",
     "gfn2": "tblite.interface",
 }
+# An evaluation of these costs so much more than one of MMFF94 that steps are found on that first.
+EXPENSIVE = ("gfn2", "gfn1", "ani1ccx", "ani1x")
 NAMES_OF_FAILED = 10
 
 
@@ -74,12 +76,15 @@ class LigandTask:
         One of `POTENTIALS`.
     charges : {"bcc", "gas"}
         Of GAFF2.
+    surrogate : bool
+        Find the steps of an expensive potential on MMFF94.
     """
 
     record: LigandRecord
     settings: RunSettings
     potential: str
-    charges: str
+    charges: str = "bcc"
+    surrogate: bool = True
 
 
 def minimize_ligands(
@@ -90,6 +95,7 @@ def minimize_ligands(
     source: str,
     potential: str = "mmff",
     charges: str = "bcc",
+    surrogate: bool = True,
     workers: int | None = None,
     summary: Path | None = None,
 ) -> int:
@@ -109,6 +115,9 @@ def minimize_ligands(
         One of `POTENTIALS`.
     charges : {"bcc", "gas"}
         Of GAFF2.
+    surrogate : bool
+        Find the steps of xTB and ANI on MMFF94 where it knows the molecule; the potential itself
+        verifies every one.
     workers : int or None
         Processes; None is half of the cores.
     summary : Path or None
@@ -132,7 +141,7 @@ def minimize_ligands(
     if not first:
         raise ValueError(f"{source} holds no molecule")
     tasks = (
-        LigandTask(record, settings, potential, charges)
+        LigandTask(record, settings, potential, charges, surrogate)
         for record in itertools.chain(first, stream)
     )
     console = Console(outputs.json)
@@ -233,6 +242,7 @@ def _minimize(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult
             reparametrization=settings.reparametrization,
             max_force_evaluations=settings.max_force_evaluations,
             search=settings.search,
+            surrogate=_surrogate(molecule, task),
             seed=settings.seed,
             progress=False,
         )
@@ -259,6 +269,14 @@ def _minimize(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult
         "Converged": "yes" if result.converged else "no",
     }
     return row, sdf_text(with_positions(molecule, end), properties), result
+
+
+def _surrogate(molecule: Any, task: LigandTask) -> Any:
+    """Return the molecule, for MMFF94, where a surrogate is wanted and knows it; else None."""
+    settings = task.settings
+    wanted = task.surrogate and task.potential in EXPENSIVE
+    plain = settings.reparametrization in ("auto", "spectral") and settings.search is None
+    return molecule if wanted and plain and unsupported(molecule, "mmff") is None else None
 
 
 def _simulation(molecule: Any, task: LigandTask) -> tuple[app.Simulation, Sequence[str]]:

@@ -236,6 +236,13 @@ Potential = Annotated[
         help="Of small molecules: mmff, gaff, gfn2, gfn1, gfnff, ani1ccx or ani1x.",
     ),
 ]
+Surrogate = Annotated[
+    bool,
+    typer.Option(
+        "--surrogate/--no-surrogate",
+        help="Find the steps of gfn2, gfn1 and ani on MMFF94, verified by the potential itself.",
+    ),
+]
 Ligand = Annotated[
     list[Path] | None,
     typer.Option(

@@ -152,6 +152,20 @@ def test_the_charge_goes_to_xtb(run, tmp_path):
     assert energy - float(acetate.GetProp("Energy_kJ_per_mol")) > 200
 
 
+def test_a_surrogate_saves_evaluations_of_xtb(run, tmp_path):
+    pytest.importorskip("tblite")
+    counts, energies = [], []
+    for option in ("--surrogate", "--no-surrogate"):
+        numbers = tmp_path / "out.json"
+        arguments = ("--smiles", S_IBUPROFEN, "--potential", "gfn2", option, "--json", numbers)
+        assert run("minimize", *arguments)[0] == 0
+        result = json.loads(numbers.read_text())["result"]
+        counts.append(result["force_evaluations"])
+        energies.append(result["energy"])
+    assert counts[0] < counts[1]
+    assert energies[0] == pytest.approx(energies[1], abs=0.5)
+
+
 def test_gaff_of_one_molecule(run, tmp_path):
     if not has_ambertools():
         pytest.skip("AmberTools is not installed")
