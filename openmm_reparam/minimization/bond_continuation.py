@@ -69,7 +69,7 @@ class HarmonicContinuation:
         Raises
         ------
         StageEnd
-            The springs have led to overlapping atoms.
+            At the end; the message says what the springs did.
         """
         potential = self._evaluator.potential
         try:
@@ -79,6 +79,9 @@ class HarmonicContinuation:
                 yield self._evaluator.evaluate(_relaxed(side, begin.positions))
         except NonFiniteError as error:
             raise StageEnd(f"left as it was: {error}") from None
+        raise StageEnd(
+            "bonds out of their wells were pulled in" if caught else "no bond is out of its well"
+        )
 
 
 def _with_springs(potential: Potential, positions: np.ndarray) -> tuple[list[mm.Force], bool]:

@@ -231,7 +231,10 @@ class Run:
             message = str(end)
             budget = self._settings.max_force_evaluations
             if isinstance(end, BudgetExhausted) and counter.limit != budget:
-                message = f"the first {counter.limit} of {budget} force evaluations are used up"
+                message = (
+                    f"{counter.limit} of {budget} force evaluations are spent; the others are kept "
+                    "for the last stage"
+                )
         spent, seconds = counter.total - before, time.perf_counter() - began
         energy, iterations = self._best.point.energy, self._iterations - first
         self._stages.append(Stage(stage.name, iterations, spent, energy, seconds, message))
@@ -253,7 +256,7 @@ class Run:
                 return AT_TOLERANCE
             if limit and self._iterations >= limit:
                 return f"maxIterations = {limit} reached"
-        return "ended"
+        return "no steps are left"
 
     def _note(self, stage: RunStage, point: Point, force: float) -> None:
         """Write an iteration down, keep its structure if it is better, and show it."""

@@ -147,8 +147,12 @@ class IsomerStage:
         self._evaluator, self._topology = evaluator, topology
 
     def points(self, begin: Point) -> Generator[Point, None, None]:
-        """Yield isomers, each lower than the one before."""
-        yield from isomer_points(self._topology, self._evaluator.evaluate, begin)
+        """Yield isomers, each lower than the one before; `StageEnd` says how many there were."""
+        lower = 0
+        for point in isomer_points(self._topology, self._evaluator.evaluate, begin):
+            lower += 1
+            yield point
+        raise StageEnd(f"equivalent atoms exchanged, {lower or 'no'} exchange lowered the energy")
 
 
 def _search_settings(settings: MinimizationSettings) -> SearchSettings:

@@ -6,6 +6,7 @@ import pytest
 
 from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.minimization.bond_continuation import HarmonicContinuation
+from openmm_reparam.optimizers.latents import StageEnd
 from openmm_reparam.potentials.evaluator import Evaluator
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.testsystems import coil, coil_lower_bound
@@ -17,7 +18,10 @@ def relaxed(context, groups=None):
     evaluator = Evaluator(Potential(context))
     potential = evaluator.potential
     start = evaluator.evaluate(potential.positions())
-    return potential, start, list(HarmonicContinuation(evaluator).points(start))
+    points = []
+    with pytest.raises(StageEnd, match="wells? were pulled in|no bond is out"):
+        points.extend(HarmonicContinuation(evaluator).points(start))
+    return potential, start, points
 
 
 @pytest.mark.parametrize("kind", ["bond-lj", "lj"])
@@ -112,6 +116,8 @@ def test_minimize_reparam_with_harmonic_continuation():
         peptide("AG").simulation("Reference"), harmonic_continuation=True
     )
     assert peptide_alone.stages[0].iterations == 0
+    assert "no bond is out of its well" in peptide_alone.stages[0].message
+    assert "pulled in" in sprung.stages[0].message
     assert peptide_alone.converged
 
 

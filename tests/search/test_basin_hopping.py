@@ -71,7 +71,8 @@ def test_it_ends_no_higher_than_its_plain_quench_and_keeps_to_its_budget(energy_
     assert deep.force_evaluations <= 3000
     assert deep.converged
     assert [s.name for s in deep.stages][1] == "slow-modes"
-    assert "of 3000 force evaluations are used up" in deep.stages[1].message
+    assert "of 3000 force evaluations are spent; the others are kept for" in deep.stages[1].message
+    assert "equivalent atoms exchanged" in deep.stages[2].message
     energies = [minimum.energy for minimum in deep.minima]
     assert energies == sorted(energies)
     assert energy_and_forces(simulation.context)[0] == pytest.approx(deep.energy, abs=0.05)
