@@ -22,6 +22,7 @@ from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import proteinResidues
 
 from ..structure.residues import residue_label
+from ..structure.selections import is_water
 from ..units import positions_in_nanometers
 from .gaff import GaffLigand, join_ligands
 from .molecular_system import MolecularSystem
@@ -30,7 +31,6 @@ from .system_builder import (
     add_hydrogens,
     build_system,
     explained_template_errors,
-    is_water,
     load_forcefield,
     python_random_seed,
     removal_lines,

@@ -11,7 +11,7 @@ from openmm import app
 
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.prepare.structure_files import fetch_pdb, prepare_file
-from openmm_reparam.prepare.system_builder import is_water
+from openmm_reparam.structure.selections import is_water
 
 
 def energy(molecule, platform="Reference"):
