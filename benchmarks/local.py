@@ -184,9 +184,11 @@ def plot(case: str, traces: dict[str, list], path: Path) -> None:
         rows = np.array(trace, dtype=float)
         best = np.minimum.accumulate(rows[:, 2]) - lowest + 0.1
         for axis, column in zip(axes, (0, 1), strict=True):
-            axis.loglog(np.maximum(rows[:, column], 1e-3), best, label=method)
+            # A dot at the end: of OpenMM's minimizer under constraints no other point is known.
+            axis.loglog(np.maximum(rows[:, column], 1e-3), best, "-o", markevery=[-1], label=method)
     axes[0].set(xlabel="force evaluations", ylabel="energy above the lowest + 0.1, kJ/mol")
-    axes[1].set(xlabel="seconds", title=case)
+    axes[1].set(xlabel="seconds")
+    figure.suptitle(case)
     axes[0].legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
