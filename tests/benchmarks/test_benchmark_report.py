@@ -114,7 +114,7 @@ def test_a_small_case_from_run_to_table(report, tmp_path, capsys, monkeypatch):
     "name",
     [
         *("local", "search", "scaling", "replicas", "costs"),
-        *("figure4", "figure5", "figure6", "coils"),
+        *("figure4", "figure5", "figure6", "coils", "expensive", "mixed"),
     ],
 )
 def test_tables_follow_from_the_committed_summaries(report, name, tmp_path):
@@ -122,7 +122,8 @@ def test_tables_follow_from_the_committed_summaries(report, name, tmp_path):
     found = report.summaries(name)
     for table, keys in module.SUMMARIES.items():
         rows = found[table]
-        assert rows, table
+        # All methods may end in the same basins.
+        assert rows or table == "expensive-basins", table
         lines = [tuple(str(row[key]) for key in (*keys, *report.PROVENANCE)) for row in rows]
         assert len(set(lines)) == len(lines), table
         assert all(row["commit"] and row["date"] for row in rows)
