@@ -209,6 +209,16 @@ def test_stereo_that_the_input_leaves_open_is_said():
     assert "C2=C3" in notes[-1]
 
 
+def test_parts_of_a_salt_lie_beside_each_other(capfd):
+    salt = made("CC(=O)[O-].[Na+].[Fe+2].O")
+    distances = np.linalg.norm(positions_of(salt)[:, None] - positions_of(salt)[None], axis=2)
+    parts = Chem.GetMolFrags(salt)
+    for i, first in enumerate(parts):
+        for second in parts[:i]:
+            assert 0.34 < distances[np.ix_(first, second)].min() < 3.5
+    assert capfd.readouterr() == ("", "")
+
+
 def test_impossible_stereo_is_refused():
     with pytest.raises(ValueError, match="no conformer"):
         made("C[C@]12CC[C@@H](CC1=O)C2(C)C")  # camphor, one bridgehead turned inside
