@@ -15,6 +15,30 @@ METHOD = "openmm-reparam"
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {"fewer": ("fewer force evaluations", "#0072B2"), "faster": ("faster", "#E69F00")}
 
+# Words in place of the benchmark's short names.
+WORDS = {
+    "2JOF": "Trp-cage",
+    "tip3p rigid": "in rigid water",
+    "tip3p flexible": "in flexible water",
+    "tip3p 21 000": "in rigid water, 21 000 atoms",
+    "tip4pew": "in TIP4P-Ew",
+    "gbn2": "in GBn2,",
+    "vacuum": "in vacuum,",
+    "pdb": "from the PDB",
+    "test.from the PDB": "OpenMM's test.pdb, rigid water",
+}
+
+
+def in_words(case: str) -> str:
+    """Return a case in words.
+
+    >>> in_words("2JOF gbn2 pdb")
+    'Trp-cage in GBn2, from the PDB'
+    """
+    for short, words in WORDS.items():
+        case = case.replace(short, words)
+    return case
+
 
 def ratios(tolerance: str) -> dict[str, dict]:
     """Return a row for each case, of the version that was run from most starts, newest first."""
@@ -42,7 +66,9 @@ def main() -> None:
             axes.barh(y + shift, np.array(values) - 1, 0.4, left=1, color=colour, label=label)
         axes.axvline(1, color="black", linewidth=1)
         axes.set(xscale="log", title=f"to RMS force {tolerance} kJ/mol/nm", yticks=y)
-        axes.set(yticklabels=cases, xlabel="times, against minimizeEnergy()")
+        axes.set(
+            yticklabels=[in_words(case) for case in cases], xlabel="times, against minimizeEnergy()"
+        )
         axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50], ["0.5", "1", "2", "5", "10", "20", "50"])
     panels[0].legend(loc="lower right")
     figure.savefig(HERE / "gains.png", dpi=110)
