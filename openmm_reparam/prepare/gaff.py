@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -214,8 +215,14 @@ def _run(program: Path, arguments: str, place: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            # A worker process that ignores Ctrl-C hands that on, and sqm would go on for minutes.
+            preexec_fn=_heed_interrupts if os.name == "posix" else None,
             check=False,
         )
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _last_line(place: Path) -> str:
