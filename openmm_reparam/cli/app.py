@@ -249,8 +249,8 @@ def modes(
 def doctor() -> int:
     """Check this installation.
 
-    Looks at versions, platforms, the C++ plugin and TorchForce, and says what to do about anything
-    broken; the exit code is then 1.
+    Looks at versions, platforms, the C++ plugin, TorchForce and the optional programs (RDKit, xTB,
+    AmberTools, ...), and says what to do about anything broken; the exit code is then 1.
     """
     from ..diagnostics import diagnose
 
