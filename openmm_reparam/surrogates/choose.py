@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,8 @@ import openmm as mm
 from openmm import app
 
 from ..errors import NonFiniteError
-from ..potentials.potential import Potential
+from ..potentials.bonded import CONSTRAINT_STIFFNESS
+from ..potentials.potential import Potential, constraints_of
 from .oracles import GFNFF, MMFF94
 from .surrogate import Surrogate
 from .topology_molecule import molecule_of_topology
@@ -108,6 +110,7 @@ def _of_system(given, potential: Potential) -> Surrogate:
     context = getattr(given, "context", given)
     system = context if isinstance(context, mm.System) else context.getSystem()
     _refuse_other_count(system.getNumParticles(), potential)
+    system = _with_springs(system, potential)
     name = potential.context.getPlatform().getName()
     side = potential.side_potential("surrogate", system, "CPU" if name == "Reference" else name)
     if isinstance(context, mm.Context):
@@ -118,6 +121,26 @@ def _of_system(given, potential: Potential) -> Surrogate:
             "other particles are massless or virtual sites in the surrogate than in the System"
         )
     return Surrogate("System", side.evaluate, side)
+
+
+def _with_springs(system: mm.System, potential: Potential) -> mm.System:
+    """Return a System with springs for constraints that the expensive one does not have.
+
+    Force fields have no bond term where they constrain a bond.
+    """
+    kept = {frozenset(pair) for pair in potential.constraints[0].tolist()}
+    pairs, lengths = constraints_of(system)
+    free = [k for k, pair in enumerate(pairs.tolist()) if frozenset(pair) not in kept]
+    if not free:
+        return system
+    copied = copy.deepcopy(system)
+    springs = mm.HarmonicBondForce()
+    for k in free:
+        springs.addBond(*pairs[k].tolist(), lengths[k], CONSTRAINT_STIFFNESS)
+    for k in reversed(free):
+        copied.removeConstraint(k)
+    copied.addForce(springs)
+    return copied
 
 
 def _refuse_other_count(count: int, potential: Potential) -> None:
