@@ -26,8 +26,6 @@ SHIFT = 100.0
 # Positions of a step are found once an iteration moves no atom further than this (nm); after so
 # many iterations, the step is straight.
 CLOSE, ITERATIONS = 1e-6, 10
-# Share of the shift that holds what no internal coordinate tells of (rotations) in an iteration.
-HOLD = 0.01
 # A curved step ends no further from the end of the straight one than this share of its length.
 FURTHEST_FROM_STRAIGHT = 1.0
 # Geometries that are remembered: those at both ends of a step.
@@ -86,9 +84,10 @@ class InternalSteps:
     and a step d moves atoms by P^-1 A^T W d, so the work of forces along a step is exact. The
     initial inverse Hessian is W^-1 (`metric`): the first direction moves atoms by P^-1 f.
 
-    A step ends where the internal coordinates have changed by as much as its displacements change
-    them to first order. These positions are found by iteration; where that does not converge, the
-    step is straight. Pairs of the L-BFGS hold the changes that internal coordinates really made.
+    A step ends where internal coordinates and displacements have changed by as much as to first
+    order, A dx, or as near to that as can be, with W as weights: bonds keep their lengths in a
+    rotation. These positions are found by iteration; where that does not converge, the step is
+    straight. Pairs of the L-BFGS hold the changes that internal coordinates really made.
 
     Parameters
     ----------
@@ -155,10 +154,10 @@ class InternalSteps:
         """Return (N, 3) positions in nm after a step."""
         here, moves = self._geometry(positions), self._displacements(positions, step)
         straight = positions + self._spread(moves)
-        change, longest = here.jacobian @ moves, np.abs(moves).max()
+        asked, longest = _beside(here, moves), np.abs(moves).max()
         found = straight
         for _ in range(ITERATIONS):
-            correction = self._correction(here, change, found)
+            correction = self._correction(here, asked, found, found - positions)
             if correction is None:
                 break
             found = found + self._spread(correction)
@@ -208,15 +207,20 @@ class InternalSteps:
         return sl.cho_solve(here.factors, here.jacobian.T @ inner + outer)
 
     def _correction(
-        self, here: _Geometry, change: np.ndarray, found: np.ndarray
+        self, here: _Geometry, asked: np.ndarray, found: np.ndarray, taken: np.ndarray
     ) -> np.ndarray | None:
-        """Return the Gauss-Newton step, (3n,), to where the coordinates have changed as asked."""
+        """Return the Gauss-Newton step, (3n,), to where the changes are nearest to those asked.
+
+        Nearest in W: what no stiff coordinate tells of, stays on the straight way.
+        """
         values, jacobian = self._internals(found)
         jacobian = jacobian[:, self._columns]
-        left = change - self._internals.differences(values, here.values)
-        pull = jacobian.T @ (self._stiffness * left)
+        changes = self._internals.differences(values, here.values)
+        left = asked - np.concatenate([changes, taken.ravel()[self._columns]])
+        inner, outer = np.split(self._weights * left, [self._internals.count])
         try:
-            return sl.cho_solve(self._factors(jacobian, HOLD * self._shift), pull)
+            factors = self._factors(jacobian)
+            return sl.cho_solve(factors, jacobian.T @ inner + outer)
         except (np.linalg.LinAlgError, ValueError):  # not definite; not finite
             return None
 
@@ -226,12 +230,12 @@ class InternalSteps:
     def _computed(self, content: bytes) -> _Geometry:
         values, jacobian = self._internals(np.frombuffer(content).reshape(-1, 3))
         jacobian = jacobian[:, self._columns]
-        return _Geometry(values, jacobian, self._factors(jacobian, self._shift))
+        return _Geometry(values, jacobian, self._factors(jacobian))
 
-    def _factors(self, jacobian: sp.csr_array, shift: float) -> tuple[np.ndarray, bool]:
-        """Return the Cholesky factors of B^T K B + a shift."""
+    def _factors(self, jacobian: sp.csr_array) -> tuple[np.ndarray, bool]:
+        """Return the Cholesky factors of P = B^T K B + mu I."""
         matrix = (jacobian.T @ sp.diags_array(self._stiffness) @ jacobian).toarray()
-        return sl.cho_factor(matrix + shift * np.eye(len(matrix)), lower=True)
+        return sl.cho_factor(matrix + self._shift * np.eye(len(matrix)), lower=True)
 
     def _spread(self, moves: np.ndarray) -> np.ndarray:
         """Return (3n,) displacements as those of all atoms, (N, 3)."""

@@ -233,6 +233,21 @@ def test_two_molecules_move_apart():
     assert coordinates.longest_within((), case.x, apart) < 1e-9
 
 
+def test_a_molecule_that_turns_beside_another_keeps_its_bonds():
+    """Pairs between them are too soft to say where a step ends, and must not hold it up."""
+    case = Case(METHANOL[0] + HCN[0], [*METHANOL[1], *(np.array(HCN[1]) + [0.1, 0.3, 0])])
+    way = np.zeros_like(case.x)
+    way[:6] = 0.4 * np.cross([0.0, 0.6, 0.8], case.x[:6] - case.x[:6].mean(axis=0))
+    step = np.concatenate([case.internals(case.x)[1] @ way.ravel(), way.ravel()])
+    turned = case.coordinates(shift=1e3).moved((), case.x, step)[0]
+    bonds = [[0, 1], [0, 2], [0, 3], [0, 4], [1, 5]]
+    lengths = [
+        np.linalg.norm(np.diff(x[bonds], axis=1), axis=-1) for x in (case.x, case.x + way, turned)
+    ]
+    assert np.abs(lengths[1] - lengths[0]).max() > 5e-3
+    assert np.abs(lengths[2] - lengths[0]).max() < 5e-4
+
+
 def test_a_straight_molecule_comes_back_from_a_bend(case):
     points = descended(Springs(case.x, case.moves), case.displaced(0.015), case.coordinates(), 0.1)
     assert points[-1].energy < 1e-4
