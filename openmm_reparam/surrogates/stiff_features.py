@@ -10,12 +10,16 @@ import numpy as np
 
 from ..geometry import internal_coordinates as ic
 from ..precon.model_hessian import InternalTerms, ModelConstants
+from .straight_chains import straight_chain_terms
 
 __all__ = ["StiffFeatures"]
 
 # Pairs of atoms have at least this stiffness (kJ/mol/nm^2): what a model Hessian makes of them
 # falls off faster than the interactions of ions do.
 LEAST_PAIR_STIFFNESS = 1000.0
+# Of pairs that tell how a straight chain bends (kJ/mol/nm^2), and of torsions over it
+# (kJ/mol/rad^2): about those of bends and torsions about single bonds.
+CHAIN_BEND, CHAIN_TORSION = 2e4, 10.0
 
 
 class StiffFeatures:
@@ -56,21 +60,29 @@ class StiffFeatures:
             return np.sqrt(constants(atoms, positions, **kind))
 
         self._bonds, self._angles = roots(terms.bonds), roots(terms.angles)
+        turning, bending = straight_chain_terms(terms, positions)
         # An improper torsion is a torsion with a constant of its own.
-        self._torsion_atoms = np.concatenate([terms.torsions, terms.out_of_plane])
+        self._torsion_atoms = np.concatenate([terms.torsions, terms.out_of_plane, turning])
         self._torsions = np.concatenate(
-            [roots(terms.torsions), roots(terms.out_of_plane, planar=True)]
+            [
+                roots(terms.torsions),
+                roots(terms.out_of_plane, planar=True),
+                np.full(len(turning), CHAIN_TORSION**0.5),
+            ]
         )
-        i, j = terms.pairs.T
+        self._pair_atoms = np.concatenate([terms.pairs, bending])
+        i, j = self._pair_atoms.T
         squares = ((positions[i] - positions[j]) ** 2).sum(axis=1)
         # -a / r has the slope of the pair's stiffness where it is now.
-        self._pairs = squares * np.maximum(roots(terms.pairs), LEAST_PAIR_STIFFNESS**0.5)
+        stiffness = np.maximum(roots(terms.pairs), LEAST_PAIR_STIFFNESS**0.5)
+        bends = np.full(len(bending), CHAIN_BEND**0.5)
+        self._pairs = squares * np.concatenate([stiffness, bends])
         members = (
             terms.bonds,
             terms.angles,
             self._torsion_atoms,
             self._torsion_atoms,
-            terms.pairs,
+            self._pair_atoms,
         )
         self.count = sum(map(len, members))
         self._places = [
@@ -94,7 +106,7 @@ class StiffFeatures:
         angles, bends = ic.angles(x[i] - x[j], x[k] - x[j])
         i, j, k, m = self._torsion_atoms.T
         torsions, twists = ic.dihedrals(x[i] - x[j], x[k] - x[j], x[k] - x[m])
-        i, j = terms.pairs.T
+        i, j = self._pair_atoms.T
         distances, apart = ic.distances(x[i] - x[j])
         cosines, sines = self._torsions * np.cos(torsions), self._torsions * np.sin(torsions)
         inverse = self._pairs / distances

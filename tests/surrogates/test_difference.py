@@ -104,3 +104,22 @@ def test_a_structure_learnt_twice_does_no_harm(features, acetic_acid):
     for _ in range(3):
         model.add(x, energy_and_gradient(x)[1])
     np.testing.assert_allclose(model(x)[1], energy_and_gradient(x)[1], atol=0.5)
+
+
+def test_features_tell_how_a_straight_chain_bends_and_turns():
+    """Propenyne: bends in the plane and the chain's ends change features to first order."""
+    numbers = np.array([6, 6, 6, 6, 1, 1, 1, 1])
+    ethyl = [[-0.05, 0.14, 0.0], [0.0, 0.0, 0.0], [0.12, 0.0, 0.0], [0.266, 0.0, 0.0]]
+    hydrogens = [[-0.158, 0.143, 0.0], [0.302, 0.103, 0], [0.302, -0.05, 0.09]]
+    x = np.array([*ethyl, [0.0, 0.2, 0.08], *hydrogens])
+    bonds = np.array([[0, 1], [1, 2], [2, 3], [0, 4], [0, 5], [3, 6], [3, 7]])
+    features = StiffFeatures(internal_terms(numbers, x, bonds), numbers, x)
+    jacobian = features.jacobian(features(x)[1])
+    # The middle atom of the chain across, in the plane of the rest.
+    across = np.zeros_like(x)
+    across[2, 1] = 1.0
+    assert np.linalg.norm(jacobian @ across.ravel()) > 10
+    # One end turned about the chain.
+    turned = np.zeros_like(x)
+    turned[[6, 7]] = np.cross([1.0, 0.0, 0.0], x[[6, 7]])
+    assert np.linalg.norm(jacobian @ turned.ravel()) > 1
