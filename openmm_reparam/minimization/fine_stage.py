@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import NonFiniteError
 from ..optimizers.coordinates import Cartesian
+from ..optimizers.internal_steps import InternalSteps
 from ..optimizers.latents import StageEnd
 from ..optimizers.lbfgs import lbfgs
 from ..optimizers.line_search import LineSearchError
@@ -18,6 +20,8 @@ from ..optimizers.translations import Translations
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import Potential
+from ..precon.internal_model import internal_model
+from ..precon.metric_terms import unknown_atoms
 from ..precon.preconditioner import Preconditioner
 
 __all__ = ["FineStage"]
@@ -35,6 +39,8 @@ NOT_FAR = 10.0
 # Molecules are carried where so much of all forces has one direction and P sends one this far (nm),
 # until this share of the pull is left, for so many steps at most.
 COHERENT, FAR, ARRIVED, CARRIED = 0.5, 1.0, 1e-4, 200
+# Atoms up to which steps along internal coordinates cost little: their algebra is dense.
+MOST_INTERNAL = 300
 # Where atoms that would fall onto each other leave no step, those of attracting pairs nearer than
 # the first (nm) are moved to the second, so many times at most.
 CLOSING, OPENED, PARTINGS = 0.1, 0.12, 10
@@ -50,6 +56,10 @@ class FineStage:
         Of the `Preconditioner`.
     terms : Potential, optional
         Whose terms the preconditioner has: those of a surrogate; the evaluator's by default.
+    internal_steps : bool, optional
+        Whether steps go along internal coordinates, see `InternalSteps`. None: where evaluations
+        are likely to cost more than such a step, because forces of unknown terms act on all atoms,
+        up to 300 of them.
 
     Attributes
     ----------
@@ -69,11 +79,15 @@ class FineStage:
         evaluator: Evaluator,
         settings: dict[str, Any] | None = None,
         terms: Potential | None = None,
+        internal_steps: bool | None = None,
     ) -> None:
         self._evaluator, self._potential = evaluator, evaluator.potential
         self._terms = terms or evaluator.potential
         self._collapse = evaluator.collapse
         self._settings = settings or {}
+        if internal_steps is None:
+            internal_steps = terms is None and self._expensive()
+        self._internal = internal_steps
         self.kept: Point | None = None
 
     def points(self, begin: Point) -> Generator[Point, None, None]:
@@ -113,26 +127,51 @@ class FineStage:
         for point in carried:
             yield point
         while True:
-            points = lbfgs(
-                self._evaluator.evaluate,
-                point,
-                metric=metric,
-                project=self._evaluator.project,
-                coordinates=Cartesian(None if metric is None else metric.molecules),
-                largest_step=np.inf,
-                noise=self._evaluator.noise,
-                refuses=self._collapse.refuses,
-            )
+            points = self._steps(point, metric)
             try:
                 for point in points:
                     yield point
             except LineSearchError:
+                if self._internal:
+                    self._internal = False
+                    continue
                 closing = self._collapse.pairs(point.positions, cutoff=CLOSING)
                 partings += 1
                 if not closing or partings > PARTINGS:
                     raise
                 point = self._parted(point, closing)
                 yield point
+
+    def _steps(self, point: Point, metric: Preconditioner | None) -> Iterator[Point]:
+        """L-BFGS along internal coordinates, or along straight lines."""
+        descend = partial(
+            lbfgs,
+            self._evaluator.evaluate,
+            point,
+            project=self._evaluator.project,
+            noise=self._evaluator.noise,
+            refuses=self._collapse.refuses,
+        )
+        model = internal_model(self._potential, point.positions) if self._internal else None
+        if model is not None:
+            internal = InternalSteps(
+                model.internals,
+                model.stiffness,
+                self._potential.moves,
+                shift=model.shift,
+                molecules=model.molecules,
+            )
+            return descend(metric=internal.metric(), coordinates=internal)
+        self._internal = False
+        straight = Cartesian(None if metric is None else metric.molecules)
+        return descend(metric=metric, coordinates=straight, largest_step=np.inf)
+
+    def _expensive(self) -> bool:
+        """Whether all moving atoms, not too many, feel a force of which no terms are known."""
+        if self._settings.get("metric", "auto") != "auto":
+            return False
+        few = self._potential.num_particles <= MOST_INTERNAL
+        return few and len(unknown_atoms(self._potential)) == self._evaluator.num_moving
 
     def _carried(self, point: Point, metric: Preconditioner) -> Iterator[Point]:
         """Carry molecules that are far from where they are pulled, before they are torn.

@@ -71,6 +71,10 @@ class ReparamMinimizer:
     surrogate_first : bool, optional
         Whether the first step goes to the surrogate's own minimum; None: where the start is far
         from it.
+    internal_steps : bool, optional
+        Whether the last stage goes along bonds, angles and torsions in place of straight lines:
+        fewer evaluations, and some ms of dense algebra for each. None: for up to 300 atoms on all
+        of which a force of unknown terms acts.
     seed : int, optional
         Of all randomness; None is 0, so that the same call gives the same result.
     progress : bool, optional
@@ -122,6 +126,7 @@ class ReparamMinimizer:
         search=None,
         surrogate=None,
         surrogate_first: bool | None = None,
+        internal_steps: bool | None = None,
         seed: int | None = None,
         progress: bool | None = None,
         **settings,
@@ -157,6 +162,7 @@ class ReparamMinimizer:
             search=search,
             surrogate=surrogate,
             surrogate_first=surrogate_first,
+            internal_steps=internal_steps,
             seed=seed,
             progress=progress,
         )

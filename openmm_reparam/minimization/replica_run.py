@@ -189,6 +189,7 @@ def _combined(
         results[found.best],
         force_evaluations=sum(evaluations.values()),
         evaluations=evaluations,
+        surrogate_evaluations=sum(result.surrogate_evaluations for result in results),
         replicas=found,
     )
 
@@ -251,6 +252,9 @@ def _fine_stage(
     workers = min(len(starts), len(os.sched_getaffinity(0)))
     if "Threads" not in potential.context.getPlatform().getPropertyNames():
         workers = min(workers, MOST_ON_GPU)
+    if each[0].surrogate is not None or _calls_python(potential.system):
+        # Functions of somebody's own, which all Contexts share, may not bear threads.
+        workers = 1
     stop, local = threading.Event(), threading.local()
     shared = _SharedProgress(progress, stop)
 
@@ -274,6 +278,11 @@ def _fine_stage(
             executor.shutdown(wait=True, cancel_futures=True)
             raise
     return [future.result() for future in futures]
+
+
+def _calls_python(system: mm.System) -> bool:
+    """Whether a force of a System is a Python function."""
+    return any(isinstance(force, mm.PythonForce) for force in system.getForces())
 
 
 def _context_like(potential: Potential, workers: int) -> mm.Context:

@@ -177,7 +177,10 @@ class Run:
     def _descend_finely(self) -> str:
         """Descend to the tolerance; where there is no bottom, to before the flight."""
         stage = FineStage(
-            self._evaluator, self._settings.preconditioner_settings, self._terms_of_surrogate
+            self._evaluator,
+            self._settings.preconditioner_settings,
+            self._terms_of_surrogate,
+            self._settings.internal_steps,
         )
         message = self._run_stage(stage)
         if stage.kept is not None:

@@ -49,6 +49,8 @@ class MinimizationSettings:
         As `openmm_reparam.surrogates.choose.choose_surrogate` takes it.
     surrogate_first : bool or None
         See `SurrogateStage`.
+    internal_steps : bool or None
+        See `FineStage`.
     seed : int
     progress : bool or None
     tolerance : float
@@ -59,6 +61,8 @@ class MinimizationSettings:
 
     Raises
     ------
+    TypeError
+        ``surrogate_first`` is something else.
     ValueError
         An unknown engine, or settings that leave no stage to run.
     """
@@ -73,6 +77,7 @@ class MinimizationSettings:
     search: SearchSettings | None = None
     surrogate: Any = None
     surrogate_first: bool | None = None
+    internal_steps: bool | None = None
     seed: int = 0
     progress: bool | None = None
     tolerance: float = 10.0
@@ -94,6 +99,12 @@ class MinimizationSettings:
                 "a surrogate is for minimization without a latent stage: leave reparametrization, "
                 "optimizer and fine_stage as they are by default"
             )
+        if self.surrogate_first not in (None, True, False):
+            raise TypeError(
+                f"surrogate_first is {self.surrogate_first!r}; it must be True, False or None"
+            )
+        if self.surrogate_first and self.surrogate is None:
+            raise ValueError("surrogate_first is True, but there is no surrogate")
         if self.engine != "python" and not self.latent.iterations:
             raise ValueError(
                 f"engine={self.engine!r} is of the latent stage, and there is none here"
@@ -200,6 +211,7 @@ def minimization_settings(
     search,
     surrogate,
     surrogate_first: bool | None,
+    internal_steps: bool | None,
     seed: int | None,
     progress: bool | None,
 ) -> MinimizationSettings:
@@ -237,6 +249,7 @@ def minimization_settings(
         search=search_settings(search),
         surrogate=surrogate,
         surrogate_first=surrogate_first,
+        internal_steps=internal_steps,
         seed=0 if seed is None else whole_number(seed, "seed", 0),
         progress=progress,
     )
