@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import openmm as mm
-from openmm import app
+from openmm import app, unit
 
 from ..errors import NonFiniteError
 from ..potentials.bonded import CONSTRAINT_STIFFNESS
@@ -100,6 +100,9 @@ def _mmff(potential: Potential, positions: np.ndarray) -> Surrogate:
 def _gfnff(potential: Potential, positions: np.ndarray) -> Surrogate:
     atoms = list(potential.topology.atoms())
     _refuse_other_count(len(atoms), potential)
+    for atom in atoms:
+        if atom.element is None:
+            raise ValueError(f"{atom.name} has no element")
     charge = sum(int(getattr(atom, "formalCharge", None) or 0) for atom in atoms)
     bonds = [(a.index, b.index) for a, b in potential.topology.bonds()]
     return _counted("GFN-FF", GFNFF(atoms, positions, charge, bonds or None), potential)
@@ -157,10 +160,11 @@ def _counted(name: str, evaluate: Callable, potential: Potential) -> Surrogate:
     def counted(positions: np.ndarray) -> tuple[float, np.ndarray]:
         potential.counter.add("surrogate")
         try:
-            energy, forces = evaluate(positions)
+            # A copy: what a function does to its argument must not move the structure.
+            energy, forces = evaluate(np.array(positions))
         except Exception as error:
             raise NonFiniteError(f"the surrogate {name} failed: {error}") from error
-        forces = np.asarray(forces, dtype=float)
+        energy, forces = _bare(name, energy, forces)
         if forces.shape != positions.shape:
             raise ValueError(
                 f"the surrogate {name} returned forces of shape {forces.shape}; they must have "
@@ -168,6 +172,20 @@ def _counted(name: str, evaluate: Callable, potential: Potential) -> Surrogate:
             )
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             raise NonFiniteError(f"the surrogate {name} has no finite energy or forces there")
-        return float(energy), forces
+        return energy, forces
 
     return Surrogate(name, counted)
+
+
+def _bare(name: str, energy, forces) -> tuple[float, np.ndarray]:
+    """Return what a function returned in kJ/mol and nm, as a float and an array."""
+    if unit.is_quantity(energy):
+        energy = energy.value_in_unit(unit.kilojoule_per_mole)
+    if unit.is_quantity(forces):
+        forces = forces.value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+    try:
+        return np.asarray(energy, dtype=float).item(), np.array(forces, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"the surrogate {name} must return a number and an (N, 3) array of forces: {error}"
+        ) from error

@@ -8,6 +8,7 @@ are optional: one that is not installed is named by the error that asks for it.
 from __future__ import annotations
 
 import importlib
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -349,13 +350,27 @@ class GFNFF:
 
 
 class _OfState:
-    """An oracle as PythonForce calls it; it is pickled with the force."""
+    """An oracle as PythonForce calls it; it is pickled with the force.
+
+    Contexts of one System share it: those of several threads take turns, since oracles keep the
+    positions between two calls of their program.
+    """
 
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
+        self._turn = threading.Lock()
+
+    def __getstate__(self) -> dict:
+        return without(self, "_turn")
+
+    def __setstate__(self, state: dict) -> None:
+        self.oracle = state["oracle"]
+        self._turn = threading.Lock()
 
     def __call__(self, state: mm.State) -> EnergyAndForces:
-        return self.oracle(state.getPositions(asNumpy=True)._value)
+        positions = state.getPositions(asNumpy=True)._value
+        with self._turn:
+            return self.oracle(positions)
 
 
 def python_force(oracle: Oracle, particles: Sequence[int] = ()) -> mm.PythonForce:

@@ -36,6 +36,8 @@ INNER_STEP = 0.02
 # Genuine evaluations in a row without a lower energy, and without a force smaller by a tenth: the
 # surrogate does not help any more.
 WORSE, SLOW = 4, 10
+# Steps of the surrogate are none where no atom moves further (nm) along an axis.
+UNMOVED = 1e-9
 
 
 class SurrogateStage:
@@ -91,17 +93,25 @@ class SurrogateStage:
 
         Ends where the surrogate stops being of use, and says so in its record.
         """
-        best, radius = begin, RADIUS
         known = self._surrogate_energy(begin.positions)[1]
         self._learn(begin)
         if self._first is None:
             self._first = rms(known, 1) > 0.5 * rms(begin.forces, 1)
-        worse = slow = 0
-        smallest = self._evaluator.rms(begin)
+        try:
+            yield from self._steps(begin)
+        except NonFiniteError as error:
+            # Of the surrogate: those of the genuine energy are steps too long.
+            self.record.message = f"the surrogate is left: {error}"
+
+    def _steps(self, best: Point) -> Iterator[Point]:
+        radius, worse, slow = RADIUS, 0, 0
+        smallest = self._evaluator.rms(best)
         reach = np.inf if self._surrogate is not None and self._first else radius
-        while True:
+        while worse <= WORSE and slow <= SLOW:
             positions, promised, held = self._proposal(best, reach)
             learnt, reach = reach is not np.inf, radius
+            if learnt and np.abs(positions - best.positions).max() < UNMOVED:
+                break
             try:
                 trial = self._evaluator.evaluate(positions)
             except NonFiniteError as error:
@@ -111,7 +121,6 @@ class SurrogateStage:
                     self.record.message = f"steps on the surrogate lead where {error}"
                     return
                 continue
-            self._learn(trial)
             fall = best.energy - trial.energy
             self.record.promised.append(promised)
             self.record.fallen.append(fall)
@@ -121,18 +130,23 @@ class SurrogateStage:
                 radius = max(radius / 2, SMALLEST_RADIUS)
             reach = radius
             force = self._evaluator.rms(trial)
-            noise = 10 * self._evaluator.noise(best.energy)
-            refused = self._evaluator.collapse.refuses(best, trial, promised)
-            if not refused and (fall > 0 or (force < self._evaluator.rms(best) and fall > -noise)):
+            if self._is_better(best, trial, promised):
                 best, worse = trial, 0
                 yield trial
             else:
                 worse += 1
             slow = 0 if force < 0.9 * smallest else slow + 1
             smallest = min(smallest, force)
-            if worse > WORSE or slow > SLOW:
-                self.record.message = "the surrogate stopped being of use"
-                return
+            # The last, since a surrogate may fail where the genuine energy does not.
+            self._learn(trial)
+        self.record.message = "the surrogate stopped being of use"
+
+    def _is_better(self, best: Point, trial: Point, promised: float) -> bool:
+        if self._evaluator.collapse.refuses(best, trial, promised):
+            return False
+        fall, noise = best.energy - trial.energy, 10 * self._evaluator.noise(best.energy)
+        smaller = self._evaluator.rms(trial) < self._evaluator.rms(best)
+        return fall > 0 or (smaller and fall > -noise)
 
     def _proposal(self, best: Point, reach: float) -> tuple[np.ndarray, float, bool]:
         """Return where the model is lowest within reach, its fall, and whether reach held it."""

@@ -1,0 +1,215 @@
+"""Whole runs with surrogates that fail, lie or are written carelessly."""
+
+import itertools
+import threading
+import time
+
+import numpy as np
+import openmm as mm
+import pytest
+from morse_molecule import MorseMolecule
+from openmm import app, unit
+
+from openmm_reparam import minimize_reparam
+from openmm_reparam.errors import NonFiniteError
+from openmm_reparam.surrogates.oracles import python_force
+
+
+def simulation_of(acetic_acid, oracle, positions, fixed=(), forces=()):
+    """Return a Simulation of acetic acid by an oracle, with its bonds and elements."""
+    numbers, _, bonds = acetic_acid
+    topology, system = app.Topology(), mm.System()
+    residue = topology.addResidue("ACT", topology.addChain())
+    atoms = []
+    for k, number in enumerate(numbers):
+        element = app.Element.getByAtomicNumber(int(number))
+        atoms.append(topology.addAtom(element.symbol, element, residue))
+        system.addParticle(0.0 if k in fixed else element.mass)
+    for i, j in bonds:
+        topology.addBond(atoms[i], atoms[j])
+    for force in (python_force(oracle), *forces):
+        system.addForce(force)
+    platform = mm.Platform.getPlatformByName("Reference")
+    simulation = app.Simulation(topology, system, mm.VerletIntegrator(0.001), platform)
+    simulation.context.setPositions(positions)
+    return simulation
+
+
+@pytest.fixture
+def start(acetic_acid):
+    return acetic_acid[1] + 0.006 * np.random.default_rng(3).normal(size=acetic_acid[1].shape)
+
+
+@pytest.fixture
+def genuine(acetic_acid):
+    return MorseMolecule(acetic_acid)
+
+
+@pytest.fixture
+def surrogate(acetic_acid):
+    return MorseMolecule(acetic_acid, scale=1.03, depth=550)
+
+
+@pytest.mark.parametrize("first", [4, 12, 40])
+def test_a_surrogate_that_fails_later_is_left(first, acetic_acid, start, genuine, surrogate):
+    """The run goes on without it and says why."""
+    calls = itertools.count()
+
+    def failing(x):
+        if next(calls) >= first:
+            raise RuntimeError("license server is gone")
+        return surrogate(x)
+
+    simulation = simulation_of(acetic_acid, genuine, start)
+    result = minimize_reparam(simulation, tolerance=1, surrogate=failing)
+    assert result.converged
+    assert result.energy == pytest.approx(0.0, abs=0.01)
+    assert "license server is gone" in result.surrogate_record.message
+
+
+def test_a_surrogate_that_fails_where_the_genuine_energy_does_not(acetic_acid, start, genuine):
+    """What has been evaluated there is not lost."""
+    seen = set()
+
+    def defined_at_the_start(x):
+        seen.add(x.tobytes())
+        if len(seen) > 2:
+            raise RuntimeError("out of its domain")
+        return 0.0, np.zeros_like(x)
+
+    simulation = simulation_of(acetic_acid, genuine, start)
+    result = minimize_reparam(simulation, tolerance=1, surrogate=defined_at_the_start)
+    assert result.converged
+    assert result.history["stage"][0] == 0
+
+
+def test_a_surrogate_that_fails_at_the_start_raises(acetic_acid, start, genuine):
+    """In its own words; the Context stays."""
+
+    def broken(x):
+        raise RuntimeError("no parameters")
+
+    simulation = simulation_of(acetic_acid, genuine, start)
+    with pytest.raises(NonFiniteError, match="no parameters"):
+        minimize_reparam(simulation, surrogate=broken)
+    state = simulation.context.getState(positions=True)
+    np.testing.assert_array_equal(state.getPositions(asNumpy=True)._value, start)
+
+
+def test_a_surrogate_may_write_into_its_argument(acetic_acid, start, genuine, surrogate):
+    """As it would with positions of its own."""
+
+    def careless(x):
+        found = surrogate(x)
+        x -= x.mean(axis=0)
+        return found
+
+    results = [
+        minimize_reparam(simulation_of(acetic_acid, genuine, start), tolerance=1, surrogate=given)
+        for given in (surrogate, careless)
+    ]
+    assert results[0].energy == results[1].energy
+    assert results[0].force_evaluations == results[1].force_evaluations
+
+
+def test_a_surrogate_may_return_quantities_and_arrays(acetic_acid, start, genuine, surrogate):
+    """In whatever unit, and an energy of shape (1,)."""
+    kilocalories = unit.kilocalorie_per_mole
+
+    def in_kilocalories(x):
+        energy, forces = surrogate(x)
+        return energy / 4.184 * kilocalories, forces / 41.84 * kilocalories / unit.angstrom
+
+    def in_arrays(x):
+        energy, forces = surrogate(x)
+        return np.array([energy]), forces.tolist()
+
+    energies = [
+        minimize_reparam(simulation_of(acetic_acid, genuine, start), surrogate=given).energy
+        for given in (surrogate, in_kilocalories, in_arrays)
+    ]
+    assert energies == pytest.approx([energies[0]] * 3, abs=1e-6)
+
+
+def test_a_surrogate_that_returns_no_numbers_is_refused(acetic_acid, start, genuine):
+    simulation = simulation_of(acetic_acid, genuine, start)
+    with pytest.raises(TypeError, match="must return a number"):
+        minimize_reparam(simulation, surrogate=lambda x: ("low", np.zeros_like(x)))
+
+
+def test_nothing_is_evaluated_twice_where_the_model_has_no_step(acetic_acid, start, genuine):
+    """A surrogate of zero that cannot be told from the genuine energy's start."""
+    places = []
+
+    def noting(x):
+        places.append(x.tobytes())
+        return genuine(x)
+
+    simulation = simulation_of(acetic_acid, noting, start)
+    minimize_reparam(simulation, surrogate=lambda x: (0.0, np.zeros_like(x)), surrogate_first=False)
+    assert len(places) == len(set(places))
+
+
+def test_replicas_do_not_mix_up_their_structures(acetic_acid, start, genuine):
+    """An oracle that keeps the positions between two calls, as programs do."""
+
+    class TwoCalls:
+        def __call__(self, x):
+            self.positions = np.array(x)
+            time.sleep(1e-3)  # other threads run
+            return genuine(self.positions)
+
+    own = mm.PythonForce(_of_state(TwoCalls()))
+    simulation = simulation_of(acetic_acid, lambda x: (0.0, np.zeros_like(x)), start, (), [own])
+    result = minimize_reparam(simulation, tolerance=1, replicas=3)
+    for one, positions in zip(result.replicas.results, result.replicas.positions, strict=True):
+        assert one.converged
+        assert one.energy == pytest.approx(genuine(positions)[0], abs=1e-6)
+
+
+def _of_state(oracle):
+    return lambda state: oracle(state.getPositions(asNumpy=True)._value)
+
+
+def test_oracles_of_one_system_take_turns():
+    """Contexts in several threads."""
+    inside = []
+
+    def oracle(x):
+        inside.append(1)
+        assert len(inside) == 1
+        time.sleep(1e-3)
+        inside.pop()
+        return 0.0, np.zeros_like(x)
+
+    system = mm.System()
+    system.addParticle(1.0)
+    system.addForce(python_force(oracle))
+    platform = mm.Platform.getPlatformByName("Reference")
+    errors = []
+
+    def evaluate():
+        context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
+        context.setPositions(np.zeros((1, 3)))
+        try:
+            for _ in range(20):
+                context.getState(energy=True)
+        except mm.OpenMMException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=evaluate) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_evaluations_of_the_surrogate_are_those_of_all_replicas(
+    acetic_acid, start, genuine, surrogate
+):
+    simulation = simulation_of(acetic_acid, genuine, start)
+    result = minimize_reparam(simulation, surrogate=surrogate, replicas=2)
+    each = [one.surrogate_evaluations for one in result.replicas.results]
+    assert result.surrogate_evaluations == sum(each)
+    assert min(each) > 0
