@@ -45,7 +45,7 @@ def peptide(
         alpha-L 5 %), residues re-drawn where heavy atoms of residues i and j >= i + 2 come
         closer than 0.25 nm.
     forcefield, solvent, constraints, **options
-        As for `openmm_reparam.preparation.build_system`.
+        As for `openmm_reparam.prepare.system_builder.build_system`.
     seed : int or None
         Of the conformation, the hydrogens and the solvent; None is 0. Global random states are
         left alone.
