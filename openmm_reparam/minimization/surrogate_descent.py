@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ..optimizers.latents import StageEnd
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
+from ..potentials.potential import Potential
 from ..precon.metric_terms import unknown_atoms
 from ..precon.model_hessian import atomic_numbers_of
 from ..surrogates.choose import choose_surrogate
@@ -24,6 +26,8 @@ __all__ = ["SurrogateDescent", "surrogate_descent"]
 DIFFERS, DIFFERS_RELATIVELY = 1.0, 1e-3
 # An energy of internal coordinates has no net force, up to this share of all forces.
 NET_FORCE = 1e-3
+# Fixed atoms so near (nm) share terms with expensive ones.
+NEAR = 0.35
 # Bonds (nm) of a molecule that no periodic boundary cuts.
 WHOLE = 0.4
 
@@ -40,6 +44,8 @@ class SurrogateDescent:
         The expensive ones.
     numbers : (n,) int array
         Their atomic numbers.
+    placed : bool
+        Whether something pulls at them from outside that the surrogate does not know.
 
     Attributes
     ----------
@@ -59,9 +65,11 @@ class SurrogateDescent:
         surrogate: Surrogate | None,
         atoms: np.ndarray,
         numbers: np.ndarray,
+        placed: bool,
     ) -> None:
         self._evaluator, self._settings = evaluator, settings
         self._surrogate, self._atoms, self._numbers = surrogate, atoms, numbers
+        self._placed = placed
         self.name = self.label = (
             "learnt surrogate" if surrogate is None else f"surrogate {surrogate.name}"
         )
@@ -79,6 +87,7 @@ class SurrogateDescent:
             self._settings.tolerance,
             surrogate_first=self._settings.surrogate_first,
             metric=self._settings.preconditioner_settings.get("metric", "auto"),
+            placed=self._placed,
         )
         self.record = stage.record
         yield from stage.points(begin)
@@ -106,34 +115,58 @@ def surrogate_descent(
     unknown = unknown_atoms(potential)
     everything = len(unknown) == evaluator.num_moving
     surrogate = choose_surrogate(settings.surrogate, potential, begin.positions, everything)
+    difference = begin.forces - _tangent_forces(evaluator, surrogate, begin)
     if surrogate is None:
-        atoms = np.flatnonzero(~potential.virtual_sites)
-        internal = everything and not _pulled_from_outside(begin, potential.moves)
+        atoms = np.flatnonzero(~potential.virtual_sites) if everything else np.empty(0, int)
     else:
-        atoms, internal = _differing(evaluator, surrogate, begin, unknown), True
-    if not internal or not 2 <= len(atoms) <= MOST_ATOMS:
+        atoms = _differing(difference, unknown)
+        atoms = _with_fixed(potential, atoms, begin.positions)
+    if not 2 <= len(atoms) <= MOST_ATOMS:
         return None, surrogate
     numbers = atomic_numbers_of(potential, atoms)
     if numbers is None or not _whole(begin.positions[atoms], _bonds(potential.topology, atoms)):
         return None, surrogate
-    return SurrogateDescent(evaluator, settings, surrogate, atoms, numbers[atoms]), surrogate
+    placed = bool(potential.moves.all()) and _pulled_from_outside(begin.positions, difference)
+    stage = SurrogateDescent(evaluator, settings, surrogate, atoms, numbers[atoms], placed)
+    return stage, surrogate
 
 
-def _differing(evaluator, surrogate: Surrogate, begin: Point, unknown: np.ndarray) -> np.ndarray:
-    """Return the atoms that forces differ on, or that no term is known of."""
+def _tangent_forces(evaluator, surrogate: Surrogate | None, begin: Point) -> np.ndarray:
+    """Return the surrogate's forces along which atoms can move; none without a surrogate."""
+    if surrogate is None:
+        return np.zeros_like(begin.forces)
     forces = surrogate.evaluate(begin.positions)[1]
     known = np.where(evaluator.potential.moves[:, None], forces, 0.0)
-    known = evaluator.tangent(begin.positions, known)
-    sizes = np.linalg.norm(begin.forces - known, axis=1)
+    return evaluator.tangent(begin.positions, known)
+
+
+def _differing(difference: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Return the atoms that forces differ on, or that no term is known of."""
+    sizes = np.linalg.norm(difference, axis=1)
     differs = sizes > max(DIFFERS, DIFFERS_RELATIVELY * sizes.max(initial=0.0))
     differs[unknown] = True
     return np.flatnonzero(differs)
 
 
-def _pulled_from_outside(begin: Point, moves: np.ndarray) -> bool:
-    """Whether forces on a molecule that is free to move do not cancel."""
-    net = np.linalg.norm(begin.forces.sum(axis=0))
-    return bool(moves.all() and net > NET_FORCE * np.linalg.norm(begin.forces, axis=1).sum())
+def _with_fixed(potential: Potential, atoms: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return atoms and the fixed ones near them, on which no force tells whether they differ."""
+    fixed = np.flatnonzero(~potential.moves & ~potential.virtual_sites)
+    if not len(fixed) or not len(atoms):
+        return atoms
+    near = cKDTree(positions[atoms]).query(positions[fixed], distance_upper_bound=NEAR)[0] < NEAR
+    return np.union1d(atoms, fixed[near])
+
+
+def _pulled_from_outside(positions: np.ndarray, forces: np.ndarray) -> bool:
+    """Whether forces and torques do not cancel, as those of internal coordinates do."""
+    arms = positions - positions.mean(axis=0)
+    force, torque = forces.sum(axis=0), np.cross(arms, forces).sum(axis=0)
+    sizes = np.linalg.norm(forces, axis=1)
+    turning = (np.linalg.norm(arms, axis=1) * sizes).sum()
+    return bool(
+        np.linalg.norm(force) > NET_FORCE * sizes.sum()
+        or np.linalg.norm(torque) > NET_FORCE * turning
+    )
 
 
 def _bonds(topology, atoms: np.ndarray) -> np.ndarray | None:

@@ -33,6 +33,9 @@ KEPT, BROKEN = 0.75, 0.25
 OF_TOLERANCE, OF_FORCE, INNER_STEPS = 0.1, 0.02, 1000
 # Between two genuine evaluations no step of the descent on the surrogate moves an atom further.
 INNER_STEP = 0.02
+# Fewest and most of its steps between updates of a preconditioner that cost no force evaluation;
+# others stay as they were at the start.
+REFRESH = (20, 50)
 # Genuine evaluations in a row without a lower energy, and without a force smaller by a tenth: the
 # surrogate does not help any more.
 WORSE, SLOW = 4, 10
@@ -63,6 +66,8 @@ class SurrogateStage:
         the surrogate's force at the start is no smaller than half the genuine one.
     metric : str or callable
         Of the `Preconditioner` of descents on the surrogate.
+    placed : bool
+        Whether the difference depends on where the atoms are as a whole; see `StiffFeatures`.
     """
 
     def __init__(
@@ -77,12 +82,13 @@ class SurrogateStage:
         *,
         surrogate_first: bool | None = None,
         metric="auto",
+        placed: bool = False,
     ) -> None:
         self._evaluator, self._surrogate = evaluator, surrogate
         self._atoms, self._tolerance = atoms, tolerance
         here = begin.positions[atoms]
         terms = internal_terms(numbers, here, bonds)
-        features = StiffFeatures(terms, numbers, here)
+        features = StiffFeatures(terms, numbers, here, placed=placed)
         self._difference = DifferenceModel(features, evaluator.potential.moves[atoms])
         self._metric = Preconditioner(evaluator.potential, metric=metric)
         self._first = surrogate_first
@@ -152,8 +158,9 @@ class SurrogateStage:
         """Return where the model is lowest within reach, its fall, and whether reach held it."""
         evaluate = self._model if np.isfinite(reach) else self._surrogate_alone
         start = point = evaluate(best.positions)
-        with contextlib.suppress(NonFiniteError):
-            self._metric.update(best.positions)
+        if self._metric.free or not self._metric.updates:
+            with contextlib.suppress(NonFiniteError):
+                self._metric.update(best.positions)
         force = OF_FORCE * self._evaluator.rms(best)
         enough = max(OF_TOLERANCE * self._tolerance, force if np.isfinite(reach) else 0.0)
         steps = lbfgs(
@@ -162,6 +169,7 @@ class SurrogateStage:
             metric=self._metric,
             project=self._evaluator.project,
             max_step=INNER_STEP,
+            refresh=REFRESH if self._metric.free else (INNER_STEPS, INNER_STEPS),
             refuses=self._evaluator.collapse.refuses,
         )
         with contextlib.suppress(LineSearchError):

@@ -20,6 +20,8 @@ LEAST_PAIR_STIFFNESS = 1000.0
 # Of pairs that tell how a straight chain bends (kJ/mol/nm^2), and of torsions over it
 # (kJ/mol/rad^2): about those of bends and torsions about single bonds.
 CHAIN_BEND, CHAIN_TORSION = 2e4, 10.0
+# Of positions (kJ/mol/nm^2), where something pulls at the molecule from outside.
+PLACE_STIFFNESS = 1000.0
 
 
 class StiffFeatures:
@@ -34,6 +36,9 @@ class StiffFeatures:
         Atomic numbers.
     positions : (N, 3) array
         In nm, of the start.
+    placed : bool
+        Whether positions themselves are features, too: for energies that change where the molecule
+        as a whole moves or turns.
 
     Attributes
     ----------
@@ -51,7 +56,14 @@ class StiffFeatures:
     ((3,), (3, 9))
     """
 
-    def __init__(self, terms: InternalTerms, numbers: np.ndarray, positions: np.ndarray) -> None:
+    def __init__(
+        self,
+        terms: InternalTerms,
+        numbers: np.ndarray,
+        positions: np.ndarray,
+        *,
+        placed: bool = False,
+    ) -> None:
         constants = ModelConstants(numbers)
         self._size = 3 * len(numbers)
         self._terms = terms
@@ -77,13 +89,18 @@ class StiffFeatures:
         stiffness = np.maximum(roots(terms.pairs), LEAST_PAIR_STIFFNESS**0.5)
         bends = np.full(len(bending), CHAIN_BEND**0.5)
         self._pairs = squares * np.concatenate([stiffness, bends])
-        members = (
+        members = [
             terms.bonds,
             terms.angles,
             self._torsion_atoms,
             self._torsion_atoms,
             self._pair_atoms,
-        )
+        ]
+        self._placed = np.empty((0, 3, 3))
+        if placed:
+            atoms = np.arange(len(numbers))[:, None]
+            members += [atoms, atoms, atoms]
+            self._placed = np.tile(PLACE_STIFFNESS**0.5 * np.eye(3), (len(numbers), 1, 1))
         self.count = sum(map(len, members))
         self._places = [
             (3 * atoms[:, :, None] + np.arange(3)).reshape(len(atoms), 3 * atoms.shape[1])
@@ -118,6 +135,9 @@ class StiffFeatures:
             _scaled(twists, cosines),
             _scaled(apart, inverse / distances),
         ]
+        if len(self._placed):
+            values += list(PLACE_STIFFNESS**0.5 * x.T)
+            gradients += [self._placed[:, [axis]] for axis in range(3)]
         return np.concatenate(values), gradients
 
     def jacobian(self, gradients: list[np.ndarray]) -> np.ndarray:

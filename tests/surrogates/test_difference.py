@@ -123,3 +123,21 @@ def test_features_tell_how_a_straight_chain_bends_and_turns():
     turned = np.zeros_like(x)
     turned[[6, 7]] = np.cross([1.0, 0.0, 0.0], x[[6, 7]])
     assert np.linalg.norm(jacobian @ turned.ravel()) > 1
+
+
+def test_places_are_features_where_something_pulls_from_outside(acetic_acid, rng):
+    """A uniform field is learnt; its gradients are those of the features."""
+    numbers, positions, bonds = acetic_acid
+    terms = internal_terms(numbers, positions, bonds)
+    features = StiffFeatures(terms, numbers, positions, placed=True)
+    x = positions + 0.005 * rng.normal(size=positions.shape)
+    jacobian = features.jacobian(features(x)[1])
+    numeric = central(lambda y: features(y)[0], x)
+    np.testing.assert_allclose(jacobian, numeric, atol=1e-5 * np.abs(jacobian).max())
+    field = np.tile([30.0, -20.0, 10.0], (len(numbers), 1))
+    model = DifferenceModel(features)
+    model.add(positions, field)
+    np.testing.assert_allclose(model(positions)[1], field, atol=0.5)
+    moved = positions + [0.01, 0.0, 0.0]
+    fall = model(moved)[0] - model(positions)[0]
+    assert fall == pytest.approx(0.01 * field[:, 0].sum(), rel=0.01)

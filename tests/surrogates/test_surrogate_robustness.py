@@ -213,3 +213,39 @@ def test_evaluations_of_the_surrogate_are_those_of_all_replicas(
     each = [one.surrogate_evaluations for one in result.replicas.results]
     assert result.surrogate_evaluations == sum(each)
     assert min(each) > 0
+
+
+@pytest.mark.parametrize("fixed", [(0,), (0, 1, 2)])
+def test_fixed_atoms_cost_no_evaluations(fixed, acetic_acid, start, genuine, surrogate):
+    """What atoms that move feel of fixed ones is learnt, too."""
+    counts = []
+    for those in ((), fixed):
+        simulation = simulation_of(acetic_acid, genuine, start, those)
+        result = minimize_reparam(simulation, tolerance=1, surrogate=surrogate)
+        assert result.converged
+        counts.append(result.force_evaluations)
+    state = simulation.context.getState(positions=True)
+    kept = state.getPositions(asNumpy=True)._value[list(fixed)]
+    np.testing.assert_array_equal(kept, start[list(fixed)])
+    assert counts[1] <= counts[0] + 3
+
+
+def external(expression, count):
+    force = mm.CustomExternalForce(expression)
+    for k in range(count):
+        force.addParticle(k, [])
+    return force
+
+
+@pytest.mark.parametrize("expression", ["500*(x^2+y^2+z^2)", "100*z^2", "300*x*y+400*(x^2+y^2)"])
+@pytest.mark.parametrize("has_surrogate", [False, True])
+def test_what_pulls_from_outside_is_learnt(
+    expression, has_surrogate, acetic_acid, start, genuine, surrogate
+):
+    """Restraints beside a network, whose forces or torques do not cancel."""
+    forces = [external(expression, len(start))]
+    given = surrogate if has_surrogate else None
+    simulation = simulation_of(acetic_acid, genuine, start, forces=forces)
+    result = minimize_reparam(simulation, tolerance=1, surrogate=given)
+    assert result.converged
+    assert result.force_evaluations <= 35
