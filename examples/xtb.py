@@ -53,7 +53,8 @@ def new_simulation():
 
 
 simulation, xtb = new_simulation()
-result = minimize_reparam(simulation, tolerance=arguments.tolerance)
+# Steps are found on MMFF94 where it knows the molecule, and verified by xTB.
+result = minimize_reparam(simulation, tolerance=arguments.tolerance, surrogate="auto")
 print(result)
 print(f"openmm-reparam: {result.energy:.2f} kJ/mol after {xtb.evaluations} evaluations of xTB")
 

@@ -177,7 +177,8 @@ class MinimizationResult:
             lines.append(f"           search: {record}, {spent}")
         if self.surrogate_record is not None:
             spent = _counted(self.surrogate_evaluations, "evaluation")
-            lines.append(f"        surrogate: {self.surrogate_record}; {spent} of it")
+            of_it = f"; {spent} of it" if self.surrogate_evaluations else ""
+            lines.append(f"        surrogate: {self.surrogate_record}{of_it}")
         if self.replicas is not None:
             lines.append(f"         replicas: {self.replicas!r}")
         return "\n".join(lines)

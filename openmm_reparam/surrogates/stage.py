@@ -92,7 +92,7 @@ class SurrogateStage:
         self._difference = DifferenceModel(features, evaluator.potential.moves[atoms])
         self._metric = Preconditioner(evaluator.potential, metric=metric)
         self._first = surrogate_first
-        self.record = SurrogateRecord("no surrogate" if surrogate is None else surrogate.name)
+        self.record = SurrogateRecord("learnt energy" if surrogate is None else surrogate.name)
 
     def points(self, begin: Point) -> Iterator[Point]:
         """Go down from a point; yields every structure with a lower energy.
