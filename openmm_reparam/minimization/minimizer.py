@@ -64,8 +64,9 @@ class ReparamMinimizer:
         verify every step. "mmff" is RDKit's MMFF94, "gfnff" GFN-FF, "auto" what is installed and
         fits; or an OpenMM System or Simulation (a molecular mechanics force field for a mixed
         System, say), an RDKit molecule, or (N, 3) nm -> energy in kJ/mol, forces (N, 3). The
-        difference between both energies is learnt for up to 100 atoms on which they differ;
-        beyond that, or where it does not help any more, the surrogate gives the preconditioner.
+        difference between both energies is learnt for up to 200 atoms on which they differ;
+        beyond that, or where it does not help any more, the terms of a System or Simulation make
+        the preconditioner, and other surrogates are not used.
         Without a surrogate the whole energy of up to 100 atoms is learnt, if a force of unknown
         terms (a network, xTB) acts on all atoms.
     surrogate_first : bool, optional

@@ -26,6 +26,8 @@ __all__ = ["SurrogateDescent", "surrogate_descent"]
 DIFFERS, DIFFERS_RELATIVELY = 1.0, 1e-3
 # An energy of internal coordinates has no net force, up to this share of all forces.
 NET_FORCE = 1e-3
+# Of a difference to a surrogate fewer structures have to be known than of a whole energy.
+MOST_WITH_SURROGATE = 200
 # Fixed atoms so near (nm) share terms with expensive ones.
 NEAR = 0.35
 # Bonds (nm) of a molecule that no periodic boundary cuts.
@@ -121,7 +123,8 @@ def surrogate_descent(
     else:
         atoms = _differing(difference, unknown)
         atoms = _with_fixed(potential, atoms, begin.positions)
-    if not 2 <= len(atoms) <= MOST_ATOMS:
+    most = MOST_ATOMS if surrogate is None else MOST_WITH_SURROGATE
+    if not 2 <= len(atoms) <= most:
         return None, surrogate
     numbers = atomic_numbers_of(potential, atoms)
     if numbers is None or not _whole(begin.positions[atoms], _bonds(potential.topology, atoms)):

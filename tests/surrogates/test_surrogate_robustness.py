@@ -12,7 +12,7 @@ from openmm import app, unit
 
 from openmm_reparam import minimize_reparam
 from openmm_reparam.errors import NonFiniteError
-from openmm_reparam.surrogates.oracles import python_force
+from openmm_reparam.surrogates.oracles import MMFF94, molecule_simulation, python_force
 
 
 def simulation_of(acetic_acid, oracle, positions, fixed=(), forces=()):
@@ -249,3 +249,23 @@ def test_what_pulls_from_outside_is_learnt(
     result = minimize_reparam(simulation, tolerance=1, surrogate=given)
     assert result.converged
     assert result.force_evaluations <= 35
+
+
+def test_a_surrogate_is_of_use_beyond_a_hundred_atoms():
+    """Of many atoms a few structures are remembered."""
+    chem = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")
+    embed = pytest.importorskip("rdkit.Chem.AllChem")
+    molecule = chem.AddHs(chem.MolFromSmiles("C" * 34))
+    assert embed.EmbedMolecule(molecule, randomSeed=1) == 0
+    embed.MMFFOptimizeMolecule(molecule, maxIters=5000)
+    field = MMFF94(molecule)
+
+    def longer(x):
+        energy, forces = field(0.99 * x)
+        return energy, 0.99 * forces
+
+    simulation = molecule_simulation(molecule, longer)
+    result = minimize_reparam(simulation, tolerance=1, surrogate="mmff")
+    assert result.converged
+    assert result.surrogate_record.promised
+    assert result.force_evaluations <= 12
