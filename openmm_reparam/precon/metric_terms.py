@@ -10,6 +10,7 @@ import numpy as np
 import openmm as mm
 import scipy.sparse as sp
 
+from ..errors import NonFiniteError
 from ..potentials.bonded import bonded_terms
 from ..potentials.potential import Potential
 from .model_hessian import atomic_numbers_of, model_terms
@@ -136,6 +137,8 @@ class _GivenHessian:
                 f"the metric has shape {hessian.shape}; it must be (3N, 3N) = "
                 f"{(positions.size, positions.size)}"
             )
+        if not np.isfinite(hessian.data).all():
+            raise NonFiniteError("the metric has values that are NaN or infinite")
         moving = sp.diags_array(self._moves.astype(float))
         return (moving @ (hessian + hessian.T) @ moving / 2).tocsr()
 

@@ -158,7 +158,9 @@ class SurrogateStage:
         """Return where the model is lowest within reach, its fall, and whether reach held it."""
         evaluate = self._model if np.isfinite(reach) else self._surrogate_alone
         start = point = evaluate(best.positions)
-        if self._metric.free or not self._metric.updates:
+        if not self._metric.updates:
+            self._metric.update(best.positions)
+        elif self._metric.free:
             with contextlib.suppress(NonFiniteError):
                 self._metric.update(best.positions)
         force = OF_FORCE * self._evaluator.rms(best)

@@ -269,3 +269,14 @@ def test_a_surrogate_is_of_use_beyond_a_hundred_atoms():
     assert result.converged
     assert result.surrogate_record.promised
     assert result.force_evaluations <= 12
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_metric_that_is_not_finite_is_done_without(value, acetic_acid, start, genuine):
+    simulation = simulation_of(acetic_acid, genuine, start)
+    size = start.size
+    result = minimize_reparam(
+        simulation, tolerance=10, metric=lambda x: np.full((size, size), value)
+    )
+    assert result.converged
+    assert "the metric has values that are NaN or infinite" in result.surrogate_record.message
