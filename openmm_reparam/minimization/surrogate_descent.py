@@ -130,6 +130,8 @@ def surrogate_descent(
     if numbers is None or not _whole(begin.positions[atoms], _bonds(potential.topology, atoms)):
         return None, surrogate
     placed = bool(potential.moves.all()) and _pulled_from_outside(begin.positions, difference)
+    if placed and surrogate is None and callable(settings.preconditioner_settings.get("metric")):
+        return None, None  # the user's Hessian knows what pulls
     stage = SurrogateDescent(evaluator, settings, surrogate, atoms, numbers[atoms], placed)
     return stage, surrogate
 
