@@ -44,9 +44,12 @@ def covalent_radii(numbers: np.ndarray) -> np.ndarray:
 
 
 def bonded_pairs(
-    numbers: np.ndarray, positions: np.ndarray, box: np.ndarray | None = None
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    box: np.ndarray | None = None,
+    stretched: float = STRETCHED,
 ) -> np.ndarray:
-    """Pairs of atoms nearer than 1.3 times the sum of their covalent radii.
+    """Pairs of atoms nearer than a multiple of the sum of their covalent radii.
 
     Parameters
     ----------
@@ -56,6 +59,8 @@ def bonded_pairs(
         In nm.
     box : (3, 3) array, optional
         Periodic box vectors in nm.
+    stretched : float
+        The multiple.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def bonded_pairs(
     radii = covalent_radii(numbers)
     if len(numbers) < 2:
         return np.empty((0, 2), dtype=np.int64)
-    i, j, vectors = near_pairs(positions, 2 * STRETCHED * radii.max(), box)
-    near = np.linalg.norm(vectors, axis=1) < STRETCHED * (radii[i] + radii[j])
+    i, j, vectors = near_pairs(positions, 2 * stretched * radii.max(), box)
+    near = np.linalg.norm(vectors, axis=1) < stretched * (radii[i] + radii[j])
     pairs = np.sort(np.stack([i[near], j[near]], axis=1), axis=1)
     return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -30,6 +30,10 @@ NET_FORCE = 1e-3
 MOST_WITH_SURROGATE = 200
 # Fixed atoms so near (nm) share terms with expensive ones.
 NEAR = 0.35
+# So many times a bond may form until the last stage takes over.
+MOST_REBONDINGS = 4
+# A surrogate left at a force beyond so many tolerances has misled; nearer, the last stage will do.
+STILL_FAR = 10.0
 # Bonds (nm) of a molecule that no periodic boundary cuts.
 WHOLE = 0.4
 
@@ -72,6 +76,8 @@ class SurrogateDescent:
         self._evaluator, self._settings = evaluator, settings
         self._surrogate, self._atoms, self._numbers = surrogate, atoms, numbers
         self._placed = placed
+        # Of the rest of a mixed System nothing could be learnt without its surrogate.
+        self._alone = len(atoms) == evaluator.potential.num_particles
         self.name = self.label = (
             "learnt surrogate" if surrogate is None else f"surrogate {surrogate.name}"
         )
@@ -79,21 +85,46 @@ class SurrogateDescent:
 
     def points(self, begin: Point) -> Generator[Point, None, None]:
         """Yield every lower structure; `StageEnd` says why the surrogate was left."""
-        stage = SurrogateStage(
+        bonds = _bonds(self._evaluator.potential.topology, self._atoms)
+        surrogate = self._surrogate
+        stage = self._stage(begin, surrogate, bonds, self._settings.surrogate_first)
+        self.record = stage.record
+        for _ in range(MOST_REBONDINGS):
+            for point in stage.points(begin):
+                begin = point
+                yield point
+            far = self._evaluator.rms(begin) > STILL_FAR * self._settings.tolerance
+            misled = far and surrogate is not None and self._alone
+            if not (stage.rebonded or misled):
+                break
+            # The surrogate misleads, or stands for other bonds: what follows is learnt.
+            surrogate = None
+            stage = self._stage(begin, None, None, False, stage.seen)
+        raise StageEnd(stage.record.message)
+
+    def _stage(
+        self,
+        begin: Point,
+        surrogate: Surrogate | None,
+        bonds: np.ndarray | None,
+        first: bool | None,
+        known: Sequence[Point] = (),
+    ) -> SurrogateStage:
+        return SurrogateStage(
             self._evaluator,
-            self._surrogate,
+            surrogate,
             self._atoms,
             self._numbers,
-            _bonds(self._evaluator.potential.topology, self._atoms),
+            bonds,
             begin,
             self._settings.tolerance,
-            surrogate_first=self._settings.surrogate_first,
+            surrogate_first=first,
             metric=self._settings.preconditioner_settings.get("metric", "auto"),
             placed=self._placed,
+            watch_bonds=self._alone,
+            record=self.record,
+            known=known,
         )
-        self.record = stage.record
-        yield from stage.points(begin)
-        raise StageEnd(stage.record.message)
 
 
 def surrogate_descent(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ..errors import NonFiniteError
+from ..geometry.covalent_radii import bonded_pairs
 from ..optimizers.lbfgs import lbfgs
 from ..optimizers.line_search import LineSearchError
 from ..potentials.evaluator import Evaluator
@@ -31,6 +32,8 @@ KEPT, BROKEN = 0.75, 0.25
 # The surrogate is minimized to this share of the tolerance, or of the genuine force where that is
 # larger, in so many steps at most.
 OF_TOLERANCE, OF_FORCE, INNER_STEPS = 0.1, 0.02, 1000
+# Up to this multiple of the sum of covalent radii a pair has formed a bond.
+FORMED = 1.15
 # Between two genuine evaluations no step of the descent on the surrogate moves an atom further.
 INNER_STEP = 0.02
 # Fewest and most of its steps between updates of a preconditioner that cost no force evaluation;
@@ -66,6 +69,20 @@ class SurrogateStage:
         the surrogate's force at the start is no smaller than half the genuine one.
     metric : str or callable
         Of the `Preconditioner` of descents on the surrogate.
+    watch_bonds : bool
+        Whether to end where a bond forms.
+    record : SurrogateRecord, optional
+        To go on with.
+    known : list of Point
+        Evaluated before, to learn from.
+
+    Attributes
+    ----------
+    record : SurrogateRecord
+    seen : list of Point
+        All that was evaluated.
+    rebonded : bool
+        Whether it ended because a bond has formed: features and surrogate stand for the old ones.
     placed : bool
         Whether the difference depends on where the atoms are as a whole; see `StiffFeatures`.
     """
@@ -83,6 +100,9 @@ class SurrogateStage:
         surrogate_first: bool | None = None,
         metric="auto",
         placed: bool = False,
+        watch_bonds: bool = False,
+        record: SurrogateRecord | None = None,
+        known: Sequence[Point] = (),
     ) -> None:
         self._evaluator, self._surrogate = evaluator, surrogate
         self._atoms, self._tolerance = atoms, tolerance
@@ -92,7 +112,13 @@ class SurrogateStage:
         self._difference = DifferenceModel(features, evaluator.potential.moves[atoms])
         self._metric = Preconditioner(evaluator.potential, metric=metric)
         self._first = surrogate_first
-        self.record = SurrogateRecord("learnt energy" if surrogate is None else surrogate.name)
+        self._numbers, self._bonds = numbers, set(map(tuple, terms.bonds.tolist()))
+        self._known = known
+        self.seen: list[Point] = []
+        self._watch_bonds, self.rebonded = watch_bonds, False
+        self.record = record or SurrogateRecord(
+            "learnt energy" if surrogate is None else surrogate.name
+        )
 
     def points(self, begin: Point) -> Iterator[Point]:
         """Go down from a point; yields every structure with a lower energy.
@@ -100,6 +126,9 @@ class SurrogateStage:
         Ends where the surrogate stops being of use, and says so in its record.
         """
         known = self._surrogate_energy(begin.positions)[1]
+        for point in self._known:
+            if point is not begin:
+                self._learn(point)
         self._learn(begin)
         if self._first is None:
             self._first = rms(known, 1) > 0.5 * rms(begin.forces, 1)
@@ -139,6 +168,10 @@ class SurrogateStage:
             if self._is_better(best, trial, promised):
                 best, worse = trial, 0
                 yield trial
+                if self._watch_bonds and self._has_new_bonds(trial):
+                    self.rebonded = True
+                    self.record.message = "a bond has formed"
+                    return
             else:
                 worse += 1
             slow = 0 if force < 0.9 * smallest else slow + 1
@@ -146,6 +179,12 @@ class SurrogateStage:
             # The last, since a surrogate may fail where the genuine energy does not.
             self._learn(trial)
         self.record.message = "the surrogate stopped being of use"
+
+    def _has_new_bonds(self, point: Point) -> bool:
+        """Whether atoms have come to be bonded that were not: a proton has moved."""
+        here = point.positions[self._atoms]
+        found = bonded_pairs(self._numbers, here, stretched=FORMED)
+        return not set(map(tuple, found.tolist())) <= self._bonds
 
     def _is_better(self, best: Point, trial: Point, promised: float) -> bool:
         if self._evaluator.collapse.refuses(best, trial, promised):
@@ -194,6 +233,7 @@ class SurrogateStage:
         return float(np.sqrt((moved**2).sum(axis=1).max()))
 
     def _learn(self, point: Point) -> None:
+        self.seen.append(point)
         forces = self._surrogate_energy(point.positions)[1]
         known = self._evaluator.tangent(point.positions, forces)
         self._difference.add(point.positions[self._atoms], (known - point.forces)[self._atoms])
