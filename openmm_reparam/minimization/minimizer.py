@@ -67,8 +67,8 @@ class ReparamMinimizer:
         difference between both energies is learnt for up to 200 atoms on which they differ;
         beyond that, or where it does not help any more, the terms of a System or Simulation make
         the preconditioner, and other surrogates are not used.
-        Without a surrogate the whole energy of up to 100 atoms is learnt, if a force of unknown
-        terms (a network, xTB) acts on all atoms.
+        None: the whole energy of up to 100 atoms is learnt, if a force of unknown terms (a network,
+        xTB) acts on all atoms. False turns this off.
     surrogate_first : bool, optional
         Whether the first step goes to the surrogate's own minimum; None: where the start is far
         from it.

@@ -10,8 +10,10 @@ import openmm as mm
 from openmm import unit
 
 from ..optimizers.latents import LatentSettings
+from ..precon.metric_terms import METRICS
 from ..reparametrizations import refuse_settings
 from ..search import SearchSettings, search_settings
+from ..surrogates.choose import NAMES
 from ..units import in_unit, real_number, whole_number
 
 __all__ = ["AUTO", "ENGINES", "MinimizationSettings", "minimization_settings"]
@@ -45,7 +47,7 @@ class MinimizationSettings:
     engine : {"python", "openmm-torch"}
     harmonic_continuation : bool
     search : SearchSettings or None
-    surrogate : str, System, Simulation, callable, ... or None
+    surrogate : str, System, Simulation, callable, ..., False or None
         As `openmm_reparam.surrogates.choose.choose_surrogate` takes it.
     surrogate_first : bool or None
         See `SurrogateStage`.
@@ -94,7 +96,13 @@ class MinimizationSettings:
                 "no stage is left to run: latent_iterations is 0 (or the reparametrization's "
                 "latent stage is the fine-grained one) and fine_stage is False"
             )
-        if self.surrogate is not None and not (self.fine_stage and self.latents_are_fine):
+        _refuse_other_words("surrogate", self.surrogate, NAMES)
+        _refuse_other_words("metric", self.reparametrization_settings.get("metric"), METRICS)
+        if (
+            self.surrogate is not None
+            and self.surrogate is not False
+            and not (self.fine_stage and self.latents_are_fine)
+        ):
             raise ValueError(
                 "a surrogate is for minimization without a latent stage: leave reparametrization, "
                 "optimizer and fine_stage as they are by default"
@@ -188,6 +196,11 @@ class MinimizationSettings:
         """Force evaluations up to which a search goes on: the last stage keeps its share."""
         budget = self.max_force_evaluations
         return budget and budget - min(int(LAST_SHARE * budget), LAST_EVALUATIONS)
+
+
+def _refuse_other_words(name: str, value: Any, words: tuple[str, ...]) -> None:
+    if isinstance(value, str) and value not in words:
+        raise ValueError(f"{name} is {value!r}; it must be one of {words}, or an object")
 
 
 def _latent_share(number: int) -> int:

@@ -136,7 +136,7 @@ def surrogate_descent(
     ----------
     evaluator : Evaluator
     settings : MinimizationSettings
-        ``surrogate`` is what the user has given.
+        ``surrogate`` is what the user has given; False for no such stage.
     begin : Point
 
     Raises
@@ -144,6 +144,8 @@ def surrogate_descent(
     TypeError, ValueError, ImportError
         As `choose_surrogate`.
     """
+    if settings.surrogate is False:
+        return None, None
     potential = evaluator.potential
     unknown = unknown_atoms(potential)
     everything = len(unknown) == evaluator.num_moving

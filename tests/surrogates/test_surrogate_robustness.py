@@ -280,3 +280,21 @@ def test_a_metric_that_is_not_finite_is_done_without(value, acetic_acid, start, 
     )
     assert result.converged
     assert "the metric has values that are NaN or infinite" in result.surrogate_record.message
+
+
+def test_the_learnt_energy_can_be_turned_off(acetic_acid, start, genuine):
+    """Then there is the last stage alone."""
+    simulation = simulation_of(acetic_acid, genuine, start)
+    result = minimize_reparam(simulation, tolerance=1, surrogate=False)
+    assert result.converged
+    assert [stage.name for stage in result.stages] == ["preconditioned L-BFGS"]
+    assert result.surrogate_record is None
+
+
+@pytest.mark.parametrize("wrong", [{"surrogate": "mmf"}, {"metric": "modle"}])
+def test_a_misspelt_word_is_refused_at_once(wrong, acetic_acid, start, genuine):
+    """Also where the start is a minimum already."""
+    simulation = simulation_of(acetic_acid, genuine, start)
+    minimize_reparam(simulation, tolerance=1)
+    with pytest.raises(ValueError, match="must be one of"):
+        minimize_reparam(simulation, tolerance=10, **wrong)
