@@ -291,8 +291,8 @@ def test_the_learnt_energy_can_be_turned_off(acetic_acid, start, genuine):
     assert result.surrogate_record is None
 
 
-@pytest.mark.parametrize("wrong", [{"surrogate": "mmf"}, {"metric": "modle"}])
-def test_a_misspelt_word_is_refused_at_once(wrong, acetic_acid, start, genuine):
+@pytest.mark.parametrize("wrong", [{"surrogate": "mmf"}, {"metric": "hessian"}])
+def test_an_unknown_word_is_refused_at_once(wrong, acetic_acid, start, genuine):
     """Also where the start is a minimum already."""
     simulation = simulation_of(acetic_acid, genuine, start)
     minimize_reparam(simulation, tolerance=1)
