@@ -41,7 +41,8 @@ def current(rows: Iterable[dict], keys: Sequence[str]) -> list[dict]:
     chosen: dict[tuple, dict] = {}
     for row in rows:
         key = (*(row[name] for name in keys), row["platform"])
-        chosen[key] = max(chosen.get(key, row), row, key=_preference)
+        # Of equal ones the last: rows are appended.
+        chosen[key] = max(row, chosen.get(key, row), key=_preference)
     return list(chosen.values())
 
 
