@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = [
+    "STRAIGHT",
+    "across",
     "angles",
     "dihedrals",
     "directions",
@@ -20,6 +22,9 @@ NO_LENGTH = 1e-12
 # Gradients of angles and dihedrals grow as 1/length. Arms and axes shorter than this (nm), which
 # atoms that have fallen onto each other have, count as this long.
 SHORTEST_ARM = 0.02
+# An angle beyond this (radians) counts as straight: its gradient has no limit at 180 degrees, and
+# no torsion is about its arms.
+STRAIGHT = np.radians(170.0)
 
 
 def _norm(vectors: np.ndarray) -> np.ndarray:
@@ -41,6 +46,25 @@ def directions(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     length = _norm(vectors)
     units = np.where(length > NO_LENGTH, vectors, 0.0) / np.maximum(length, NO_LENGTH)
     return length[:, 0], units
+
+
+def across(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Two axes across each straight angle.
+
+    Parameters
+    ----------
+    u, v : (T, 3) arrays
+        Unit vectors along its arms.
+
+    Returns
+    -------
+    (T, 2, 3) array
+        Unit vectors, perpendicular to each other and to the angle's axis.
+    """
+    axis = directions(u - v)[1]
+    helper = np.eye(3)[np.argmin(np.abs(axis), axis=1)]
+    first = directions(np.cross(axis, helper))[1]
+    return np.stack([first, np.cross(axis, first)], axis=1)
 
 
 def distances(ij: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,6 @@ from .neighbors import nearest_image
 
 __all__ = ["RedundantInternals", "TermLists"]
 
-# An angle beyond this (radians) counts as straight: its gradient has no limit at 180 degrees.
-STRAIGHT = np.radians(170.0)
-
 
 class TermLists(Protocol):
     """Atoms of internal coordinates by kind, each a (T, n) int array."""
@@ -86,7 +83,7 @@ class RedundantInternals:
         self._box, self._size = box, reference.size
         i, j, k = terms.angles.T
         values = ic.angles(self._vectors(reference, i, j), self._vectors(reference, k, j))[0]
-        self._bends = values <= STRAIGHT
+        self._bends = values <= ic.STRAIGHT
         self._bonds, self._pairs = terms.bonds, terms.pairs
         self._bent, self._straight = terms.angles[self._bends], terms.angles[~self._bends]
         self._dihedrals = np.concatenate([terms.torsions, terms.out_of_plane])
@@ -177,10 +174,7 @@ class RedundantInternals:
     def _across(self, reference):
         """Return two axes across each straight angle, (S, 2, 3)."""
         (_, u), (_, v) = self._arms(reference)
-        axis = ic.directions(u - v)[1]
-        helper = np.eye(3)[np.argmin(np.abs(axis), axis=1)]
-        first = ic.directions(np.cross(axis, helper))[1]
-        return np.stack([first, np.cross(axis, first)], axis=1)
+        return ic.across(u, v)
 
     def _straight_bends(self, positions):
         """Return sums of the arms' directions along the axes, (2S,), and gradients, (2S, 3, 3)."""

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..optimizers.latents import StageEnd
+from ..potentials.bond_graph import topology_bonds
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import Potential
@@ -85,7 +86,7 @@ class SurrogateDescent:
 
     def points(self, begin: Point) -> Generator[Point, None, None]:
         """Yield every lower structure; `StageEnd` says why the surrogate was left."""
-        bonds = _bonds(self._evaluator.potential.topology, self._atoms)
+        bonds = topology_bonds(self._evaluator.potential.topology, self._atoms)
         surrogate = self._surrogate
         stage = self._stage(begin, surrogate, bonds, self._settings.surrogate_first)
         self.record = stage.record
@@ -160,7 +161,9 @@ def surrogate_descent(
     if not 2 <= len(atoms) <= most:
         return None, surrogate
     numbers = atomic_numbers_of(potential, atoms)
-    if numbers is None or not _whole(begin.positions[atoms], _bonds(potential.topology, atoms)):
+    if numbers is None or not _whole(
+        begin.positions[atoms], topology_bonds(potential.topology, atoms)
+    ):
         return None, surrogate
     placed = bool(potential.moves.all()) and _pulled_from_outside(begin.positions, difference)
     if placed and surrogate is None and callable(settings.preconditioner_settings.get("metric")):
@@ -205,16 +208,6 @@ def _pulled_from_outside(positions: np.ndarray, forces: np.ndarray) -> bool:
         np.linalg.norm(force) > NET_FORCE * sizes.sum()
         or np.linalg.norm(torque) > NET_FORCE * turning
     )
-
-
-def _bonds(topology, atoms: np.ndarray) -> np.ndarray | None:
-    """Return the topology's bonds between some atoms, by places among them; None if it has none."""
-    if topology is None:
-        return None
-    place = {atom: k for k, atom in enumerate(atoms.tolist())}
-    ends = ((place.get(a.index), place.get(b.index)) for a, b in topology.bonds())
-    bonds = [pair for pair in ends if None not in pair]
-    return np.array(bonds) if bonds else None
 
 
 def _whole(positions: np.ndarray, bonds: np.ndarray | None) -> bool:

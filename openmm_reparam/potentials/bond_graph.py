@@ -16,6 +16,7 @@ __all__ = [
     "planar_bonds",
     "rings",
     "system_bonds",
+    "topology_bonds",
 ]
 
 # Larger cycles (disulfides, crown ethers) bend, and other atoms may well be inside.
@@ -56,6 +57,34 @@ def bond_graph(potential: Potential) -> nx.Graph:
         graph.add_edges_from(system_bonds(potential).tolist())
     graph.remove_nodes_from([i for i in list(graph) if potential.virtual_sites[i]])
     return graph
+
+
+def topology_bonds(topology, atoms: np.ndarray) -> np.ndarray | None:
+    """Bonds of a Topology between some atoms.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology or None
+    atoms : (n,) int array
+
+    Returns
+    -------
+    (B, 2) int array or None
+        By places in ``atoms``; None where there is no bond between any of them.
+
+    Examples
+    --------
+    >>> from openmm_reparam.prepare.peptides import peptide
+    >>> topology = peptide("AA").topology
+    >>> len(topology_bonds(topology, np.arange(topology.getNumAtoms()))) == topology.getNumBonds()
+    True
+    """
+    if topology is None:
+        return None
+    place = {atom: k for k, atom in enumerate(atoms.tolist())}
+    ends = ((place.get(a.index), place.get(b.index)) for a, b in topology.bonds())
+    bonds = [pair for pair in ends if None not in pair]
+    return np.array(bonds) if bonds else None
 
 
 def system_bonds(potential: Potential) -> np.ndarray:

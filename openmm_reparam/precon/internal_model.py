@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from ..geometry.redundant_internals import RedundantInternals
+from ..potentials.bond_graph import topology_bonds
 from ..potentials.potential import Potential
 from .model_hessian import InternalTerms, ModelConstants, atomic_numbers_of, internal_terms
 
@@ -66,7 +67,7 @@ def internal_model(potential: Potential, positions: np.ndarray) -> InternalModel
     if numbers is None:
         return None
     box = potential.box()
-    bonds = _topology_bonds(potential, atoms)
+    bonds = topology_bonds(potential.topology, atoms)
     local = internal_terms(numbers[atoms], positions[atoms], bonds, box)
     whole = {kind: atoms[found] for kind, found in vars(local).items()}
     moving = {kind: t[potential.moves[t].any(axis=1)] for kind, t in whole.items()}
@@ -116,16 +117,6 @@ def internal_stiffness(
     _, which, counts = np.unique(middles, axis=0, return_inverse=True, return_counts=True)
     found["torsions"] = found["torsions"] * TORSIONS_OF_A_BOND / counts[which.ravel()]
     return found
-
-
-def _topology_bonds(potential: Potential, atoms: np.ndarray) -> np.ndarray | None:
-    """Return the topology's bonds between some atoms, by places among them; None if it has none."""
-    if potential.topology is None:
-        return None
-    place = {atom: k for k, atom in enumerate(atoms.tolist())}
-    ends = ((place.get(a.index), place.get(b.index)) for a, b in potential.topology.bonds())
-    bonds = [pair for pair in ends if None not in pair]
-    return np.array(bonds) if bonds else None
 
 
 def _molecules(bonds: np.ndarray, size: int) -> np.ndarray:

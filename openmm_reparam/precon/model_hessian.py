@@ -18,6 +18,7 @@ from ..geometry import internal_coordinates as ic
 from ..geometry.connectivity import angle_terms, out_of_plane_terms, separations, torsion_terms
 from ..geometry.covalent_radii import bonded_pairs
 from ..geometry.neighbors import near_pairs, nearest_image
+from ..potentials.bond_graph import topology_bonds
 from ..potentials.bonded import bonded_terms
 from ..potentials.potential import Potential
 from .stiff_terms import StiffTerms
@@ -45,9 +46,6 @@ REFERENCES = np.array([[1.35, 2.10, 2.53], [2.10, 2.87, 3.40], [2.53, 3.40, 3.40
 LARGEST_FACTOR = 3.0
 # Pairs more than three bonds apart and nearer than this (nm) at the start are stretches, too.
 NEAR_NM = 0.35
-# Beyond this angle (radians) a bend has two directions, none of them the angle's gradient, and no
-# torsion is about its bonds.
-STRAIGHT = np.radians(170.0)
 # Deviation (daltons) up to which a mass is that of an element.
 MASS_TOLERANCE = 0.05
 
@@ -123,7 +121,7 @@ def _bent(torsions: np.ndarray, positions: np.ndarray, box: np.ndarray | None) -
     i, j, k, m = positions[torsions.T]
     ij, kj, km = (nearest_image(v, box, box is not None) for v in (i - j, k - j, k - m))
     largest = np.maximum(ic.angles(ij, kj)[0], ic.angles(-kj, -km)[0])
-    return torsions[largest < STRAIGHT]
+    return torsions[largest < ic.STRAIGHT]
 
 
 class ModelConstants:
@@ -218,7 +216,7 @@ class ModelTerms(StiffTerms):
         if self._terms.shape[1] != 3:
             return rows
         both = np.stack([rows, np.zeros_like(rows)], axis=1)
-        straight = values > STRAIGHT
+        straight = values > ic.STRAIGHT
         both[straight] = self._straight_bends(positions, box, straight)
         both[straight] *= np.sqrt(constants[straight])[:, None, None, None]
         return both.reshape(-1, 3, 3)
@@ -228,13 +226,9 @@ class ModelTerms(StiffTerms):
         i, j, k = self._terms[straight].T
         length_i, u = ic.directions(self._vectors(i, j, positions, box))
         length_k, v = ic.directions(self._vectors(k, j, positions, box))
-        axis = ic.directions(u - v)[1]
-        helper = np.eye(3)[np.argmin(np.abs(axis), axis=1)]
-        first = ic.directions(np.cross(axis, helper))[1]
-        across = np.stack([first, np.cross(axis, first)], axis=1)[:, :, None, :]
         inverse_i, inverse_k = (1 / np.maximum(r, ic.SHORTEST_ARM) for r in (length_i, length_k))
         weights = np.stack([inverse_i, -inverse_i - inverse_k, inverse_k], axis=1)
-        return across * weights[:, None, :, None]
+        return ic.across(u, v)[:, :, None, :] * weights[:, None, :, None]
 
 
 def model_terms(potential: Potential, atoms: np.ndarray, numbers: np.ndarray) -> list[ModelTerms]:
@@ -252,7 +246,7 @@ def model_terms(potential: Potential, atoms: np.ndarray, numbers: np.ndarray) ->
     """
     positions, box = potential.positions(), potential.box()
     region = np.array(sorted(_neighbourhood(potential, atoms)), dtype=np.int64)
-    bonds = _topology_bonds(potential, region)
+    bonds = topology_bonds(potential.topology, region)
     local = internal_terms(numbers[region], positions[region], bonds, box)
     inside = np.isin(region, atoms)
     own = _own_terms(potential)
@@ -297,16 +291,6 @@ def _neighbourhood(potential: Potential, atoms: np.ndarray) -> set[int]:
         shell = {k for i in shell if i in graph for k in graph[i]} - near
         near |= shell
     return near
-
-
-def _topology_bonds(potential: Potential, region: np.ndarray) -> np.ndarray | None:
-    """Return the topology's bonds within a region, by places in it; None if it has none."""
-    if potential.topology is None:
-        return None
-    place = {atom: k for k, atom in enumerate(region.tolist())}
-    ends = ((place.get(a.index), place.get(b.index)) for a, b in potential.topology.bonds())
-    bonds = [pair for pair in ends if None not in pair]
-    return np.array(bonds) if bonds else None
 
 
 def _own_terms(potential: Potential) -> set[tuple[int, ...]]:

@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 
 from ..geometry import internal_coordinates as ic
-from ..precon.model_hessian import STRAIGHT, InternalTerms
+from ..precon.model_hessian import InternalTerms
 
 __all__ = ["straight_chain_terms"]
 
@@ -36,7 +36,7 @@ def straight_chain_terms(
     graph = nx.Graph()
     graph.add_edges_from(terms.bonds.tolist())
     i, j, k = positions[terms.angles.T]
-    straight = terms.angles[ic.angles(i - j, k - j)[0] > STRAIGHT]
+    straight = terms.angles[ic.angles(i - j, k - j)[0] > ic.STRAIGHT]
     centres = set(straight[:, 1].tolist())
     torsions, pairs = [], set()
     for inner in nx.connected_components(graph.subgraph(centres)):
