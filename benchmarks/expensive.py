@@ -25,7 +25,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from openmm_reparam.geometry.superposition import superposed_rmsd
-from openmm_reparam.surrogates.oracles import ANI, XTB, Oracle
+from openmm_reparam.surrogates.programs import ANI, XTB, Oracle
 
 from .molecules import CONFORMERS, MOLECULES, STARTS, SUBSETS, Start, start_of
 from .optimizers_qm import BASELINES, MAX_EVALUATIONS, METHODS, OWN, run_method

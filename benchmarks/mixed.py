@@ -25,9 +25,12 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
+from openmm_reparam.constants import ANGSTROM
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.prepare.molecular_system import MolecularSystem
-from openmm_reparam.surrogates.oracles import ANGSTROM, XTB, molecule_topology, python_force
+from openmm_reparam.structure.molecule_topology import molecule_topology
+from openmm_reparam.surrogates.oracles import python_force
+from openmm_reparam.surrogates.programs import XTB
 
 from .baselines import judged
 from .optimizers_qm import CountedOracle

@@ -18,14 +18,9 @@ import numpy as np
 from scipy.optimize import minimize as scipy_minimize
 
 from openmm_reparam import ConvergenceWarning, minimize_reparam
-from openmm_reparam.surrogates.oracles import (
-    ANGSTROM,
-    BOHR,
-    HARTREE,
-    MMFF94,
-    Oracle,
-    molecule_simulation,
-)
+from openmm_reparam.constants import ANGSTROM, BOHR, HARTREE
+from openmm_reparam.surrogates.oracles import molecule_simulation
+from openmm_reparam.surrogates.programs import MMFF94, Oracle
 
 from .molecules import Start
 from .report import PACKAGE

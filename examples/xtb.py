@@ -18,7 +18,8 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from openmm_reparam import minimize_reparam
-from openmm_reparam.surrogates.oracles import XTB, molecule_simulation
+from openmm_reparam.surrogates.oracles import molecule_simulation
+from openmm_reparam.surrogates.programs import XTB
 
 METHODS = {"gfn2": "GFN2-xTB", "gfn1": "GFN1-xTB"}
 

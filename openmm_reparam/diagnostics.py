@@ -22,7 +22,7 @@ from .openmm_torch.torch_potential import (
 from .openmm_torch.torchforce import load_torchforce, torch_force
 from .prepare.gaff import gaff_ligand
 from .prepare.ligands import complete_ligand
-from .surrogates.oracles import ANI, GFNFF, MMFF94, XTB, Oracle
+from .surrogates.programs import ANI, GFNFF, MMFF94, XTB, Oracle
 from .version import __version__
 
 __all__ = ["Check", "Diagnosis", "diagnose"]

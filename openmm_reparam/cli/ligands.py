@@ -9,13 +9,12 @@ import csv
 import itertools
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from openmm import app, unit
 from tqdm import tqdm
 
@@ -23,16 +22,16 @@ from ..errors import ConvergenceWarning
 from ..minimization.api import minimize_reparam
 from ..minimization.result import MinimizationResult
 from ..prepare import gaff
-from ..prepare.ligand_files import LigandRecord, ligand_records, read_ligand, sdf_text
+from ..prepare.ligand_files import LigandRecord, read_ligand, sdf_text
 from ..prepare.ligands import (
     complete_ligand,
     ligand_changes,
-    ligand_topology,
     unsupported,
     with_positions,
 )
 from ..prepare.molecular_system import MolecularSystem
 from ..surrogates import oracles
+from ..surrogates.programs import required
 from .process_pool import default_workers, ordered_results
 from .reporting import write_json
 from .settings import Console, Outputs, RunSettings, platform_name
@@ -40,10 +39,8 @@ from .settings import Console, Outputs, RunSettings, platform_name
 __all__ = [
     "COLUMNS",
     "POTENTIALS",
-    "PlacedLigand",
-    "ligand_report",
     "minimize_ligands",
-    "placed_ligands",
+    "require_programs",
 ]
 
 POTENTIALS = (*oracles.POTENTIALS, "gaff")
@@ -307,18 +304,18 @@ def _refuse_bad_arguments(source, settings, outputs, potential, summary) -> None
             raise ValueError(f"{path} would overwrite the input: name another")
     if summary is not None:
         summary.parent.mkdir(parents=True, exist_ok=True)
-    _require_programs(potential)
+    require_programs(potential)
 
 
-def _require_programs(potential: str) -> None:
+def require_programs(potential: str) -> None:
     """Raise ValueError if what a potential needs is not installed; the message says how."""
     try:
-        oracles.required("rdkit")
+        required("rdkit")
         if potential == "gaff":
             for program in gaff.PROGRAMS:
                 gaff.amber_program(program)
         else:
-            oracles.required(MODULES.get(potential, "torchani"))
+            required(MODULES.get(potential, "torchani"))
     except ImportError as error:
         raise ValueError(f"--potential {potential}: {error}") from error
 
@@ -399,118 +396,3 @@ def _line(row: dict[str, Any]) -> str:
         "yes" if row["converged"] else "NO",
         "; ".join(word for word in words if word),
     )
-
-
-# --- With a protein ---
-
-
-@dataclass(frozen=True)
-class PlacedLigand:
-    """A molecule that goes with a protein.
-
-    Attributes
-    ----------
-    title : str
-    molecule : rdkit.Chem.Mol
-        With all hydrogens, where it is to be.
-    parameters : GaffLigand
-    """
-
-    title: str
-    molecule: Any
-    parameters: gaff.GaffLigand
-
-
-def placed_ligands(
-    files: Sequence[Path], charges: str, seed: int, console: Console
-) -> list[PlacedLigand]:
-    """Read the molecules that go with a protein, and make their GAFF2 parameters.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        With coordinates in the protein's frame. Every molecule of each is taken.
-    charges : {"bcc", "gas"}
-    seed : int
-    console : Console
-        Told what is done.
-
-    Returns
-    -------
-    list of PlacedLigand
-        Residues LIG, LG2, LG3, ...: one name for each kind of molecule.
-
-    Raises
-    ------
-    ValueError
-        A molecule cannot be read, has no coordinates in 3D, or has no parameters.
-    """
-    from rdkit import Chem
-
-    _require_programs("gaff")
-    found: list[PlacedLigand] = []
-    kinds: dict[str, gaff.GaffLigand] = {}
-    for title, molecule in _molecules_in_place(files, seed, console):
-        kind = Chem.MolToSmiles(molecule, isomericSmiles=False)
-        if kind not in kinds:
-            name = f"LG{len(kinds) + 1}" if kinds else "LIG"
-            console.say(f"Making GAFF2 parameters of {title} ...")
-            try:
-                kinds[kind] = gaff.gaff_ligand(molecule, name, charges)
-            except ValueError as error:
-                raise ValueError(f"{title}: {error}") from error
-            for note in kinds[kind].notes:
-                console.say(f"{title}: {note}")
-        known = kinds[kind]
-        place = np.array(molecule.GetConformer().GetPositions()) / 10
-        parameters = replace(known, topology=ligand_topology(molecule, known.name), positions=place)
-        found.append(PlacedLigand(title, molecule, parameters))
-    return found
-
-
-def _molecules_in_place(files, seed, console) -> Iterator[tuple[str, Any]]:
-    for file in files:
-        for record in ligand_records(file):
-            title = record.title or f"{file}, molecule {record.number}"
-            try:
-                given = read_ligand(record)
-                molecule, notes = complete_ligand(given, seed)
-            except ValueError as error:
-                raise ValueError(f"{title} of {file}: {error}") from error
-            if any("conformer" in note for note in notes):
-                raise ValueError(
-                    f"{title} of {file} has no coordinates in 3D: a ligand needs its place in the "
-                    "protein, as docking or a crystal structure gives it"
-                )
-            for note in notes:
-                console.say(f"{title}: {note}")
-            yield title, molecule
-
-
-def ligand_report(
-    ligands: Sequence[PlacedLigand], topology: app.Topology, positions: np.ndarray
-) -> list[str]:
-    """Say what changed in the ligands of a complex.
-
-    Parameters
-    ----------
-    ligands : sequence of PlacedLigand
-    topology : openmm.app.Topology
-        Of the complex.
-    positions : (N, 3) array
-        In nm.
-
-    Returns
-    -------
-    list of str
-        One line for each.
-    """
-    names = {ligand.parameters.name for ligand in ligands}
-    residues = [residue for residue in topology.residues() if residue.name in names]
-    lines = []
-    for ligand, residue in zip(ligands, residues, strict=False):
-        place = positions[[atom.index for atom in residue.atoms()]]
-        changes = ligand_changes(ligand.molecule, place)
-        what = "; ".join(changes) or "stereo and bonds unchanged"
-        lines.append(f"{residue.name} of chain {residue.chain.id} ({ligand.title}): {what}")
-    return lines

@@ -16,7 +16,7 @@ from ..prepare.structure_files import prepare_file
 from ..structure.selections import heavy_solute_atoms
 from ..structure.violations import find_violations
 from ..units import positions_in_nanometers
-from .ligands import ligand_report, placed_ligands
+from .placed_ligands import ligand_report, placed_ligands
 from .reporting import Run, describe, minimize_molecule, write_json, write_plot, write_structure
 from .settings import Console, Outputs, RunSettings
 

@@ -15,6 +15,7 @@ import torch
 from openmm import unit
 from openmm.app import Topology
 
+from ..constants import BOLTZMANN
 from ..errors import BudgetExhausted, NonFiniteError
 from ..geometry.superposition import rmsd_clusters, rmsd_matrix
 from ..potentials.contexts import platform_properties
@@ -32,7 +33,6 @@ from .settings import MinimizationSettings
 
 __all__ = ["minimize_replicas", "replica_starts"]
 
-BOLTZMANN = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
 # More Contexts than this at once do not pay on one GPU.
 MOST_ON_GPU = 4
 

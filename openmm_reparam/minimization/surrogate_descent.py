@@ -80,7 +80,7 @@ class SurrogateDescent:
         # Of the rest of a mixed System nothing could be learnt without its surrogate.
         self._alone = len(atoms) == evaluator.potential.num_particles
         self.name = self.label = (
-            "learnt surrogate" if surrogate is None else f"surrogate {surrogate.name}"
+            "learnt energy" if surrogate is None else f"surrogate {surrogate.name}"
         )
         self.record: SurrogateRecord | None = None
 

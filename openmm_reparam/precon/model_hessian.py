@@ -14,6 +14,7 @@ import networkx as nx
 import numpy as np
 from openmm import app
 
+from ..constants import BOHR, HARTREE
 from ..geometry import internal_coordinates as ic
 from ..geometry.connectivity import angle_terms, out_of_plane_terms, separations, torsion_terms
 from ..geometry.covalent_radii import bonded_pairs
@@ -32,8 +33,6 @@ __all__ = [
     "model_terms",
 ]
 
-BOHR_NM = 0.0529177210903
-HARTREE = 2625.4996394799  # kJ/mol
 # Of stretches (hartree/bohr^2), bends, torsions (hartree/rad^2) at the reference distances.
 STRETCH, BEND, TORSION = 0.45, 0.15, 0.005
 # Of out-of-plane angles, from Schlegel's; as an improper torsion.
@@ -174,14 +173,14 @@ class ModelConstants:
         factor = np.ones(len(atoms))
         for a, b in links:
             factor = factor * self._falloff(atoms[:, a], atoms[:, b], positions, box)
-        unit = HARTREE / BOHR_NM**2 if atoms.shape[1] == 2 else HARTREE
+        unit = HARTREE / BOHR**2 if atoms.shape[1] == 2 else HARTREE
         size = OUT_OF_PLANE if planar else (STRETCH, BEND, TORSION)[atoms.shape[1] - 2]
         return unit * size * factor
 
     def _falloff(self, i, j, positions, box):
         """Lindh's exp(alpha (r0^2 - r^2)) of pairs."""
         vectors = nearest_image(positions[i] - positions[j], box, box is not None)
-        square = np.einsum("ti,ti->t", vectors, vectors) / BOHR_NM**2
+        square = np.einsum("ti,ti->t", vectors, vectors) / BOHR**2
         rows = self._row[i], self._row[j]
         exponent = EXPONENTS[rows] * (REFERENCES[rows] ** 2 - square)
         return np.exp(np.minimum(exponent, np.log(LARGEST_FACTOR)))

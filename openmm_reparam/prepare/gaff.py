@@ -26,8 +26,9 @@ import numpy as np
 import openmm as mm
 from openmm import app, unit
 
+from ..structure.molecule_topology import molecule_topology
 from .ligand_files import sdf_text
-from .ligands import ligand_topology, positions_of, unsupported
+from .ligands import positions_of, unsupported
 
 __all__ = ["CHARGE_METHODS", "GaffLigand", "amber_program", "gaff_ligand", "join_ligands"]
 
@@ -152,10 +153,10 @@ def gaff_ligand(molecule: Any, name: str = "LIG", charges: str = "bcc") -> GaffL
 
     Examples
     --------
-    >>> from rdkit import Chem                                                  # doctest: +SKIP
-    >>> from openmm_reparam.prepare.ligands import complete_ligand              # doctest: +SKIP
-    >>> ethanol, _ = complete_ligand(Chem.MolFromSmiles("CCO"))                 # doctest: +SKIP
-    >>> gaff_ligand(ethanol).system.getNumParticles()                           # doctest: +SKIP
+    >>> from rdkit import Chem
+    >>> from openmm_reparam.prepare.ligands import complete_ligand
+    >>> ethanol, _ = complete_ligand(Chem.MolFromSmiles("CCO"))
+    >>> gaff_ligand(ethanol).system.getNumParticles()
     9
     """
     if charges not in CHARGE_METHODS:
@@ -181,7 +182,7 @@ def gaff_ligand(molecule: Any, name: str = "LIG", charges: str = "bcc") -> GaffL
         if not (place / "ligand.prmtop").is_file():
             raise ValueError(f"tleap made no parameters: {_last_line(place)}")
         amber = app.AmberPrmtopFile(str(place / "ligand.prmtop"))
-    topology = ligand_topology(molecule, name)
+    topology = molecule_topology(molecule, name)
     expected, found = ([a.element for a in t.atoms()] for t in (topology, amber.topology))
     if expected != found:
         raise ValueError("AmberTools returned the atoms in another order")

@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from openmm import app
+
+from ..constants import ANGSTROM
 
 __all__ = [
     "bonds_by_distance",
     "complete_ligand",
     "ligand_changes",
-    "ligand_topology",
     "positions_of",
     "stereo_labels",
     "unsupported",
     "with_positions",
 ]
 
-ANGSTROM = 0.1  # nm
 # Atoms are bonded up to this multiple of the sum of their covalent radii; RDKit's limit, too.
 BONDED = 1.3
 # Atoms with a common neighbour are nearer to each other than strangers: 0.187 nm across
@@ -332,45 +331,6 @@ def _not_for_gaff(molecule: Any) -> str | None:
     if molecule.GetNumAtoms() < 2 or not any(a.GetAtomicNum() == 6 for a in molecule.GetAtoms()):
         return "GAFF2 is for organic molecules, and this has no carbon: take --potential gfn2"
     return None
-
-
-def ligand_topology(molecule: Any, residue: str = "LIG") -> app.Topology:
-    """Return the Topology of a molecule: one residue, atoms named C1, C2, O3, ...
-
-    Parameters
-    ----------
-    molecule : rdkit.Chem.Mol
-        With all hydrogens.
-    residue : str
-        Name of the residue, up to three characters.
-
-    Returns
-    -------
-    openmm.app.Topology
-        Atoms in the molecule's order, named by element and number; bonds with types and orders.
-
-    Examples
-    --------
-    >>> from rdkit import Chem
-    >>> methanol, _ = complete_ligand(Chem.MolFromSmiles("CO"))
-    >>> [atom.name for atom in ligand_topology(methanol).atoms()]
-    ['C1', 'O2', 'H3', 'H4', 'H5', 'H6']
-    """
-    kinds = {1.0: app.Single, 1.5: app.Aromatic, 2.0: app.Double, 3.0: app.Triple}
-    topology = app.Topology()
-    place = topology.addResidue(residue, topology.addChain())
-    atoms = []
-    for atom in molecule.GetAtoms():
-        element = app.Element.getByAtomicNumber(atom.GetAtomicNum())
-        name = _atom_name(molecule, atom.GetIdx())
-        if len(name) > 4:  # as many as a PDB file holds; the number alone is unique
-            name = f"{element.symbol[0]}{atom.GetIdx() + 1}"
-        atoms.append(topology.addAtom(name, element, place))
-    for bond in molecule.GetBonds():
-        order = bond.GetBondTypeAsDouble()
-        whole = int(order) if order in (1.0, 2.0, 3.0) else None
-        topology.addBond(*(atoms[end] for end in _ends(bond)), kinds.get(order), whole)
-    return topology
 
 
 def _charge(molecule: Any) -> int:

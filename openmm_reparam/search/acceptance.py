@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..constants import BOLTZMANN
 from ..potentials.point import Point
 from .settings import MAX_AMPLITUDE_FACTOR, MIN_AMPLITUDE_FACTOR, SearchSettings
 
 __all__ = ["Metropolis", "Walker"]
 
-BOLTZMANN = 0.00831446261815324  # kJ/mol/K
 # Hops that the temperature is taken from.
 TEMPERATURE_WINDOW_HOPS = 20
 # A walker goes to no minimum that has been visited more often, unless it is lower.

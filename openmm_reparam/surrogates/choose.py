@@ -12,7 +12,7 @@ from openmm import app, unit
 from ..errors import NonFiniteError
 from ..potentials.bonded import CONSTRAINT_STIFFNESS
 from ..potentials.potential import Potential, constraints_of
-from .oracles import GFNFF, MMFF94
+from .programs import GFNFF, MMFF94
 from .surrogate import Surrogate
 from .topology_molecule import molecule_of_topology
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .oracles import ANGSTROM, required
+from ..constants import ANGSTROM
+from .programs import required
 
 __all__ = ["molecule_of_topology"]
 

@@ -12,8 +12,9 @@ from openmm import app, unit
 from scipy.spatial.transform import Rotation
 
 from openmm_reparam import NonFiniteError, Potential, minimize_reparam
+from openmm_reparam.constants import BOLTZMANN
 from openmm_reparam.geometry.superposition import rmsd_clusters, rmsd_matrix
-from openmm_reparam.minimization.replica_run import BOLTZMANN, replica_starts
+from openmm_reparam.minimization.replica_run import replica_starts
 from openmm_reparam.precon.preconditioner import Preconditioner
 from openmm_reparam.prepare.peptides import peptide
 

@@ -18,13 +18,13 @@ from openmm_reparam.prepare.ligands import (
     bonds_by_distance,
     complete_ligand,
     ligand_changes,
-    ligand_topology,
     positions_of,
     stereo_labels,
     unsupported,
     with_positions,
 )
 from openmm_reparam.prepare.structure_files import prepare_file
+from openmm_reparam.structure.molecule_topology import molecule_topology
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 S_IBUPROFEN = "CC(C)Cc1ccc(cc1)[C@H](C)C(=O)O"
@@ -374,7 +374,7 @@ def test_what_gaff_cannot_describe_is_refused():
 
 def test_the_topology_has_the_molecules_bonds():
     molecule = made("C#CC=O")
-    topology = ligand_topology(molecule, "PRL")
+    topology = molecule_topology(molecule, "PRL")
     assert [atom.name for atom in topology.atoms()] == ["C1", "C2", "C3", "O4", "H5", "H6"]
     assert sorted(bond.order for bond in topology.bonds()) == [1, 1, 1, 2, 3]
     assert [residue.name for residue in topology.residues()] == ["PRL"]

@@ -7,20 +7,21 @@ import openmm as mm
 import pytest
 from openmm import app, unit
 
+from openmm_reparam.constants import BOHR, HARTREE
+from openmm_reparam.structure.molecule_topology import molecule_topology
 from openmm_reparam.surrogates.oracles import (
-    ANI,
-    BOHR,
-    GFNFF,
-    HARTREE,
-    MMFF94,
     POTENTIALS,
+    molecule_simulation,
+    python_force,
+    xtb_force,
+)
+from openmm_reparam.surrogates.programs import (
+    ANI,
+    GFNFF,
+    MMFF94,
     XTB,
     atomic_numbers,
-    molecule_simulation,
-    molecule_topology,
-    python_force,
     required,
-    xtb_force,
 )
 
 Chem = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")

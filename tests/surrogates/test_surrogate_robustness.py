@@ -12,7 +12,8 @@ from openmm import app, unit
 
 from openmm_reparam import minimize_reparam
 from openmm_reparam.errors import NonFiniteError
-from openmm_reparam.surrogates.oracles import MMFF94, molecule_simulation, python_force
+from openmm_reparam.surrogates.oracles import molecule_simulation, python_force
+from openmm_reparam.surrogates.programs import MMFF94
 
 
 def simulation_of(acetic_acid, oracle, positions, fixed=(), forces=()):
