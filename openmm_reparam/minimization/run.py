@@ -168,11 +168,16 @@ class Run:
 
     def _descend_on_surrogate(self) -> str:
         """Descend on a surrogate of the energy where there is one, or an energy that is learnt."""
-        self._surrogate, known = surrogate_descent(
-            self._evaluator, self._settings, self._best.point
-        )
-        self._terms_of_surrogate = None if known is None else known.potential
-        return "" if self._surrogate is None else self._run_stage(self._surrogate)
+        chosen = surrogate_descent(self._evaluator, self._settings, self._best.point)
+        self._surrogate = chosen.stage
+        if chosen.surrogate is not None:
+            self._terms_of_surrogate = chosen.surrogate.potential
+        if self._surrogate is not None:
+            return self._run_stage(self._surrogate)
+        if self._settings.surrogate is not None and chosen.why_not:
+            energy, why = self._best.point.energy, f"not descended on: {chosen.why_not}"
+            self._stages.append(Stage("surrogate", 0, 0, energy, 0.0, why))
+        return ""
 
     def _descend_finely(self) -> str:
         """Descend to the tolerance; where there is no bottom, to before the flight."""

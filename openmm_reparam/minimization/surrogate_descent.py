@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -20,7 +21,7 @@ from ..surrogates.stage import MOST_ATOMS, SurrogateStage
 from ..surrogates.surrogate import Surrogate
 from .settings import MinimizationSettings
 
-__all__ = ["SurrogateDescent", "surrogate_descent"]
+__all__ = ["ChosenSurrogate", "SurrogateDescent", "surrogate_descent"]
 
 # Where genuine and surrogate forces differ by more than this (kJ/mol/nm) and this share of the
 # largest difference, an atom is one of the expensive ones.
@@ -128,10 +129,27 @@ class SurrogateDescent:
         )
 
 
+class ChosenSurrogate(NamedTuple):
+    """What comes of the user's ``surrogate``.
+
+    Attributes
+    ----------
+    stage : SurrogateDescent or None
+        None where there is nothing to descend on.
+    surrogate : Surrogate or None
+    why_not : str
+        Why there is no stage; empty where there is one.
+    """
+
+    stage: SurrogateDescent | None
+    surrogate: Surrogate | None
+    why_not: str = ""
+
+
 def surrogate_descent(
     evaluator: Evaluator, settings: MinimizationSettings, begin: Point
-) -> tuple[SurrogateDescent | None, Surrogate | None]:
-    """Return the stage, if an expensive part is small enough for one, and the surrogate, if any.
+) -> ChosenSurrogate:
+    """Choose the surrogate, and whether the part it is for is small enough to descend on it.
 
     Parameters
     ----------
@@ -146,7 +164,7 @@ def surrogate_descent(
         As `choose_surrogate`.
     """
     if settings.surrogate is False:
-        return None, None
+        return ChosenSurrogate(None, None)
     potential = evaluator.potential
     unknown = unknown_atoms(potential)
     everything = len(unknown) == evaluator.num_moving
@@ -158,18 +176,24 @@ def surrogate_descent(
         atoms = _differing(difference, unknown)
         atoms = _with_fixed(potential, atoms, begin.positions)
     most = MOST_ATOMS if surrogate is None else MOST_WITH_SURROGATE
-    if not 2 <= len(atoms) <= most:
-        return None, surrogate
+    if len(atoms) < 2:
+        why = "there is no part of two atoms or more that a force of unknown terms acts on"
+        return ChosenSurrogate(None, surrogate, why)
+    if len(atoms) > most:
+        why = f"{len(atoms)} atoms are expensive, more than {most}"
+        return ChosenSurrogate(None, surrogate, why)
     numbers = atomic_numbers_of(potential, atoms)
-    if numbers is None or not _whole(
-        begin.positions[atoms], topology_bonds(potential.topology, atoms)
-    ):
-        return None, surrogate
+    if numbers is None:
+        why = "elements are not known: pass a Simulation whose topology has them"
+        return ChosenSurrogate(None, surrogate, why)
+    if not _whole(begin.positions[atoms], topology_bonds(potential.topology, atoms)):
+        why = "a periodic boundary cuts the expensive part: make it whole"
+        return ChosenSurrogate(None, surrogate, why)
     placed = bool(potential.moves.all()) and _pulled_from_outside(begin.positions, difference)
     if placed and surrogate is None and callable(settings.preconditioner_settings.get("metric")):
-        return None, None  # the user's Hessian knows what pulls
+        return ChosenSurrogate(None, None)  # the user's Hessian knows what pulls
     stage = SurrogateDescent(evaluator, settings, surrogate, atoms, numbers[atoms], placed)
-    return stage, surrogate
+    return ChosenSurrogate(stage, surrogate)
 
 
 def _tangent_forces(evaluator, surrogate: Surrogate | None, begin: Point) -> np.ndarray:

@@ -12,6 +12,7 @@ from openmm import app, unit
 
 from openmm_reparam import minimize_reparam
 from openmm_reparam.errors import NonFiniteError
+from openmm_reparam.minimization import surrogate_descent
 from openmm_reparam.surrogates.oracles import molecule_simulation, python_force
 from openmm_reparam.surrogates.programs import MMFF94
 
@@ -299,3 +300,27 @@ def test_an_unknown_word_is_refused_at_once(wrong, acetic_acid, start, genuine):
     minimize_reparam(simulation, tolerance=1)
     with pytest.raises(ValueError, match="must be one of"):
         minimize_reparam(simulation, tolerance=10, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda acid: {"elements": False}, "elements are not known"),
+        (lambda acid: {"most": 3}, "8 atoms are expensive, more than 3"),
+    ],
+)
+def test_a_surrogate_that_is_not_used_says_why(
+    make, why, acetic_acid, start, genuine, surrogate, monkeypatch
+):
+    """Not in silence: the user has asked for it."""
+    case = make(acetic_acid)
+    simulation = simulation_of(acetic_acid, genuine, start)
+    if "most" in case:
+        monkeypatch.setattr(surrogate_descent, "MOST_WITH_SURROGATE", case["most"])
+    if not case.get("elements", True):
+        for atom in simulation.topology.atoms():
+            atom.element = None
+    result = minimize_reparam(simulation, tolerance=10, surrogate=surrogate)
+    assert why in result.stages[0].message
+    assert result.surrogate_record is None
+    assert repr(result)
