@@ -12,6 +12,8 @@ QUICK := not slow and not network
 # Python's files are compiled once, when first imported, and not anew in each process.
 export PYTHONDONTWRITEBYTECODE :=
 export CMAKE_BUILD_PARALLEL_LEVEL ?= 2
+# Two workers fill two cores: threads of BLAS within each only wait for each other.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test test-all test-plugin lint coverage docs docs-check bench clean
 

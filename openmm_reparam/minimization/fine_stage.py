@@ -17,6 +17,7 @@ from ..optimizers.latents import StageEnd
 from ..optimizers.lbfgs import lbfgs
 from ..optimizers.line_search import LineSearchError
 from ..optimizers.translations import Translations
+from ..potentials.bond_graph import are_bonded
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import Potential
@@ -59,7 +60,7 @@ class FineStage:
     internal_steps : bool, optional
         Whether steps go along internal coordinates, see `InternalSteps`. None: where evaluations
         are likely to cost more than such a step, because forces of unknown terms act on all atoms,
-        up to 300 of them.
+        up to 300 of them, and the topology has bonds of each.
 
     Attributes
     ----------
@@ -167,11 +168,12 @@ class FineStage:
         return descend(metric=metric, coordinates=straight, largest_step=np.inf)
 
     def _expensive(self) -> bool:
-        """Whether all moving atoms, not too many, feel a force of which no terms are known."""
+        """Whether a force of unknown terms acts on all atoms of molecules that are not too large."""
         if self._settings.get("metric", "auto") != "auto":
             return False
         few = self._potential.num_particles <= MOST_INTERNAL
-        return few and len(unknown_atoms(self._potential)) == self._evaluator.num_moving
+        everything = len(unknown_atoms(self._potential)) == self._evaluator.num_moving
+        return few and everything and are_bonded(self._potential)
 
     def _carried(self, point: Point, metric: Preconditioner) -> Iterator[Point]:
         """Carry molecules that are far from where they are pulled, before they are torn.

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..optimizers.latents import StageEnd
-from ..potentials.bond_graph import topology_bonds
+from ..potentials.bond_graph import are_bonded, topology_bonds
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import Potential
@@ -186,7 +186,11 @@ def surrogate_descent(
     if numbers is None:
         why = "elements are not known: pass a Simulation whose topology has them"
         return ChosenSurrogate(None, surrogate, why)
-    if not _whole(begin.positions[atoms], topology_bonds(potential.topology, atoms)):
+    if surrogate is None and not are_bonded(potential):
+        why = "the topology does not have bonds of all atoms: there are no features to learn from"
+        return ChosenSurrogate(None, None, why)
+    bonds = topology_bonds(potential.topology, atoms)
+    if not _whole(begin.positions[atoms], bonds):
         why = "a periodic boundary cuts the expensive part: make it whole"
         return ChosenSurrogate(None, surrogate, why)
     placed = bool(potential.moves.all()) and _pulled_from_outside(begin.positions, difference)

@@ -11,6 +11,7 @@ from .potential import Potential
 
 __all__ = [
     "LARGEST_RING",
+    "are_bonded",
     "bond_graph",
     "interchangeable_atoms",
     "planar_bonds",
@@ -85,6 +86,13 @@ def topology_bonds(topology, atoms: np.ndarray) -> np.ndarray | None:
     ends = ((place.get(a.index), place.get(b.index)) for a, b in topology.bonds())
     bonds = [pair for pair in ends if None not in pair]
     return np.array(bonds) if bonds else None
+
+
+def are_bonded(potential: Potential) -> bool:
+    """Whether the topology has a bond of every atom that moves, so that all are molecules'."""
+    atoms = np.flatnonzero(~potential.virtual_sites)
+    bonds = topology_bonds(potential.topology, atoms)
+    return bonds is not None and bool(np.isin(np.flatnonzero(potential.moves), atoms[bonds]).all())
 
 
 def system_bonds(potential: Potential) -> np.ndarray:

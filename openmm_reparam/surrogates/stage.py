@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -32,6 +32,9 @@ KEPT, BROKEN = 0.75, 0.25
 # The surrogate is minimized to this share of the tolerance, or of the genuine force where that is
 # larger, in so many steps at most.
 OF_TOLERANCE, OF_FORCE, INNER_STEPS = 0.1, 0.02, 1000
+# Evaluations of the surrogate for one of the genuine energy at most: of a molecule, and where its
+# surroundings relax, too.
+OF_A_MOLECULE, WITH_SURROUNDINGS = 500, 5000
 # Up to this multiple of the sum of covalent radii a pair has formed a bond.
 FORMED = 1.15
 # Between two genuine evaluations no step of the descent on the surrogate moves an atom further.
@@ -196,6 +199,7 @@ class SurrogateStage:
     def _proposal(self, best: Point, reach: float) -> tuple[np.ndarray, float, bool]:
         """Return where the model is lowest within reach, its fall, and whether reach held it."""
         evaluate = self._model if np.isfinite(reach) else self._surrogate_alone
+        whole = len(self._atoms) == self._evaluator.potential.num_particles
         start = point = evaluate(best.positions)
         if not self._metric.updates:
             self._metric.update(best.positions)
@@ -205,7 +209,7 @@ class SurrogateStage:
         force = OF_FORCE * self._evaluator.rms(best)
         enough = max(OF_TOLERANCE * self._tolerance, force if np.isfinite(reach) else 0.0)
         steps = lbfgs(
-            evaluate,
+            _at_most(OF_A_MOLECULE if whole else WITH_SURROUNDINGS, evaluate),
             start,
             metric=self._metric,
             project=self._evaluator.project,
@@ -258,3 +262,15 @@ class SurrogateStage:
         if self._surrogate is None:
             return 0.0, np.zeros_like(positions)
         return self._surrogate.evaluate(positions)
+
+
+def _at_most(count: int, evaluate: Callable[[np.ndarray], Point]) -> Callable[[np.ndarray], Point]:
+    """Return a function that ends a descent after so many evaluations."""
+    left = itertools.repeat(None, count)
+
+    def limited(positions: np.ndarray) -> Point:
+        if next(left, left) is left:
+            raise LineSearchError("enough for one step")
+        return evaluate(positions)
+
+    return limited
