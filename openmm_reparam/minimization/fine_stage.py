@@ -168,7 +168,7 @@ class FineStage:
         return descend(metric=metric, coordinates=straight, largest_step=np.inf)
 
     def _expensive(self) -> bool:
-        """Whether a force of unknown terms acts on all atoms of molecules that are not too large."""
+        """Whether a force of unknown terms acts on all atoms of molecules, not too large ones."""
         if self._settings.get("metric", "auto") != "auto":
             return False
         few = self._potential.num_particles <= MOST_INTERNAL
