@@ -1,0 +1,1 @@
+"""Surrogates trained gradually on many molecules: Gradual Optimization Learning (GOLF)."""
