@@ -4,8 +4,6 @@ Molecules of a batch are padded to one size: messages between all pairs of atoms
 of matrices, the fastest form on a CPU and on a GPU.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
