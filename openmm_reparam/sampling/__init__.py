@@ -1,0 +1,1 @@
+"""Boltzmann sampling without data: structures with weights, free energies, biases."""
