@@ -13,7 +13,7 @@ from openmm import app
 from PeptideBuilder.Geometry import geometry
 from scipy.spatial.distance import cdist
 
-__all__ = ["extended_chain", "random_coil"]
+__all__ = ["capped_chain", "extended_chain", "random_coil"]
 
 # Basins of the Ramachandran map: weight, phi, psi in degrees. Drawn 20 degrees wide.
 _BASINS = ((0.35, -120, 135), (0.35, -70, 145), (0.25, -65, -40), (0.05, 57, 45))
@@ -21,6 +21,10 @@ _BASIN_WIDTH = 20.0
 
 _EXTENDED = (-120.0, 140.0)
 _PROLINE_PHI = -65.0
+
+# Atoms of a residue that a cap keeps, and their names there.
+_ACE = {"CA": "CH3", "C": "C", "O": "O"}
+_NME = {"N": "N", "CA": "C"}
 
 # Heavy atoms of residues two or more apart stay farther from each other than this, in angstrom.
 _CLASH = 2.5
@@ -89,6 +93,36 @@ def random_coil(letters: str, rng: np.random.Generator) -> tuple[app.Topology, n
                 angles.pop()
             angles[-1] = (angles[-1][0], _draw_angles(letters[len(angles) - 1], rng)[1])
     return _as_openmm(structure)
+
+
+def capped_chain(topology: app.Topology, positions: np.ndarray) -> tuple[app.Topology, np.ndarray]:
+    """Cut the first and the last residue of a chain down to the caps ACE and NME.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        Of heavy atoms.
+    positions : (n, 3) array
+
+    Returns
+    -------
+    openmm.app.Topology, (m, 3) array
+    """
+    capped = app.Topology()
+    chain = capped.addChain("A")
+    kept: dict[Any, Any] = {}
+    caps = {0: ("ACE", _ACE), topology.getNumResidues() - 1: ("NME", _NME)}
+    for residue in topology.residues():
+        name, names = caps.get(residue.index, (residue.name, None))
+        made = capped.addResidue(name, chain, str(residue.index))
+        for atom in residue.atoms():
+            if names is None or atom.name in names:
+                renamed = atom.name if names is None else names[atom.name]
+                kept[atom] = capped.addAtom(renamed, atom.element, made)
+    for first, second in topology.bonds():
+        if first in kept and second in kept:
+            capped.addBond(kept[first], kept[second])
+    return capped, positions[[atom.index for atom in kept]]
 
 
 def _add_residue(chain: Any, letter: str, phi: float, psi_before: float) -> None:

@@ -21,7 +21,7 @@ REFUSED_CODES = {
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
 
-def letters_of(sequence: str) -> tuple[str, str]:
+def letters_of(sequence: str, fewest: int = 2) -> tuple[str, str]:
     """Return a name and the checked one-letter codes of a sequence or PDB code."""
     if not isinstance(sequence, str):
         raise TypeError(f'sequence is {sequence!r}: pass a string such as "YGGFM" or "2JOF"')
@@ -41,9 +41,9 @@ def letters_of(sequence: str) -> tuple[str, str]:
                 f"{letter!r} at position {position} of {sequence!r} is no amino acid: "
                 f"use the letters {AMINO_ACIDS}"
             )
-    if len(sequence) < 2:
+    if len(sequence) < fewest:
         raise ValueError(
             f"the sequence is {sequence!r}: pass two letters or more, as force fields have no "
-            "template for a residue that is both ends of its chain"
+            "template for a residue that is both ends of its chain; or capped=True"
         )
     return sequence, sequence
