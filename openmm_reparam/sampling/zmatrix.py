@@ -110,7 +110,7 @@ def build_zmatrix(
     numbers: np.ndarray,
     bonds: np.ndarray,
     positions: np.ndarray,
-    planar: Iterable[frozenset[int]] | None = None,
+    planar: Iterable[frozenset[int]] = (),
     label: Callable[[int], str] = "atom {}".format,
 ) -> ZMatrix:
     """Return the z-matrix of a molecule, its root in the middle.
@@ -123,8 +123,8 @@ def build_zmatrix(
     positions : (N, 3) array
         In nm: which angles are straight, which bonds are soft, and which groups are symmetric is
         decided there.
-    planar : iterable of frozenset of int, optional
-        Acyclic bonds that do not rotate. By default short ones between flat atoms.
+    planar : iterable of frozenset of int
+        Bonds that do not rotate, beside those of rings and short ones between flat atoms.
     label : callable
         Names an atom in errors.
 
@@ -155,8 +155,7 @@ def build_zmatrix(
     closures = sorted(tuple(sorted(bond)) for bond in graph.edges if not tree.has_edge(*bond))
     order, references, children = _placement(tree, root, numbers)
     _refuse_straight(order, references, positions, label)
-    stiff = _planar_by_shape(graph, numbers, positions) if planar is None else set(planar)
-    stiff |= set(map(frozenset, in_rings))
+    stiff = {*planar, *map(frozenset, in_rings), *_planar_by_shape(graph, numbers, positions)}
     labels = interchangeable_atoms(graph, np.asarray(numbers))
     place = {atom: row - 3 for row, atom in enumerate(order)}
     leaders, classes, folds = [], [], []
