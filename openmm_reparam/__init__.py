@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from .openmm_torch.torch_potential import PluginUnavailableError, torch_potential
     from .potentials.hessian import BondedHessian, dense_hessian, hessian_vector_product
     from .potentials.potential import Potential
+    from .sampling.superposition import HarmonicSuperposition, harmonic_superposition
 
 __all__ = [
     "BondedHessian",
     "BudgetExhausted",
     "ConvergenceWarning",
     "EvaluationError",
+    "HarmonicSuperposition",
     "LatentSystem",
     "MinimizationResult",
     "NonFiniteError",
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "dense_hessian",
     "diagnose",
+    "harmonic_superposition",
     "hessian_vector_product",
     "latent_system",
     "minimize_reparam",
@@ -76,6 +79,7 @@ _NAMES = {
     "openmm_torch.torch_potential": ("PluginUnavailableError", "torch_potential"),
     "potentials.hessian": ("BondedHessian", "dense_hessian", "hessian_vector_product"),
     "potentials.potential": ("Potential",),
+    "sampling.superposition": ("HarmonicSuperposition", "harmonic_superposition"),
 }
 _DEFINED_IN = {name: module for module, names in _NAMES.items() for name in names}
 
