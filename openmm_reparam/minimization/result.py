@@ -62,6 +62,8 @@ class MinimizationResult:
         Why the run ended.
     initial_energy : float
         Of the start, once its constraints were satisfied.
+    initial_rms_force : float
+        Of the same structure.
     energy : float
         Of the structure written to the Context.
     rms_force : float
@@ -127,6 +129,7 @@ class MinimizationResult:
     search_record: SearchRecord | None = None
     surrogate_record: SurrogateRecord | None = None
     surrogate_evaluations: int = 0
+    initial_rms_force: float = np.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values, ready for JSON; history as lists by column."""

@@ -321,6 +321,7 @@ class Run:
             converged=converged,
             message=message,
             initial_energy=self._start.energy,
+            initial_rms_force=self._evaluator.rms(self._start),
             energy=final.energy,
             rms_force=force,
             max_force=float(sizes[worst]),

@@ -51,6 +51,7 @@ class NetworkOracle:
         reference: float = 0.0,
     ) -> None:
         self.network, self.base, self.reference = network, base, reference
+        self.__name__ = "network"  # as a minimization that descends on it calls it
         self._numbers = known_numbers(numbers)
         self._molecule = torch.zeros_like(self._numbers)
         self._charges = torch.tensor([charge])
