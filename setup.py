@@ -1,8 +1,8 @@
-"""Builds the C++ plugin with CMake; everything else is declared in pyproject.toml.
+"""Builds the compiled core and the C++ plugin with CMake; all else is declared in pyproject.toml.
 
-The plugin goes into OpenMM's plugin folder, so that OpenMM loads it by itself. Where it cannot be
-built, the package is installed without it, unless OPENMM_REPARAM_PLUGIN=require is set;
-OPENMM_REPARAM_PLUGIN=skip does not try.
+The core, openmm_reparam._core, is a part of the package. The plugin goes into OpenMM's plugin
+folder, so that OpenMM loads it by itself. Where it cannot be built, the package is installed
+without it, unless OPENMM_REPARAM_PLUGIN=require is set; OPENMM_REPARAM_PLUGIN=skip does not try.
 """
 
 import os
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nanobind
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -19,46 +20,60 @@ ROOT = Path(__file__).resolve().parent
 PLUGINS = Path("OpenMM.libs", "lib", "plugins")
 
 
-class BuildPlugin(build_ext):
+NEEDED = "a C++17 compiler, Python's headers, CMake 3.18 or newer, and openmm in this Python"
+
+
+class BuildWithCMake(build_ext):
     """Runs CMake in place of a compiler."""
 
     def run(self):
-        """Build and install the plugin, or say what is missing."""
+        """Build and install the core and the plugin, or say what is missing."""
         wanted = os.environ.get("OPENMM_REPARAM_PLUGIN", "try")
         if wanted not in ("try", "require", "skip"):
             raise SystemExit(
                 f"OPENMM_REPARAM_PLUGIN is {wanted!r}; it must be 'try', 'require' or 'skip'"
             )
-        if wanted == "skip":
-            return
+        if wanted != "skip":
+            try:
+                return self.build(plugin=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                message = (
+                    f"The C++ plugin could not be built ({error}). It needs {NEEDED}, and torch; "
+                    "see the output above. "
+                )
+                if wanted == "require":
+                    raise SystemExit(message) from error
+                print(message + "The package is installed without it.", file=sys.stderr)
         try:
-            self.build_plugin()
+            return self.build(plugin=False)
         except (OSError, subprocess.CalledProcessError) as error:
-            message = (
-                f"The C++ plugin could not be built ({error}). It needs a C++17 compiler, CMake "
-                "3.18 or newer, and openmm and torch in this Python; see the output above. "
-            )
-            if wanted == "require":
-                raise SystemExit(message) from error
-            print(message + "The package is installed without it.", file=sys.stderr)
+            raise SystemExit(
+                f"The compiled core could not be built ({error}). It needs {NEEDED}; see the "
+                "output above. Install these, or a wheel of openmm-reparam for this Python."
+            ) from error
 
-    def build_plugin(self):
+    def build(self, *, plugin):
         """Configure, build, install."""
         cmake = shutil.which("cmake", path=os.path.dirname(sys.executable)) or "cmake"
         build = Path(self.build_temp).resolve() / "plugin"
         if self.editable_mode:
             # Kept, so that the C++ tests need not compile it again.
             build = ROOT / "build" / "plugin"
-            shutil.rmtree(build, ignore_errors=True)
+        shutil.rmtree(build, ignore_errors=True)
         configure = [
             *(cmake, "-S", str(ROOT), "-B", str(build), "-DBUILD_TESTING=OFF"),
             f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DTORCH_PLUGIN={'ON' if plugin else 'OFF'}",
+            # That of pip's own environment, where this Python has none.
+            f"-DNANOBIND_DIR={Path(nanobind.cmake_dir()).parent}",
         ]
         if shutil.which("ninja"):
             configure += ["-G", "Ninja"]
-        # An editable install has no files of its own in site-packages: CMake knows OpenMM's folder.
+        # An editable install has no files of its own in site-packages: CMake knows the folders.
         if not self.editable_mode:
-            configure.append(f"-DPLUGIN_DIR={Path(self.build_lib).resolve() / PLUGINS}")
+            library = Path(self.build_lib).resolve()
+            configure += [f"-DPLUGIN_DIR={library / PLUGINS}"]
+            configure += [f"-DCORE_DIR={library / 'openmm_reparam'}"]
         # pip's build isolation hides what is installed (torch, CMake itself) by PYTHONPATH.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         for command in (
@@ -73,4 +88,4 @@ class BuildPlugin(build_ext):
         return []
 
 
-setup(ext_modules=[Extension("OpenMMReparam", [])], cmdclass={"build_ext": BuildPlugin})
+setup(ext_modules=[Extension("OpenMMReparam", [])], cmdclass={"build_ext": BuildWithCMake})

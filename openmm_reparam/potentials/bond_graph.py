@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 import openmm as mm
 
-from .bonded import bonded_terms
+from .bonded import bonded_parameters, bonded_terms
 from .potential import Potential
 
 __all__ = [
@@ -119,8 +119,7 @@ def system_bonds(potential: Potential) -> np.ndarray:
         if isinstance(force, mm.HarmonicAngleForce):
             ends.append(terms[:, [0, 2]])
         else:
-            lengths = [force.getBondParameters(k)[2]._value for k in range(len(terms))]
-            found.append(terms[np.array(lengths) > SHORTEST_BOND])
+            found.append(terms[bonded_parameters(force)[1][:, 0] > SHORTEST_BOND])
     keys, no_bonds = (
         np.unique(np.sort(np.concatenate(pairs), axis=1) @ [size, 1]) for pairs in (found, ends)
     )
@@ -155,11 +154,12 @@ def planar_bonds(system: mm.System) -> set[frozenset[int]]:
     strength: dict[frozenset[int], float] = {}
     for force in system.getForces():
         if isinstance(force, mm.PeriodicTorsionForce):
-            for k in range(force.getNumTorsions()):
-                _, i, j, _, periodicity, _, barrier = force.getTorsionParameters(k)
-                if periodicity == 2:
-                    bond = frozenset((i, j))
-                    strength[bond] = strength.get(bond, 0.0) + abs(barrier._value)
+            atoms, parameters = bonded_parameters(force)
+            twofold = parameters[:, 0] == 2
+            middles, barriers = atoms[twofold, 1:3].tolist(), parameters[twofold, 2].tolist()
+            for pair, barrier in zip(middles, barriers, strict=True):
+                bond = frozenset(pair)
+                strength[bond] = strength.get(bond, 0.0) + abs(barrier)
     return {bond for bond, total in strength.items() if total > PLANAR}
 
 

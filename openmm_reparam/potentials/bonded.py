@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import openmm as mm
 import scipy.sparse as sp
 
+from .. import compiled
 from .potential import Potential, constraints_of
 
 __all__ = [
     "CONSTRAINT_STIFFNESS",
+    "bonded_parameters",
     "bonded_potential",
     "bonded_system",
     "bonded_terms",
@@ -21,23 +22,6 @@ __all__ = [
 
 # kJ/mol/nm^2: about that of a C-H or O-H bond, which a constraint usually stands for.
 CONSTRAINT_STIFFNESS = 4e5
-
-
-def _atoms_of_term(force: mm.Force) -> tuple[int, Callable[[int], Sequence[int]]] | None:
-    """Return (number of terms, term -> particle indices), or None for forces not bonded."""
-    if isinstance(force, mm.HarmonicBondForce | mm.CustomBondForce):
-        return force.getNumBonds(), lambda i: force.getBondParameters(i)[:2]
-    if isinstance(force, mm.HarmonicAngleForce | mm.CustomAngleForce):
-        return force.getNumAngles(), lambda i: force.getAngleParameters(i)[:3]
-    if isinstance(force, mm.PeriodicTorsionForce | mm.RBTorsionForce | mm.CustomTorsionForce):
-        return force.getNumTorsions(), lambda i: force.getTorsionParameters(i)[:4]
-    if isinstance(force, mm.CMAPTorsionForce):
-        return force.getNumTorsions(), lambda i: force.getTorsionParameters(i)[1:9]
-    if isinstance(force, mm.CustomCompoundBondForce):
-        return force.getNumBonds(), lambda i: force.getBondParameters(i)[0]
-    if isinstance(force, mm.CustomExternalForce):
-        return force.getNumParticles(), lambda i: force.getParticleParameters(i)[:1]
-    return None
 
 
 def bonded_terms(force: mm.Force) -> np.ndarray | None:
@@ -53,13 +37,42 @@ def bonded_terms(force: mm.Force) -> np.ndarray | None:
         None for a force that is not bonded. Bonds, angles, torsions, CMAP, their Custom kinds,
         CustomCompoundBondForce and CustomExternalForce (one atom a term: restraints) are.
     """
-    described = _atoms_of_term(force)
-    if described is None:
-        return None
-    count, atoms = described
-    return np.array([list(atoms(i)) for i in range(count)], dtype=np.int64).reshape(
-        count, -1 if count else 0
-    )
+    found = compiled.bonded_terms(compiled.address(force))
+    return None if found is None else found[0]
+
+
+def bonded_parameters(force: mm.Force) -> tuple[np.ndarray, np.ndarray]:
+    """Particles and parameters of every term of a bonded force.
+
+    Parameters
+    ----------
+    force : openmm.Force
+        Harmonic bonds (length, k) or angles (angle, k), periodic (periodicity, phase, k) or
+        Ryckaert-Bellemans torsions (six coefficients).
+
+    Returns
+    -------
+    (terms, n) int array
+    (terms, p) array
+        In nm, radians and kJ/mol; no columns for other bonded forces.
+
+    Raises
+    ------
+    TypeError
+        The force is not bonded.
+
+    Examples
+    --------
+    >>> force = mm.HarmonicBondForce()
+    >>> _ = force.addBond(0, 1, 0.1, 2e5)
+    >>> pairs, parameters = bonded_parameters(force)
+    >>> pairs.tolist(), parameters.tolist()
+    ([[0, 1]], [[0.1, 200000.0]])
+    """
+    found = compiled.bonded_terms(compiled.address(force))
+    if found is None:
+        raise TypeError(f"{force.getName()} has no bonded terms")
+    return found
 
 
 def coupling_pattern(system: mm.System, moves: np.ndarray, groups: int = -1) -> sp.csr_array:
@@ -133,5 +146,5 @@ def _bonded_forces(system: mm.System, groups: int) -> list[mm.Force]:
     return [
         force
         for force in system.getForces()
-        if groups >> force.getForceGroup() & 1 and _atoms_of_term(force) is not None
+        if groups >> force.getForceGroup() & 1 and bonded_terms(force) is not None
     ]

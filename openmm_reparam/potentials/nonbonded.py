@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 import openmm as mm
 
+from .. import compiled
+
 __all__ = ["COULOMB", "NonbondedParameters"]
 
 COULOMB = 138.93545764438198  # kJ/mol nm / e^2, as in OpenMM
@@ -33,19 +35,7 @@ class NonbondedParameters:
 
     def __init__(self, force: mm.NonbondedForce, globals_: dict[str, float]) -> None:
         self.periodic = force.usesPeriodicBoundaryConditions()
-        size = force.getNumParticles()
-        particles = np.array(
-            [[p._value for p in force.getParticleParameters(i)] for i in range(size)]
-        ).reshape(-1, 3)
-        exceptions = [force.getExceptionParameters(k) for k in range(force.getNumExceptions())]
-        self.exception_pairs = np.array([p[:2] for p in exceptions], dtype=np.int64).reshape(-1, 2)
-        own = np.array([[q._value for q in p[2:]] for p in exceptions]).reshape(-1, 3)
-        for k in range(force.getNumParticleParameterOffsets()):
-            name, index, *scales = force.getParticleParameterOffset(k)
-            particles[index] += globals_.get(name, 0.0) * np.array(scales)
-        for k in range(force.getNumExceptionParameterOffsets()):
-            name, index, *scales = force.getExceptionParameterOffset(k)
-            own[index] += globals_.get(name, 0.0) * np.array(scales)
+        particles, self.exception_pairs, own = compiled.nonbonded(compiled.address(force), globals_)
         self.charges, self.sigmas, self.epsilons = particles.T
         self.exception_products, self.exception_sigmas, self.exception_epsilons = own.T
 

@@ -12,6 +12,7 @@ import numpy as np
 import openmm as mm
 from scipy.spatial import cKDTree
 
+from .. import compiled
 from ..errors import BudgetExhausted, EvaluationError, NonFiniteError
 from .nonbonded import NonbondedParameters
 
@@ -132,9 +133,8 @@ class Potential:
         self.system = context.getSystem()
         self.num_particles = self.system.getNumParticles()
         self.groups = context.getIntegrator().getIntegrationForceGroups()
-        particles = range(self.num_particles)
-        self.masses = np.array([self.system.getParticleMass(i)._value for i in particles])
-        self.virtual_sites = np.array([self.system.isVirtualSite(i) for i in particles], dtype=bool)
+        self.masses, sites = compiled.particles(compiled.address(self.system))
+        self.virtual_sites = sites.astype(bool)
         self.moves = (self.masses > 0) & ~self.virtual_sites
         self._made: dict[str, Any] = {}
         self._fixed = None if self.moves.all() else ~self.moves
@@ -168,12 +168,13 @@ class Potential:
     @cached_property
     def carriers(self) -> dict[int, list[int]]:
         """Atoms that move and take a virtual site along, by site."""
-        sites = np.flatnonzero(self.virtual_sites).tolist()
-        parents = {site: self.system.getVirtualSite(site) for site in sites}
-        return {
-            site: [p for p in map(v.getParticle, range(v.getNumParticles())) if self.moves[p]]
-            for site, v in parents.items()
+        carriers: dict[int, list[int]] = {
+            s: [] for s in np.flatnonzero(self.virtual_sites).tolist()
         }
+        pairs = compiled.virtual_site_parents(compiled.address(self.system))
+        for site, parent in pairs[self.moves[pairs[:, 1]]].tolist():
+            carriers[site].append(parent)
+        return carriers
 
     @cached_property
     def constraints(self) -> tuple[np.ndarray, np.ndarray]:
@@ -395,7 +396,4 @@ class Potential:
 
 def constraints_of(system: mm.System) -> tuple[np.ndarray, np.ndarray]:
     """Return constrained pairs (M, 2) and their distances (M,) in nm."""
-    count = system.getNumConstraints()
-    parameters = [system.getConstraintParameters(i) for i in range(count)]
-    pairs = np.array([p[:2] for p in parameters], dtype=np.int64).reshape(count, 2)
-    return pairs, np.array([p[2]._value for p in parameters])
+    return compiled.constraints(compiled.address(system))

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import openmm as mm
 
+from .. import compiled
 from ..geometry.neighbors import near_pairs
 from .bonded import bonded_terms
 from .potential import Potential
@@ -66,9 +67,7 @@ class UnbondedPairs:
         pairs = self._bonds()
         for force in self._potential.system.getForces():
             if isinstance(force, mm.CustomNonbondedForce):
-                count = force.getNumExclusions()
-                exclusions = [force.getExclusionParticles(k) for k in range(count)]
-                pairs.append(np.array(exclusions, dtype=np.int64).reshape(-1, 2))
+                pairs.append(compiled.exclusions(compiled.address(force)))
         return np.unique(self._keys(*np.concatenate(pairs).T))
 
     def _bonds(self) -> list[np.ndarray]:

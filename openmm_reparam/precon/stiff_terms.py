@@ -11,7 +11,7 @@ import openmm as mm
 from ..errors import BudgetExhausted, NonFiniteError
 from ..geometry import internal_coordinates as ic
 from ..geometry.neighbors import nearest_image
-from ..potentials.bonded import CONSTRAINT_STIFFNESS, bonded_terms
+from ..potentials.bonded import CONSTRAINT_STIFFNESS, bonded_parameters, bonded_terms
 from ..potentials.potential import Potential
 from .custom_bonds import BondCurves
 from .term_curves import SHORTEST, TermCurves
@@ -233,13 +233,12 @@ def _terms_of(force: mm.Force, atoms: np.ndarray, potential: Potential) -> list[
         return [_CustomBonds(BondCurves(potential, force), periodic, moves)]
     if isinstance(force, mm.CustomAngleForce | mm.CustomTorsionForce):
         return [_CustomTerms(TermCurves(potential, force), periodic, moves)]
-    known = _second_derivative(force, range(len(atoms)))
+    known = _second_derivative(force)
     return [] if known is None else [_ClosedForm(atoms, known, periodic, moves)]
 
 
 def _harmonic_bonds(force: mm.HarmonicBondForce, atoms, moves) -> list[StiffTerms]:
-    parameters = [force.getBondParameters(i) for i in range(len(atoms))]
-    lengths, constants = np.array([(p[2]._value, p[3]._value) for p in parameters]).T
+    lengths, constants = bonded_parameters(force)[1].T
     on_one_spot = lengths < ON_ONE_SPOT
     pinned, pins = atoms[on_one_spot], constants[on_one_spot]
     bonded, springs = atoms[~on_one_spot], constants[~on_one_spot]
@@ -252,19 +251,17 @@ def _harmonic_bonds(force: mm.HarmonicBondForce, atoms, moves) -> list[StiffTerm
     return terms
 
 
-def _second_derivative(force: mm.Force, terms: range) -> Callable[[np.ndarray], np.ndarray] | None:
+def _second_derivative(force: mm.Force) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return the second derivative of angles or torsions as a function of them."""
     if isinstance(force, mm.HarmonicAngleForce):
-        constants = np.array([force.getAngleParameters(i)[4]._value for i in terms])
+        constants = bonded_parameters(force)[1][:, 1]
         return lambda _: constants
     if isinstance(force, mm.PeriodicTorsionForce):
-        parameters = [force.getTorsionParameters(i)[4:] for i in terms]
-        n, phase, k = np.array([(p[0], p[1]._value, p[2]._value) for p in parameters]).T
+        n, phase, k = bonded_parameters(force)[1].T
         # E = k (1 + cos(n phi - phase))
         return lambda phi: -k * n**2 * np.cos(n * phi - phase)
     if isinstance(force, mm.RBTorsionForce):
-        parameters = [force.getTorsionParameters(i)[4:] for i in terms]
-        c = np.array([[x._value for x in p] for p in parameters])
+        _, c = bonded_parameters(force)
         return lambda phi: _ryckaert_bellemans(c, phi)
     return None
 

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from openmm import app, unit
 
 from ..geometry.neighbors import near_pairs, nearest_image
+from ..potentials.bonded import bonded_parameters
 from ..potentials.potential import constraints_of
 from ..units import positions_in_nanometers
 from .residues import residue_label
@@ -282,11 +283,9 @@ def _bond_outliers(system, names, x, box, bonded, constrained) -> tuple[str, ...
     springs = np.setdiff1d(_pairs_of(bonded @ bonded, size), _pairs_of(bonded, size))
     found = []
     for force in _forces(system, mm.HarmonicBondForce):
-        terms = [force.getBondParameters(k) for k in range(force.getNumBonds())]
-        pairs = np.array([term[:2] for term in terms], dtype=np.int64).reshape(-1, 2)
-        lengths = np.array([term[2]._value for term in terms])
-        counts = np.array([term[3]._value > 0 for term in terms], dtype=bool)
-        counts &= ~np.isin(
+        pairs, parameters = bonded_parameters(force)
+        lengths, constants = parameters.T
+        counts = (constants > 0) & ~np.isin(
             _keys(pairs[:, 0], pairs[:, 1], size), np.concatenate([constrained, springs])
         )
         pairs, lengths = pairs[counts], lengths[counts]
@@ -305,11 +304,10 @@ def _angle_outliers(system, names, x, box, constrained) -> tuple[str, ...]:
     """Return lines of the System's harmonic angles that are too wide or too narrow."""
     found = []
     for force in _forces(system, mm.HarmonicAngleForce):
-        terms = [force.getAngleParameters(k) for k in range(force.getNumAngles())]
-        triples = np.array([term[:3] for term in terms], dtype=np.int64).reshape(-1, 3)
-        usual = np.degrees([term[3]._value for term in terms])
-        counts = np.array([term[4]._value > 0 for term in terms], dtype=bool)
-        counts &= ~np.isin(_keys(triples[:, 0], triples[:, 2], len(x)), constrained)
+        triples, parameters = bonded_parameters(force)
+        usual, constants = np.degrees(parameters[:, 0]), parameters[:, 1]
+        ends = _keys(triples[:, 0], triples[:, 2], len(x))
+        counts = (constants > 0) & ~np.isin(ends, constrained)
         triples, usual = triples[counts], usual[counts]
         periodic = force.usesPeriodicBoundaryConditions()
         first, last = (
