@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import mdtraj
 import numpy as np
 import openmm as mm
-from openmm import app, unit
+from openmm import app
 
 from openmm_reparam.prepare.molecular_system import MolecularSystem
-from openmm_reparam.prepare.peptide_chain import extended_chain
+from openmm_reparam.prepare.peptides import peptide
 
 __all__ = [
     "CASES",
@@ -100,38 +100,14 @@ def capped_alanines(residues: int, forcefield: str) -> MolecularSystem:
     >>> capped_alanines(1, "ff96-obc2")
     <MolecularSystem ACE-ALA-NME: 22 atoms, 3 residues>
     """
-    modeller = app.Modeller(*_capped_heavy_atoms(residues))
-    field = app.ForceField(*FORCE_FIELDS[forcefield])
-    # Hydrogens are placed at random and then relaxed.
-    modeller.addHydrogens(field, platform=mm.Platform.getPlatformByName("Reference"))
-    system = field.createSystem(
-        modeller.topology, nonbondedMethod=app.NoCutoff, constraints=None, removeCMMotion=False
-    )
-    positions = np.array(modeller.positions.value_in_unit(unit.nanometer)) * unit.nanometer
     name = "-".join(["ACE", *["ALA"] * residues, "NME"])
-    return MolecularSystem(name, modeller.topology, system, positions)
-
-
-def _capped_heavy_atoms(residues: int) -> tuple[app.Topology, unit.Quantity]:
-    """Cut caps out of the first and the last alanine of a longer chain."""
-    chain, positions = extended_chain("A" * (residues + 2))
-    topology = app.Topology()
-    made = topology.addChain()
-    kept: dict[app.topology.Atom, app.topology.Atom] = {}
-    last = residues + 1
-    for residue in chain.residues():
-        cap = {0: "ACE", last: "NME"}.get(residue.index)
-        renamed = {"ACE": {"CA": "CH3", "C": "C", "O": "O"}, "NME": {"N": "N", "CA": "C"}}.get(
-            str(cap), {name: name for name in ("N", "CA", "CB", "C", "O")}
-        )
-        built = topology.addResidue(cap or residue.name, made)
-        for atom in residue.atoms():
-            if atom.name in renamed:
-                kept[atom] = topology.addAtom(renamed[atom.name], atom.element, built)
-    for first, second in chain.bonds():
-        if first in kept and second in kept:
-            topology.addBond(kept[first], kept[second])
-    return topology, positions[[atom.index for atom in kept]] * unit.nanometer
+    built = peptide(
+        "A" * residues,
+        forcefield=app.ForceField(*FORCE_FIELDS[forcefield]),
+        constraints="none",
+        capped=True,
+    )
+    return MolecularSystem(name, built.topology, built.system, built.positions)
 
 
 def simulation_factory(

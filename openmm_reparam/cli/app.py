@@ -87,6 +87,7 @@ def minimize(
     max_force_evaluations: options.MaxForceEvaluations = None,
     reparametrization: options.Reparametrization = "auto",
     search: options.Search = None,
+    temperature: options.MinimaTemperature = None,
     seed: options.Seed = 0,
     platform: options.PlatformName = None,
     threads: options.Threads = None,
@@ -118,7 +119,7 @@ def minimize(
     )
     command: Callable[..., int] = partial(minimize_file, ligands=ligand or (), charges=charges)
     if file.is_dir():
-        options.refuse(context, ("ligand", "charges"), "one structure file")
+        options.refuse(context, ("ligand", "charges", "temperature"), "one structure file")
         command = partial(minimize_folder, workers=workers, summary=csv)
     elif workers is not None or csv is not None:
         raise ValueError(f"--workers and --csv are for a folder of files, and {file} is none")
@@ -173,6 +174,7 @@ def fold(
     max_force_evaluations: options.MaxForceEvaluations = None,
     reparametrization: options.Reparametrization = "auto",
     search: options.Search = None,
+    temperature: options.MinimaTemperature = None,
     seed: options.Seed = 0,
     platform: options.PlatformName = None,
     threads: options.Threads = None,

@@ -24,7 +24,7 @@ DEFAULT_FORCE_FIELD = ("amber14-all.xml",)
 # Options of `minimize` that small molecules have no use for.
 OF_PROTEINS = (
     *("solvent", "forcefield", "restrain", "restraint", "ph", "keep_water", "keep_heterogens"),
-    *("build_missing_residues", "ligand", "compare", "plot"),
+    *("build_missing_residues", "ligand", "compare", "plot", "temperature"),
 )
 
 
@@ -188,6 +188,16 @@ Search = Annotated[
     typer.Option(
         help="Go on to deeper minima until the force evaluations are used up: auto, slow-modes, "
         "population, annealed or neural. Ctrl-C ends it with the best."
+    ),
+]
+MinimaTemperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        metavar="K",
+        help="With --search: free energies and populations of the lowest 20 minima at this "
+        "temperature, as harmonic oscillators.",
+        show_default=False,
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]

@@ -18,11 +18,15 @@ from ..minimization.api import minimize_reparam
 from ..minimization.baseline import BASELINE, BaselineResult, run_baseline
 from ..minimization.result import MinimizationResult
 from ..prepare.molecular_system import MolecularSystem
+from ..sampling.superposition import HarmonicSuperposition, harmonic_superposition
 from ..version import __version__
 from .comparison import comparison
 from .settings import Console, Outputs, RunSettings, platform_name
 
 __all__ = ["Run", "describe", "minimize_molecule", "write_json", "write_plot", "write_structure"]
+
+# Free energies are for so many minima, the lowest: each costs a Hessian.
+LOWEST_MINIMA = 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Run:
     baseline : BaselineResult or None
         Of OpenMM's own minimizer, where it was run.
     settings : RunSettings
+    superposition : HarmonicSuperposition or None
+        Free energies of the minima of a search, where a temperature was given.
     """
 
     molecule: MolecularSystem
@@ -46,6 +52,7 @@ class Run:
     result: MinimizationResult
     baseline: BaselineResult | None
     settings: RunSettings
+    superposition: HarmonicSuperposition | None = None
 
     @property
     def positions(self):
@@ -94,7 +101,21 @@ def minimize_molecule(molecule: MolecularSystem, settings: RunSettings, console:
         simulated = molecule.simulation(chosen, threads=settings.threads)
         baseline = run_baseline(simulated, settings.tolerance, settings.max_iterations)
         console.say(comparison(result, baseline))
-    return Run(molecule, simulation, result, baseline, settings)
+    superposition = _superposition(simulation, result, settings, console)
+    return Run(molecule, simulation, result, baseline, settings, superposition)
+
+
+def _superposition(
+    simulation: app.Simulation, result: MinimizationResult, settings: RunSettings, console: Console
+) -> HarmonicSuperposition | None:
+    """Return free energies of the lowest minima of a search, and show them."""
+    if settings.temperature is None or not result.minima:
+        return None
+    lowest = result.minima[:LOWEST_MINIMA]
+    console.say(f"\nHessians of the {len(lowest)} lowest of {len(result.minima)} minima ...")
+    superposition = harmonic_superposition(simulation, lowest, settings.temperature)
+    console.say(f"\n{superposition}")
+    return superposition
 
 
 def write_structure(run: Run, path: Path, console: Console) -> None:
@@ -161,6 +182,8 @@ def write_json(
         document["result"] = run.result.to_dict()
         if run.baseline is not None:
             document["local_energy_minimizer"] = run.baseline.to_dict()
+        if run.superposition is not None:
+            document["harmonic_superposition"] = run.superposition.to_dict()
     text = json.dumps(document, indent=1)
     if outputs.json == "-":
         print(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -41,6 +42,8 @@ class RunSettings:
         Run OpenMM's LocalEnergyMinimizer too.
     search : str or None
         For deeper minima.
+    temperature : float or None
+        Of their free energies, in K.
     """
 
     tolerance: float
@@ -52,6 +55,7 @@ class RunSettings:
     threads: int | None = None
     compare: bool = False
     search: str | None = None
+    temperature: float | None = None
 
 
 def run_settings(options: Mapping[str, Any]) -> RunSettings:
@@ -69,7 +73,8 @@ def run_settings(options: Mapping[str, Any]) -> RunSettings:
     Raises
     ------
     ValueError
-        No such reparametrization or search, or a search without a limit of force evaluations.
+        No such reparametrization or search, a search without a limit of force evaluations, or a
+        temperature that is not above zero, has no search, or goes with a box of water.
     """
     names = {field.name for field in fields(RunSettings)}
     settings = RunSettings(**{name: options[name] for name in options if name in names})
@@ -85,7 +90,22 @@ def run_settings(options: Mapping[str, Any]) -> RunSettings:
                 f"--search {settings.search} needs --max-force-evaluations: 20000, say, is a "
                 "minute for a small protein in vacuum"
             )
+    if settings.temperature is not None:
+        _check_temperature(settings, options.get("solvent"))
     return settings
+
+
+def _check_temperature(settings: RunSettings, solvent: Any) -> None:
+    option = f"--temperature {settings.temperature:g}"
+    if not 0 < (settings.temperature or 0) < math.inf:
+        raise ValueError(f"{option}: it must be above zero, in K")
+    if settings.search is None:
+        raise ValueError(f"{option} is for the minima of a search: add --search auto")
+    if getattr(solvent, "value", solvent) == "tip3p":
+        raise ValueError(
+            f"{option} needs Hessians of all atoms, and a box of water has too many: choose "
+            "--solvent vacuum, gbn2 or obc2"
+        )
 
 
 @dataclass(frozen=True)

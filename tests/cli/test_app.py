@@ -463,3 +463,29 @@ def test_runs_as_a_module():
     empty = subprocess.run(command, capture_output=True, text=True, check=False)
     assert empty.returncode == 2
     assert "Usage" in empty.stderr
+
+
+def test_fold_tells_free_energies_of_minima(run, tmp_path):
+    options = ("--search", "auto", "--max-force-evaluations", 300, "--platform", "Reference")
+    numbers = tmp_path / "fold.json"
+    code, out, err = run("fold", "GA", *options, "--temperature", 310, "--json", numbers)
+    assert (code, err) == (0, "")
+    assert "minima at 310 K, classical oscillators" in out
+    found = json.loads(numbers.read_text())["harmonic_superposition"]
+    free_energies = [minimum["free_energy"] for minimum in found["minima"]]
+    assert free_energies == sorted(free_energies)
+    assert sum(minimum["population"] for minimum in found["minima"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--temperature", 300), "add --search auto"),
+        (("--temperature", 0, "--search", "auto"), "above zero"),
+        (("--temperature", 300, "--search", "auto", "--solvent", "tip3p"), "a box of water"),
+    ],
+)
+def test_a_temperature_that_cannot_be_right_is_refused(run, options, words):
+    code, _, err = run("fold", "GA", *options, "--max-force-evaluations", 10)
+    assert code == 2
+    assert is_one_line_of(err, "--temperature", words)
