@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from ..version import __version__
-from . import options
+from . import golf, options
 
 __all__ = ["app", "main"]
 
@@ -42,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(golf.app, name="golf")
 
 
 def _show_version(show: bool) -> None:

@@ -5,12 +5,11 @@ A molecule that cannot be read or described is a row with its error, and the oth
 
 from __future__ import annotations
 
-import csv
 import itertools
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from ..prepare.ligands import (
 from ..prepare.molecular_system import MolecularSystem
 from ..surrogates import oracles
 from ..surrogates.programs import required
+from .ligand_tables import MoleculeFiles
 from .process_pool import default_workers, ordered_results
 from .reporting import write_json
 from .settings import Console, Outputs, RunSettings, platform_name
@@ -158,9 +158,9 @@ def _one(task, outputs, console, source, summary) -> int:
         console.say(f"Prepared: {row['preparation']}")
     console.say(f"\n{result}\n")
     console.say(f"Stereo and bonds by distance: {row['changes'] or 'unchanged'}")
-    with _Tables(outputs, summary) as tables:
-        tables.write(row, text)
-    _say_files(outputs, summary, console)
+    with MoleculeFiles(outputs.structure, summary, COLUMNS) as files:
+        files.write(row, text)
+    files.say(console, "minimized")
     described = {"source": source, "potential": task.potential, **asdict(task.settings)}
     write_json(
         "minimize", described, None, outputs, console, molecules=[row], result=result.to_dict()
@@ -178,12 +178,12 @@ def _many(tasks, outputs, console, source, potential, workers, summary) -> int:
     kept: list[dict[str, Any]] = []
     stream = sys.stderr if outputs.json == "-" else sys.stdout
     with (
-        _Tables(outputs, summary) as tables,
+        MoleculeFiles(outputs.structure, summary, COLUMNS) as files,
         tqdm(unit="molecule", leave=False, disable=None) as bar,
         closing(ordered_results(minimize_task, _died, tasks, workers)) as finished,
     ):
         for row, text in finished:
-            tables.write(row, text)
+            files.write(row, text)
             bar.write(_line(row), file=stream)
             bar.update()
             converged = "converged" if row["converged"] else "not converged"
@@ -196,7 +196,7 @@ def _many(tasks, outputs, console, source, potential, workers, summary) -> int:
     if failed:
         more = f" and {len(failed) - NAMES_OF_FAILED} more" * (len(failed) > NAMES_OF_FAILED)
         console.say(f"Failed: {', '.join(failed[:NAMES_OF_FAILED])}{more}")
-    _say_files(outputs, summary, console)
+    files.say(console, "minimized")
     described = {"source": source, "potential": potential}
     write_json("minimize", described, None, outputs, console, molecules=kept)
     return 0 if counts["converged"] == sum(counts.values()) else 1
@@ -320,47 +320,7 @@ def require_programs(potential: str) -> None:
         raise ValueError(f"--potential {potential}: {error}") from error
 
 
-# --- Table and files ---
-
-
-class _Tables:
-    """Files that grow with each molecule: what was done stays, whatever ends the run."""
-
-    def __init__(self, outputs: Outputs, summary: Path | None) -> None:
-        self._structure, self._summary = outputs.structure, summary
-
-    def __enter__(self) -> _Tables:
-        with ExitStack() as stack:
-            self._molecules: Any = None
-            self._rows: Any = None
-            if self._structure is not None:
-                self._molecules = stack.enter_context(open(self._structure, "w"))
-            if self._summary is not None:
-                file = stack.enter_context(open(self._summary, "w", newline=""))
-                self._rows = csv.DictWriter(file, COLUMNS)
-                self._rows.writeheader()
-            self._files = stack.pop_all()
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._files.close()
-
-    def write(self, row: dict[str, Any], text: str) -> None:
-        """Write a molecule and its row."""
-        if self._rows is not None:
-            self._rows.writerow(row)
-        if self._molecules is not None and text:
-            if self._structure is not None and self._structure.suffix.lower() == ".mol":
-                text = text.partition("M  END")[0] + "M  END\n"
-            self._molecules.write(text)
-            self._molecules.flush()
-
-
-def _say_files(outputs: Outputs, summary: Path | None, console: Console) -> None:
-    if outputs.structure is not None:
-        console.say(f"Wrote the minimized molecules: {outputs.structure}")
-    if summary is not None:
-        console.say(f"Wrote the table: {summary}")
+# --- Table ---
 
 
 def _empty_row(task: LigandTask) -> dict[str, Any]:
