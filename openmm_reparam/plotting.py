@@ -1,4 +1,4 @@
-"""Plots of minimizations and of slow modes, drawn without touching matplotlib's global backend."""
+"""Plots of minimizations, slow modes and free energies; matplotlib's global backend stays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["plot_history", "plot_modes", "plot_search"]
+__all__ = ["plot_free_energy", "plot_history", "plot_modes", "plot_search"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 CURVE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 REFERENCE_COLOUR = "#666666"
 # Share of the energies, the highest, that may leave the top of the plot: starts clash.
 CLIPPED_SHARE = 0.02
+# Ticks of torsions.
+DEGREES = (-180, -90, 0, 90, 180)
 # Residue names fit under the axis up to this many.
 NAMED_RESIDUES = 60
 
@@ -278,6 +280,64 @@ def _mark_stages(axes: Axes, result: Any, history: np.ndarray) -> None:
             color=REFERENCE_COLOUR,
             fontsize=8,
         )
+
+
+def plot_free_energy(surface: Any, path: str | Path, *, title: str = "") -> None:
+    """Plot a free energy along one observable, with its errors, or along two, as a map.
+
+    Parameters
+    ----------
+    surface : FreeEnergySurface
+        Of ``ensemble.free_energy("phi", "psi")``, say. Torsions are shown in degrees.
+    path : str or Path
+        Ending in .png, .pdf or .svg.
+    title : str
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from openmm_reparam.sampling.free_energy_profiles import free_energy_surface
+    >>> from openmm_reparam.sampling.observables import Observable
+    >>> torsion = Observable("phi", lambda x: x[:, 0, 0], (0, 1, 2, 3), periodic=True)
+    >>> angles = np.random.default_rng(0).vonmises(0.0, 2.0, 5000)
+    >>> surface = free_energy_surface([torsion], [angles], np.zeros(5000), 300.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_free_energy(surface, f"{folder}/profile.png")
+    """
+    figure = Figure(figsize=(5.6, 4.4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    edges, labels = zip(*map(_shown, surface.observables, surface.edges), strict=True)
+    axes.set_xlabel(labels[0])
+    if len(edges) == 1:
+        middles = (edges[0][1:] + edges[0][:-1]) / 2
+        axes.fill_between(
+            middles,
+            surface.values - surface.errors,
+            surface.values + surface.errors,
+            color=CURVE_COLOURS[0],
+            alpha=0.25,
+            linewidth=0,
+        )
+        axes.plot(middles, surface.values, color=CURVE_COLOURS[0], linewidth=1.4)
+        axes.set_ylabel("free energy (kJ/mol)")
+    else:
+        shown = np.where(np.isfinite(surface.values), surface.values, np.nan)
+        image = axes.pcolormesh(*edges, shown.T, cmap="viridis", rasterized=True)
+        figure.colorbar(image, label="free energy (kJ/mol)")
+        axes.set_ylabel(labels[1])
+    if surface.observables[0].periodic:
+        axes.set_xticks(DEGREES)
+    if len(edges) == 2 and surface.observables[1].periodic:
+        axes.set_yticks(DEGREES)
+    _finish(figure, (axes,), title or f"{surface.temperature:g} K", path)
+
+
+def _shown(observable: Any, edges: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return edges of bins as they are shown, and a label."""
+    if observable.unit == "rad":
+        return np.degrees(edges), f"{observable.name} (degrees)"
+    unit = f" ({observable.unit})" if observable.unit else ""
+    return edges, f"{observable.name}{unit}"
 
 
 def _finish(figure: Figure, all_axes: Sequence[Axes], title: str, path: str | Path) -> None:

@@ -1,0 +1,155 @@
+"""Free energies along one or two observables, from weighted structures, with errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+
+from ..constants import BOLTZMANN
+from .importance import RESAMPLINGS
+from .observables import Observable
+
+__all__ = ["FreeEnergySurface", "free_energy_surface"]
+
+BINS = {1: 60, 2: 40}
+
+
+@dataclass(frozen=True, repr=False)
+class FreeEnergySurface:
+    """-kT ln p on a grid of one or two observables; the lowest bin is zero.
+
+    Attributes
+    ----------
+    observables : tuple of Observable
+    edges : tuple of (b + 1,) arrays
+        Of the bins of each observable, in nm or radians.
+    values : (b,) or (b, c) array
+        In kJ/mol; infinite where no structure is.
+    errors : array like ``values``
+        Standard errors of the bootstrap, against the whole; NaN where there are none.
+    probability : array like ``values``
+        Of each bin.
+    temperature : float
+        In K.
+    """
+
+    observables: tuple[Observable, ...]
+    edges: tuple[np.ndarray, ...]
+    values: np.ndarray
+    errors: np.ndarray
+    probability: np.ndarray
+    temperature: float
+
+    @property
+    def centres(self) -> tuple[np.ndarray, ...]:
+        """Middles of the bins of each observable."""
+        return tuple((edges[1:] + edges[:-1]) / 2 for edges in self.edges)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the observables."""
+        return tuple(found.name for found in self.observables)
+
+    def __repr__(self) -> str:
+        seen = np.isfinite(self.values)
+        typical = np.median(self.errors[seen & (self.values < 10)])
+        return (
+            f"<{type(self).__name__} along {' and '.join(self.names)} at {self.temperature:g} K: "
+            f"{seen.sum()} of {seen.size} bins seen, up to {self.values[seen].max():.1f} kJ/mol, "
+            f"typical error below 10 kJ/mol {typical:.2f}>"
+        )
+
+
+def free_energy_surface(
+    observables: Sequence[Observable],
+    values: Sequence[np.ndarray],
+    logs: np.ndarray,
+    temperature: float,
+    bins: int | Sequence[np.ndarray] | None = None,
+    seed: int = 0,
+) -> FreeEnergySurface:
+    """Return the free energy along one or two observables.
+
+    Parameters
+    ----------
+    observables : sequence of Observable
+    values : sequence of (n,) arrays
+        Of each observable.
+    logs : (n,) array
+        Logarithms of the weights.
+    temperature : float
+        In K.
+    bins : int or sequence of (b + 1,) arrays, optional
+        How many of each, or their edges. By default 60 along one observable and 40 x 40 along
+        two; of angles all around, of others over the range of the values.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    FreeEnergySurface
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = Observable("x", lambda positions: positions[:, 0, 0])
+    >>> profile = free_energy_surface([x], [rng.normal(size=5000)], np.zeros(5000), 300, bins=9)
+    >>> int(profile.values.argmin())
+    4
+    """
+    if len(observables) not in BINS:
+        raise ValueError(f"free energies are along one or two observables, not {len(observables)}")
+    count = BINS[len(observables)] if bins is None else bins
+    if isinstance(count, int):
+        seen = [value[np.isfinite(logs)] for value in values]
+        edges = [_edges(*pair, count) for pair in zip(observables, seen, strict=True)]
+    else:
+        edges = [np.asarray(edge, dtype=np.float64) for edge in count]
+    shape = tuple(len(edge) - 1 for edge in edges)
+    cells = _cells(values, edges)
+    weights = softmax(logs)
+    probability = np.bincount(cells, weights, minlength=int(np.prod(shape)) + 1)[:-1]
+    errors = _errors(cells, weights, len(probability), seed) * BOLTZMANN * temperature
+    with np.errstate(divide="ignore"):
+        free_energy = -BOLTZMANN * temperature * np.log(probability / probability.max())
+    return FreeEnergySurface(
+        tuple(observables),
+        tuple(edges),
+        free_energy.reshape(shape),
+        np.where(probability > 0, errors, np.nan).reshape(shape),
+        probability.reshape(shape),
+        temperature,
+    )
+
+
+def _edges(observable: Observable, values: np.ndarray, count: int) -> np.ndarray:
+    if observable.periodic:
+        return np.linspace(-np.pi, np.pi, count + 1)
+    low, high = values.min(), values.max()
+    return np.linspace(low, high if high > low else low + 1.0, count + 1)
+
+
+def _cells(values: Sequence[np.ndarray], edges: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the number of each structure's bin, (n,), the last one for those outside."""
+    shape = [len(edge) - 1 for edge in edges]
+    places = []
+    for value, edge in zip(values, edges, strict=True):
+        place = np.searchsorted(edge, value, side="right") - 1
+        places.append(np.where(value == edge[-1], len(edge) - 2, place))
+    outside = np.any([(p < 0) | (p >= s) for p, s in zip(places, shape, strict=True)], axis=0)
+    inside = [np.where(outside, 0, place) for place in places]
+    return np.where(outside, np.prod(shape), np.ravel_multi_index(inside, shape))
+
+
+def _errors(cells: np.ndarray, weights: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Return standard errors of ln p of each bin, (size,), by bootstrap."""
+    rng = np.random.default_rng(seed)
+    drawn = np.empty((RESAMPLINGS, size))
+    for row in drawn:
+        again = weights * rng.multinomial(len(weights), np.full(len(weights), 1 / len(weights)))
+        row[:] = np.bincount(cells, again, minlength=size + 1)[:-1] / again.sum()
+    mean = drawn.mean(axis=0)
+    return drawn.std(axis=0, ddof=1) / np.where(mean > 0, mean, np.nan)
