@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         NotConvergedError,
         UnsupportedSystemError,
     )
+    from .golf import Golf
     from .minimization.api import minimize_reparam
     from .minimization.minimizer import ReparamMinimizer
     from .minimization.replicas import Replicas
@@ -36,6 +37,7 @@ __all__ = [
     "BudgetExhausted",
     "ConvergenceWarning",
     "EvaluationError",
+    "Golf",
     "HarmonicSuperposition",
     "LatentSystem",
     "MinimizationResult",
@@ -70,6 +72,7 @@ _NAMES = {
         "NotConvergedError",
         "UnsupportedSystemError",
     ),
+    "golf": ("Golf",),
     "minimization.api": ("minimize_reparam",),
     "minimization.minimizer": ("ReparamMinimizer",),
     "minimization.replicas": ("Replicas",),
