@@ -79,7 +79,7 @@ class TrainedOn:
 
 
 def reference_energies(
-    numbers: Sequence[np.ndarray], energies: Sequence[float]
+    numbers: Sequence[np.ndarray], energies: Sequence[float] | np.ndarray
 ) -> dict[int, float]:
     """Return energies of atoms that add up to those of molecules, by least squares.
 
