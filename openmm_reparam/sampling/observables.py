@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import mdtraj
 import numpy as np
+from mdtraj.geometry import dihedral
 from openmm.app import Topology
 
 __all__ = ["Measure", "Observable", "observable"]
@@ -17,17 +18,16 @@ __all__ = ["Measure", "Observable", "observable"]
 #: (n, N, 3) positions in nm -> (n,) values.
 Measure: TypeAlias = "str | Callable[[np.ndarray], np.ndarray] | Observable"
 
-_NAMED_TORSIONS: dict[str, Callable] = {
-    "phi": mdtraj.compute_phi,
-    "psi": mdtraj.compute_psi,
-    "omega": mdtraj.compute_omega,
-    "chi1": mdtraj.compute_chi1,
-    "chi2": mdtraj.compute_chi2,
-    "chi3": mdtraj.compute_chi3,
-    "chi4": mdtraj.compute_chi4,
+# Atoms of torsions by name; + is the next residue, - the one before. Caps have their methyl's name.
+_NAMED_TORSIONS: dict[str, Sequence[Sequence[str]]] = {
+    "phi": [("-C", "N", "CA", "C")],
+    "psi": [("N", "CA", "C", "+N")],
+    "omega": [(a, "C", "+N", b) for a in ("CA", "CH3") for b in ("+CA", "+CH3", "+C")],
+    "chi1": dihedral.CHI1_ATOMS,
+    "chi2": dihedral.CHI2_ATOMS,
+    "chi3": dihedral.CHI3_ATOMS,
+    "chi4": dihedral.CHI4_ATOMS,
 }
-# Which of a torsion's atoms is in the residue that it is named after.
-_OWN_ATOM = {"omega": 0, "phi": 2}
 _OF_ATOMS = {"distance": 2, "angle": 3, "torsion": 4}
 _ADVICE = (
     'pass "phi", "psi", "omega" or "chi1" to "chi4", with the residue\'s number where there are '
@@ -141,11 +141,7 @@ def _torsion(name: str, atoms: list[int]) -> Observable:
 
 def _named_atoms(name: str, given: list[int], topology: Topology) -> list[int]:
     """Return the atoms of a backbone or side chain torsion."""
-    nowhere = np.zeros((topology.getNumAtoms(), 3))
-    found, _ = _NAMED_TORSIONS[name](_trajectory(nowhere[None], topology))
-    residues = [atom.residue for atom in topology.atoms()]
-    named = {atoms[_OWN_ATOM.get(name, 1)]: list(map(int, atoms)) for atoms in found.tolist()}
-    of = [(residues[own], atoms) for own, atoms in named.items()]
+    of = list(_torsions_of_residues(_NAMED_TORSIONS[name], topology))
     chosen = [atoms for residue, atoms in of if not given or residue.id == str(given[0])]
     if len(chosen) == 1:
         return chosen[0]
@@ -157,10 +153,26 @@ def _named_atoms(name: str, given: list[int], topology: Topology) -> list[int]:
     )
 
 
-def _trajectory(positions: np.ndarray, topology: Topology | None = None) -> mdtraj.Trajectory:
+def _torsions_of_residues(
+    wanted: Sequence[Sequence[str]], topology: Topology
+) -> Iterator[tuple[Any, list[int]]]:
+    """Yield each residue that has all atoms of one of some torsions, and their indices."""
+    for chain in topology.chains():
+        residues = list(chain.residues())
+        names = [{atom.name: atom.index for atom in residue.atoms()} for residue in residues]
+        for here, residue in enumerate(residues):
+            there = dict(names[here])
+            for sign, other in (("-", here - 1), ("+", here + 1)):
+                if 0 <= other < len(residues):
+                    there |= {sign + name: index for name, index in names[other].items()}
+            known = (atoms for atoms in wanted if all(name in there for name in atoms))
+            if (atoms := next(known, None)) is not None:
+                yield residue, [there[name] for name in atoms]
+
+
+def _trajectory(positions: np.ndarray) -> mdtraj.Trajectory:
     # mdtraj keeps single precision: centring first keeps its digits for the shape.
-    centred = positions - positions.mean(axis=1, keepdims=True)
-    return mdtraj.Trajectory(centred, topology and mdtraj.Topology.from_openmm(topology))
+    return mdtraj.Trajectory(positions - positions.mean(axis=1, keepdims=True), None)
 
 
 def _gyration_radius(positions: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from ..precon.model_hessian import atomic_numbers_of
 from ..units import in_unit
 from .batch_energy import BatchEnergy
 from .internal_map import InternalMap
-from .zmatrix import build_zmatrix
+from .observables import Measure, observable
+from .zmatrix import build_zmatrix, with_free_torsions
 
 __all__ = ["Target", "boltzmann_target"]
 
@@ -62,7 +64,7 @@ class Target:
 
 
 def boltzmann_target(
-    simulation: Any, temperature: Any, max_force_evaluations: int | None = None
+    simulation: Any, temperature: Any, latents: str | Iterable[Measure] = "auto"
 ) -> Target:
     """Return the Boltzmann distribution of what a Simulation holds.
 
@@ -72,7 +74,9 @@ def boltzmann_target(
         With positions set. It is not changed.
     temperature : float or Quantity
         In K.
-    max_force_evaluations : int, optional
+    latents : "auto" or iterable of str or Observable
+        Torsions that rotate freely, such as ``("phi", "psi")``; by default those about acyclic
+        single bonds.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def boltzmann_target(
         It is not one molecule with all its bonds known, in vacuum or implicit solvent: says what
         is in the way and what to do.
     TypeError, ValueError
-        The temperature is none, or zero.
+        The temperature is none, or zero; a latent is no torsion that can rotate.
 
     Examples
     --------
@@ -118,10 +122,25 @@ def boltzmann_target(
     bonds = np.array(sorted(graph.edges))
     planar = planar_bonds(potential.system)
     zmatrix = build_zmatrix(numbers, bonds, reference, planar, potential.label)
+    if latents != "auto":
+        chosen = _torsions(latents, simulation.topology)
+        zmatrix = with_free_torsions(zmatrix, chosen, potential.label)
     internal = InternalMap(zmatrix, reference, _fixed_lengths(potential, zmatrix.bonds))
-    energy = BatchEnergy(context, max_force_evaluations)
+    energy = BatchEnergy(context)
     _refuse_fields(potential, energy, reference)
     return Target(potential, energy, internal, reference, kelvin)
+
+
+def _torsions(latents: str | Iterable[Measure], topology: Any) -> list[tuple[int, ...]]:
+    if isinstance(latents, str):
+        raise ValueError(
+            f'latents is {latents!r}: pass "auto", or names of torsions such as ("phi", "psi")'
+        )
+    found = [observable(latent, topology) for latent in latents]
+    for torsion in found:
+        if torsion.atoms is None or len(torsion.atoms) != 4:
+            raise ValueError(f"a latent has to be a torsion, and {torsion.name!r} is none")
+    return [torsion.atoms for torsion in found if torsion.atoms]
 
 
 def _refuse_kinds(potential: Potential) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import networkx as nx
 import numpy as np
@@ -13,7 +13,7 @@ from ..geometry import internal_coordinates as ic
 from ..geometry.covalent_radii import covalent_radii
 from ..potentials.bond_graph import interchangeable_atoms
 
-__all__ = ["ZMatrix", "build_zmatrix"]
+__all__ = ["ZMatrix", "build_zmatrix", "with_free_torsions"]
 
 NONE = -1
 # Rings are opened at their longest bond, as a multiple of the sum of the covalent radii. Bonds
@@ -174,6 +174,42 @@ def build_zmatrix(
         np.array(folds, dtype=np.int64),
         np.array(closures, dtype=np.int64).reshape(-1, 2),
     )
+
+
+def with_free_torsions(
+    zmatrix: ZMatrix, torsions: Iterable[Sequence[int]], label: Callable[[int], str]
+) -> ZMatrix:
+    """Return the same z-matrix with these torsions free, and no others.
+
+    Parameters
+    ----------
+    zmatrix : ZMatrix
+    torsions : iterable of four atoms each
+        About which bond counts; peptide bonds may be among them. Other rotors stay.
+    label : callable
+        Names an atom in errors.
+
+    Raises
+    ------
+    ValueError
+        A torsion is about no bond that is a coordinate with atoms on both sides.
+    """
+    leading = {
+        frozenset(atoms[1:3].tolist()): row
+        for row, atoms in enumerate(zmatrix.torsions)
+        if zmatrix.classes[row] != "relative"
+    }
+    classes, folds = zmatrix.classes.copy(), zmatrix.folds.copy()
+    classes[classes == "free"] = "stiff"
+    for _, j, k, _ in torsions:
+        row = leading.get(frozenset((j, k)))
+        if row is None:
+            raise ValueError(
+                f"no coordinate turns the bond of {label(j)} and {label(k)}: it is none, an end, "
+                "or closes a ring"
+            )
+        classes[row], folds[row] = "free", 1
+    return replace(zmatrix, classes=classes, folds=folds)
 
 
 def _refuse_several(graph: nx.Graph, label: Callable[[int], str]) -> None:

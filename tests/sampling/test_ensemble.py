@@ -10,6 +10,7 @@ from scipy.special import i0
 
 from openmm_reparam.constants import BOLTZMANN
 from openmm_reparam.plotting import plot_free_energy
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.sampling.bias import bias_force, surface_on_nodes
 from openmm_reparam.sampling.ensemble import WeightedEnsemble
 from openmm_reparam.sampling.importance import Estimate, ForwardCheck
@@ -111,6 +112,23 @@ def test_gyration_radius_and_distances_are_those_of_mdtraj(turned):
     np.testing.assert_allclose(rg, equal, rtol=1e-5)
     distance = observable("distance 0 10", turned.topology)(few)
     np.testing.assert_allclose(distance, np.linalg.norm(few[:, 0] - few[:, 10], axis=1), rtol=1e-5)
+
+
+def test_named_torsions_are_those_of_mdtraj():
+    topology = peptide("KWE").topology
+    theirs = mdtraj.Trajectory(
+        np.zeros((1, topology.getNumAtoms(), 3)), mdtraj.Topology.from_openmm(topology)
+    )
+    for name, residue, atoms in (
+        ("phi", 2, mdtraj.compute_phi(theirs)[0][0]),
+        ("psi", 1, mdtraj.compute_psi(theirs)[0][0]),
+        ("omega", 2, mdtraj.compute_omega(theirs)[0][1]),
+        ("chi1", 2, mdtraj.compute_chi1(theirs)[0][1]),
+        ("chi4", 1, mdtraj.compute_chi4(theirs)[0][0]),
+    ):
+        assert observable(f"{name} {residue}", topology).atoms == tuple(atoms)
+    with pytest.raises(ValueError, match='name one of "phi 2" .TRP., "phi 3"'):
+        observable("phi", topology)
 
 
 @pytest.mark.parametrize("name", ["phi 7", "zeta", "distance 1", "distance 0 22", "chi1", "phi a"])

@@ -12,6 +12,7 @@ from openmm_reparam.constants import BOLTZMANN
 from openmm_reparam.errors import UnsupportedSystemError
 from openmm_reparam.prepare.molecular_system import MolecularSystem
 from openmm_reparam.prepare.peptides import peptide
+from openmm_reparam.sampling.observables import observable
 from openmm_reparam.sampling.target import boltzmann_target
 
 
@@ -107,3 +108,21 @@ def test_constrained_bonds_keep_their_lengths():
 def test_temperatures_that_are_none_are_refused(dipeptide, temperature):
     with pytest.raises((ValueError, TypeError), match="temperature"):
         boltzmann_target(dipeptide.simulation("Reference"), temperature)
+
+
+def test_latents_are_the_torsions_that_are_named(dipeptide):
+    simulation = dipeptide.simulation("Reference")
+    target = boltzmann_target(simulation, 300, latents=("phi", "omega 1"))
+    names = {
+        frozenset(observable(name, dipeptide.topology).atoms[1:3]) for name in ("phi", "omega 1")
+    }
+    torsions = target.internal.zmatrix.torsions[target.internal.free]
+    assert {frozenset(atoms[1:3].tolist()) for atoms in torsions} == names
+    assert len(target.internal.rotors) == 3
+    for latents, words in (
+        ("phi", "auto"),
+        (("rg",), "torsion"),
+        (("torsion 0 1 2 3",), "no coordinate turns"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            boltzmann_target(simulation, 300, latents=latents)
