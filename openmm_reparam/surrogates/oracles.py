@@ -16,7 +16,7 @@ from ..constants import ANGSTROM
 from ..structure.molecule_topology import molecule_topology
 from .programs import ANI, GFNFF, MMFF94, XTB, EnergyAndForces, Oracle, without
 
-__all__ = ["POTENTIALS", "molecule_simulation", "python_force", "xtb_force"]
+__all__ = ["POTENTIALS", "molecule_oracle", "molecule_simulation", "python_force", "xtb_force"]
 
 POTENTIALS = ("gfn2", "gfn1", "ani1ccx", "ani1x", "mmff", "gfnff")
 
@@ -99,7 +99,23 @@ def xtb_force(
     return python_force(XTB(elements, charge, method, **settings))
 
 
-def _of_molecule(name: str, molecule, positions: np.ndarray) -> Oracle:
+def molecule_oracle(name: str, molecule, positions: np.ndarray) -> Oracle:
+    """Return a potential of another program for an RDKit molecule.
+
+    Parameters
+    ----------
+    name : str
+        One of `POTENTIALS`.
+    molecule : rdkit.Chem.Mol
+        With all hydrogens.
+    positions : (N, 3) array
+        In nm, from which GFN-FF is set up.
+
+    Raises
+    ------
+    ImportError, ValueError
+        See `molecule_simulation`.
+    """
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     charge = sum(atom.GetFormalCharge() for atom in molecule.GetAtoms())
     unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
@@ -165,7 +181,9 @@ def molecule_simulation(
     elif unit.is_quantity(positions):
         positions = positions.value_in_unit(unit.nanometer)
     place = np.array(positions, dtype=float)
-    oracle = _of_molecule(potential, molecule, place) if isinstance(potential, str) else potential
+    oracle = (
+        molecule_oracle(potential, molecule, place) if isinstance(potential, str) else potential
+    )
     topology = molecule_topology(molecule)
     system = mm.System()
     for atom in topology.atoms():

@@ -1,0 +1,297 @@
+"""What the network learns from: oracles of many molecules, asked in worker processes.
+
+An oracle is a function of (N, 3) positions in nm that returns the energy in kJ/mol and the (N, 3)
+forces in kJ/mol/nm. Here it is made for each molecule by a maker: a function of an RDKit molecule.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import openmm as mm
+import torch
+from openmm import unit
+
+from ...constants import ANGSTROM
+from ..oracles import POTENTIALS, molecule_oracle
+from ..programs import Oracle
+
+__all__ = ["Answer", "NamedMaker", "OracleMaker", "OraclePool", "context_oracle", "maker_of"]
+
+OracleMaker = Callable[..., Oracle]
+
+DIED = "the worker process died (out of memory?)"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS")
+
+
+@dataclass(frozen=True)
+class NamedMaker:
+    """Makes oracles of one name; worker processes can be sent it.
+
+    Parameters
+    ----------
+    name : str
+        One of `surrogates.oracles.POTENTIALS`.
+
+    Raises
+    ------
+    ValueError
+        There is no such potential.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in POTENTIALS:
+            raise ValueError(
+                f"there is no potential {self.name!r}; there are {', '.join(POTENTIALS)}"
+            )
+
+    def __call__(self, molecule) -> Oracle:
+        """Return the oracle of an RDKit molecule with a conformer."""
+        return molecule_oracle(
+            self.name, molecule, molecule.GetConformer().GetPositions() * ANGSTROM
+        )
+
+
+def maker_of(given: str | OracleMaker) -> OracleMaker:
+    """Return a name of a potential as a maker of oracles; a maker passes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is neither, or no potential has the name.
+    """
+    if isinstance(given, str):
+        return NamedMaker(given)
+    if not callable(given):
+        raise TypeError(
+            f"an oracle is a {type(given).__name__}; pass one of {', '.join(POTENTIALS)}, or a "
+            "function of an RDKit molecule that returns a function of positions"
+        )
+    return given
+
+
+def context_oracle(context: mm.Context) -> Oracle:
+    """Return an OpenMM Context as a function of positions.
+
+    Parameters
+    ----------
+    context : openmm.Context
+        A maker makes it, so that each worker process has its own.
+
+    Examples
+    --------
+    >>> system = mm.System()
+    >>> _ = system.addParticle(1.0)
+    >>> force = mm.CustomExternalForce("x^2")
+    >>> _ = force.addParticle(0), system.addForce(force)
+    >>> context = mm.Context(system, mm.VerletIntegrator(0.001))
+    >>> energy, forces = context_oracle(context)(np.array([[2.0, 0.0, 0.0]]))
+    >>> energy, forces[0, 0].item()
+    (4.0, -4.0)
+    """
+
+    def evaluate(positions: np.ndarray) -> tuple[float, np.ndarray]:
+        context.setPositions(positions)
+        state = context.getState(energy=True, forces=True)
+        forces = state.getForces(asNumpy=True)
+        per_length = unit.kilojoule_per_mole / unit.nanometer
+        energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+        return energy, forces.value_in_unit(per_length)
+
+    return evaluate
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Energy and forces, or why there are none.
+
+    Attributes
+    ----------
+    energy : float
+        In kJ/mol, NaN where there is none.
+    forces : (N, 3) array or None
+        In kJ/mol/nm.
+    message : str
+        Why it failed, empty where it did not.
+    """
+
+    energy: float
+    forces: np.ndarray | None
+    message: str = ""
+
+    @classmethod
+    def failure(cls, message: str) -> Answer:
+        """Return an answer without energy."""
+        return cls(float("nan"), None, message or "no reason given")
+
+
+class OraclePool:
+    """Oracles of many molecules, in worker processes of one thread each.
+
+    Parameters
+    ----------
+    make : OracleMaker
+        With worker processes, of a module that they can import.
+    molecules : sequence of rdkit.Chem.Mol
+        With a conformer each.
+    workers : int
+        Processes; 0 asks in this one.
+
+    Attributes
+    ----------
+    calls, failures : int
+        Questions so far, and those without an answer.
+
+    Notes
+    -----
+    An evaluation that raises is a failed answer. So is one that ends its process; what the others
+    were at then is asked again.
+
+    Examples
+    --------
+    >>> pool = OraclePool(lambda molecule: lambda x: (0.5 * (x**2).sum(), -x), [None])
+    >>> [answer.energy for answer in pool.ask([(0, np.ones((1, 3)))])]
+    [1.5]
+    """
+
+    def __init__(self, make: OracleMaker, molecules: Sequence, workers: int = 0) -> None:
+        self.calls = self.failures = 0
+        self._make, self._molecules, self._workers = make, molecules, workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._own = _Oracles(make, molecules)
+
+    def ask(self, questions: Sequence[tuple[int, np.ndarray]]) -> Iterator[Answer]:
+        """Yield the answers to questions in their order.
+
+        Parameters
+        ----------
+        questions : sequence of (int, (N, 3) array)
+            Places of molecules, and positions in nm.
+        """
+        answers = self._asked(questions) if self._workers else map(self._own.answer, questions)
+        for answer in answers:
+            self.calls += 1
+            self.failures += bool(answer.message)
+            yield answer
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self) -> OraclePool:
+        return self
+
+    def __exit__(self, *details) -> None:
+        self.close()
+
+    def _asked(self, questions) -> Iterator[Answer]:
+        futures = [self._submitted(question) for question in questions]
+        for place, question in enumerate(questions):
+            try:
+                yield futures[place].result()
+            except BrokenProcessPool:
+                self.close()
+                yield self._alone(question)
+                for later in range(place + 1, len(questions)):
+                    if not _answered(futures[later]):
+                        futures[later] = self._submitted(questions[later])
+
+    def _alone(self, question) -> Answer:
+        """Ask with no other question in the pool, so that it is known which one ends a process."""
+        try:
+            return self._submitted(question).result()
+        except BrokenProcessPool:
+            self.close()
+        self._require_workers()
+        return Answer.failure(DIED)
+
+    def _require_workers(self) -> None:
+        try:
+            self._executor().submit(_nothing).result()
+        except BrokenProcessPool as error:
+            self.close()
+            raise RuntimeError(
+                "worker processes of the genuine oracle end before they begin: can they import it? "
+                'Does the script guard what it runs by if __name__ == "__main__"?'
+            ) from error
+
+    def _submitted(self, question) -> Future:
+        with one_thread():
+            return self._executor().submit(_answer, question)
+
+    def _executor(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            given = (self._make, self._molecules)
+            self._pool = ProcessPoolExecutor(self._workers, context, _begin, given)
+        return self._pool
+
+
+class _Oracles:
+    """Oracles that are made when they are first asked."""
+
+    def __init__(self, make: OracleMaker, molecules: Sequence) -> None:
+        self._make, self._molecules = make, molecules
+        self._made: dict[int, Oracle] = {}
+
+    def answer(self, question: tuple[int, np.ndarray]) -> Answer:
+        place, positions = question
+        try:
+            if place not in self._made:
+                self._made[place] = self._make(self._molecules[place])
+            energy, forces = self._made[place](np.array(positions))
+        except Exception as error:  # a failed self-consistent field, positions too close
+            return Answer.failure(f"{type(error).__name__}: {error}")
+        forces = np.asarray(forces, dtype=float)
+        if not (np.isfinite(energy) and np.isfinite(forces).all()):
+            return Answer.failure("no finite energy or forces")
+        return Answer(float(energy), forces)
+
+
+def _answered(future: Future) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let processes that start within it load their libraries with one thread."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+# Of a worker process.
+_oracles: _Oracles | None = None
+
+
+def _begin(make: OracleMaker, molecules: Sequence) -> None:
+    global _oracles
+    torch.set_num_threads(1)
+    _oracles = _Oracles(make, molecules)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _answer(question: tuple[int, np.ndarray]) -> Answer:
+    assert _oracles is not None
+    return _oracles.answer(question)
