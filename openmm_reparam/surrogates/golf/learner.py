@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -216,7 +217,7 @@ class Learner:
     def _rate(self) -> float:
         s = self._settings
         done = min(1.0, self.updates / self._planned)
-        return s.last_rate + 0.5 * (s.rate - s.last_rate) * (1 + np.cos(np.pi * done))
+        return s.last_rate + 0.5 * (s.rate - s.last_rate) * (1 + math.cos(math.pi * done))
 
     def _follow(self) -> None:
         """Move the average of the weights; it is short at first."""

@@ -422,9 +422,7 @@ class Loop:
                 *names,
                 elements=tuple(sorted({int(z) for m in seen for z in m.numbers})),
                 charges=tuple(sorted({m.charge for m in seen})),
-                references=reference_energies(
-                    [seen[k].numbers for k in known], offsets[known].tolist()
-                ),
+                references=reference_energies(numbers, offsets[known].tolist()),
                 molecules=len(seen),
                 labels=labels,
                 force_error=self._checks[-1].force_error if self._checks else None,
