@@ -37,7 +37,7 @@ class SamplingMethod(Protocol):
     be sampled before, between and after the steps of its training.
     """
 
-    def training(self, evaluations: int) -> Iterator[TrainingStep]:
+    def training_steps(self, evaluations: int) -> Iterator[TrainingStep]:
         """Train with at most so many more evaluations; yield after each step.
 
         The caller may stop between any two steps: what is trained stays. Calling it again goes on.

@@ -64,7 +64,10 @@ class Target:
 
 
 def boltzmann_target(
-    simulation: Any, temperature: Any, latents: str | Iterable[Measure] = "auto"
+    simulation: Any,
+    temperature: Any,
+    latents: str | Iterable[Measure] = "auto",
+    reference: np.ndarray | None = None,
 ) -> Target:
     """Return the Boltzmann distribution of what a Simulation holds.
 
@@ -77,6 +80,8 @@ def boltzmann_target(
     latents : "auto" or iterable of str or Observable
         Torsions that rotate freely, such as ``("phi", "psi")``; by default those about acyclic
         single bonds.
+    reference : (N, 3) array, optional
+        In nm, in place of the Simulation's positions.
 
     Returns
     -------
@@ -104,7 +109,8 @@ def boltzmann_target(
     context = simulation.context
     potential = Potential(context, simulation.topology)
     _refuse_kinds(potential)
-    reference = potential.positions()
+    if reference is None:
+        reference = potential.positions()
     potential.refuse_non_finite(reference)
     _refuse_coincident(potential, reference)
     numbers = atomic_numbers_of(potential, np.arange(potential.num_particles))

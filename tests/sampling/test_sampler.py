@@ -1,0 +1,200 @@
+"""The one call: a method of one's own on a molecule whose partition function is known."""
+
+import math
+
+import numpy as np
+import openmm as mm
+import pytest
+import torch
+from openmm import app, unit
+from scipy import integrate
+
+from openmm_reparam.constants import BOLTZMANN
+from openmm_reparam.prepare.molecular_system import MolecularSystem
+from openmm_reparam.sampling.method import TrainingStep
+from openmm_reparam.sampling.sampler import boltzmann_sampler
+
+BOND, ANGLE = (0.1, 2e4), (1.8, 300.0)
+ROUNDS = 80
+
+
+def harmonic_water():
+    """One water on harmonic springs."""
+    topology = app.Topology()
+    residue = topology.addResidue("HOH", topology.addChain())
+    elements = (app.element.oxygen, app.element.hydrogen, app.element.hydrogen)
+    atoms = [topology.addAtom(e.symbol, e, residue) for e in elements]
+    system = mm.System()
+    bonds, angles = mm.HarmonicBondForce(), mm.HarmonicAngleForce()
+    for element in elements:
+        system.addParticle(element.mass)
+    for hydrogen in (1, 2):
+        topology.addBond(atoms[0], atoms[hydrogen])
+        bonds.addBond(0, hydrogen, *BOND)
+    angles.addAngle(1, 0, 2, *ANGLE)
+    system.addForce(bonds)
+    system.addForce(angles)
+    positions = [[0, 0, 0], [0.1, 0, 0], [0.1 * math.cos(1.8), 0.1 * math.sin(1.8), 0]]
+    return MolecularSystem("water", topology, system, np.array(positions) * unit.nanometer)
+
+
+def exact_log_z(kt):
+    """Integral of exp(-E / kT) b1^2 b2^2 sin(a)."""
+    bond, _ = integrate.quad(
+        lambda b: b**2 * math.exp(-0.5 * BOND[1] * (b - BOND[0]) ** 2 / kt), 0, 0.3, points=[0.1]
+    )
+    angle, _ = integrate.quad(
+        lambda a: math.sin(a) * math.exp(-0.5 * ANGLE[1] * (a - ANGLE[0]) ** 2 / kt), 0, math.pi
+    )
+    return 2 * math.log(bond) + math.log(angle)
+
+
+class Widths(torch.nn.Module):
+    """Independent normal internal coordinates, their widths fitted to the energies."""
+
+    def __init__(self, target, generator):
+        super().__init__()
+        self.target, self.generator = target, generator
+        reference = torch.as_tensor(target.reference)[None]
+        self.register_buffer("centre", target.internal.coordinates(reference)[0][0])
+        self.scale = torch.nn.Parameter(torch.tensor([-3.0, -3.0, -1.0]).double())
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=0.1)
+
+    def training_steps(self, evaluations):
+        while evaluations >= 50:
+            evaluations -= 50
+            x, log_q = self.sample(50, self.generator)
+            finite = torch.isfinite(log_q)
+            loss = (log_q + self.target.beta * self.target.energy.energy(x))[finite].mean()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            yield TrainingStep("widths", loss.item())
+
+    def sample(self, count, generator):
+        noise = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+        x, log_jacobian = self.target.internal.positions(self.centre + self.scale.exp() * noise)
+        log_q = -0.5 * (noise**2).sum(1) - self.scale.sum() - 1.5 * math.log(2 * math.pi)
+        return x, log_q - log_jacobian
+
+    def log_density(self, positions):
+        q, log_jacobian = self.target.internal.coordinates(positions)
+        noise = (q - self.centre) / self.scale.exp()
+        log_q = -0.5 * (noise**2).sum(1) - self.scale.sum() - 1.5 * math.log(2 * math.pi)
+        return log_q - log_jacobian
+
+    def state_dict(self):
+        return {"weights": super().state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def sampler(**options):
+    options = {"method": Widths, "max_force_evaluations": 50 * ROUNDS, "progress": False, **options}
+    return boltzmann_sampler(harmonic_water().simulation("Reference"), 500, **options)
+
+
+def exact_configurations(count, kt, seed=0):
+    """Exact samples: the harmonic ones, weighted by the Jacobian and drawn again."""
+    rng = np.random.default_rng(seed)
+    b = rng.normal(BOND[0], math.sqrt(kt / BOND[1]), (20 * count, 2))
+    a = rng.normal(ANGLE[0], math.sqrt(kt / ANGLE[1]), 20 * count)
+    weights = (b**2).prod(1) * np.sin(a)
+    chosen = rng.choice(len(a), count, p=weights / weights.sum())
+    b, a = b[chosen], a[chosen]
+    x = np.zeros((count, 3, 3))
+    x[:, 1, 0] = b[:, 0]
+    x[:, 2] = np.column_stack([b[:, 1] * np.cos(a), b[:, 1] * np.sin(a), np.zeros(count)])
+    return x
+
+
+def test_partition_function_and_averages_are_exact():
+    trained = sampler()
+    kt = BOLTZMANN * 500
+    ensemble = trained.sample(4000, configurations=exact_configurations(2000, kt), progress=False)
+    assert ensemble.effective_sample_size > 0.8
+    found = ensemble.log_z
+    assert abs(found.value - exact_log_z(kt)) < 4 * found.error < 0.1
+    check = ensemble.check
+    assert not check.lost_mode
+    assert check.effective_sample_size == pytest.approx(ensemble.effective_sample_size, abs=0.1)
+    assert abs(check.log_z.value - exact_log_z(kt)) < 4 * check.log_z.error < 0.1
+    assert ensemble.evaluations == trained.evaluations == 2 + 50 * ROUNDS - 50 + 4000
+    energy = ensemble.mean(lambda x: ensemble.energies)
+    assert abs(energy.value - 1.5 * kt) < 5 * energy.error
+
+
+def test_user_and_global_random_states_are_left_alone():
+    simulation = harmonic_water().simulation("Reference")
+    torch.manual_seed(3)
+    before = simulation.context.getState(positions=True, velocities=True), torch.get_rng_state()
+    boltzmann_sampler(simulation, 300, method=Widths, max_force_evaluations=500, progress=False)
+    after = simulation.context.getState(positions=True, velocities=True), torch.get_rng_state()
+    assert mm.XmlSerializer.serialize(before[0]) == mm.XmlSerializer.serialize(after[0])
+    assert torch.equal(before[1], after[1])
+
+
+def test_same_seed_same_structures():
+    first, second, other = (sampler(seed=seed).sample(10, progress=False) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.positions, second.positions)
+    assert not np.array_equal(first.positions, other.positions)
+
+
+def test_a_checkpoint_is_gone_on_with(tmp_path):
+    file = tmp_path / "run.pt"
+    whole = sampler(max_force_evaluations=2000)
+    sampler(max_force_evaluations=1002, checkpoint=file)
+    resumed = sampler(max_force_evaluations=2000, checkpoint=file)
+    assert resumed.evaluations == whole.evaluations
+    torch.testing.assert_close(resumed.method.scale, whole.method.scale)
+    with pytest.raises(ValueError, match="another System"):
+        boltzmann_sampler(
+            harmonic_water().simulation("Reference"), 300, method=Widths, checkpoint=file
+        )
+    file.write_text("nothing")
+    with pytest.raises(ValueError, match="cannot be read"):
+        sampler(checkpoint=file)
+
+
+def test_ctrl_c_keeps_what_is_trained(tmp_path):
+    class Interrupted(Widths):
+        def training_steps(self, evaluations):
+            for count, step in enumerate(super().training_steps(evaluations)):
+                if count == 20:
+                    raise KeyboardInterrupt
+                yield step
+
+    with pytest.warns(UserWarning, match="interrupted"):
+        stopped = sampler(method=Interrupted, checkpoint=tmp_path / "run.pt")
+    assert stopped.interrupted
+    assert stopped.evaluations < 50 * ROUNDS
+    assert stopped.sample(100, progress=False).effective_sample_size > 0.01
+    assert (tmp_path / "run.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "guess"}, "choose one of"),
+        ({"max_force_evaluations": -1}, "max_force_evaluations"),
+        ({"seed": "one"}, "seed"),
+    ],
+)
+def test_wrong_arguments_are_refused(options, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        sampler(**options)
+
+
+def test_configurations_of_another_molecule_are_refused():
+    with pytest.raises(ValueError, match=r"\(m, 3, 3\)"):
+        sampler(max_force_evaluations=0).check(np.zeros((5, 4, 3)))
+
+
+def test_torsions_have_to_be_named_where_there_are_none():
+    trained = sampler(max_force_evaluations=0)
+    with pytest.raises(ValueError, match="0 torsions"):
+        trained.free_energy()
+    profile = trained.free_energy("distance 0 1", bins=10)
+    assert profile.values.min() == 0
