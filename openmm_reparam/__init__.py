@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from .openmm_torch.torch_potential import PluginUnavailableError, torch_potential
     from .potentials.hessian import BondedHessian, dense_hessian, hessian_vector_product
     from .potentials.potential import Potential
+    from .sampling.ensemble import WeightedEnsemble
+    from .sampling.sampler import BoltzmannSampler, boltzmann_sampler
     from .sampling.superposition import HarmonicSuperposition, harmonic_superposition
 
 __all__ = [
+    "BoltzmannSampler",
     "BondedHessian",
     "BudgetExhausted",
     "ConvergenceWarning",
@@ -49,7 +52,9 @@ __all__ = [
     "Replicas",
     "SlowModes",
     "UnsupportedSystemError",
+    "WeightedEnsemble",
     "__version__",
+    "boltzmann_sampler",
     "dense_hessian",
     "diagnose",
     "harmonic_superposition",
@@ -82,6 +87,8 @@ _NAMES = {
     "openmm_torch.torch_potential": ("PluginUnavailableError", "torch_potential"),
     "potentials.hessian": ("BondedHessian", "dense_hessian", "hessian_vector_product"),
     "potentials.potential": ("Potential",),
+    "sampling.ensemble": ("WeightedEnsemble",),
+    "sampling.sampler": ("BoltzmannSampler", "boltzmann_sampler"),
     "sampling.superposition": ("HarmonicSuperposition", "harmonic_superposition"),
 }
 _DEFINED_IN = {name: module for module, names in _NAMES.items() for name in names}
