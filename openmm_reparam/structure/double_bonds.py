@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Set
 
 import networkx as nx
@@ -35,7 +36,7 @@ def rigid_bonds(graph: ChemicalGraph, planar: Set[frozenset[int]] = frozenset())
     -----
     What makes a bond rigid, any of:
 
-    - bond order 2 in the topology;
+    - bond order 2 in the topology, but for two at one atom, which is linear (azides, allenes);
     - where no order is given and all hydrogens are there: valences leave only a double bond (all
       atoms that lack a bond can be paired in only one way), so that the single bonds of dienes and
       biaryls and the bonds of aromatic rings are none;
@@ -47,7 +48,7 @@ def rigid_bonds(graph: ChemicalGraph, planar: Set[frozenset[int]] = frozenset())
     and a lone pair) and no ring of seven atoms or fewer holds them both. In conjugated ions whose
     charge has several places (phenolates) only bond orders show double bonds.
     """
-    found = {bond for bond, order in graph.orders.items() if order == 2}
+    found = set(_by_order(graph))
     found |= {bond for bond in _by_valence(graph) if bond not in graph.orders}
     found |= _amides(graph)
     # Elsewhere valences know better: some force fields hold conjugated single bonds as planar.
@@ -122,6 +123,13 @@ def _amides(graph: ChemicalGraph) -> set[frozenset[int]]:
         if len(carbons) == 1 and carbons[0][1] == 1:
             found.add(frozenset((nitrogen, carbons[0][0])))
     return found
+
+
+def _by_order(graph: ChemicalGraph) -> Iterator[frozenset[int]]:
+    """Yield the bonds of order 2 whose atoms have no other."""
+    double = [bond for bond, order in graph.orders.items() if order == 2]
+    count = Counter(atom for bond in double for atom in bond)
+    yield from (bond for bond in double if all(count[atom] == 1 for atom in bond))
 
 
 def _by_valence(graph: ChemicalGraph) -> Iterator[frozenset[int]]:

@@ -108,6 +108,14 @@ def test_molecules_have_the_states_that_chemistry_knows(name):
     assert checked == StereoCheck(n_centres, n_bonds)
 
 
+def test_double_bonds_of_linear_atoms_have_no_state():
+    """Methyl azide's N=N=N, with its bond orders."""
+    topology = molecule("C3 N0 N0 N0")
+    for k, order in enumerate([1, 2, 2]):
+        topology._bonds[k] = app.topology.Bond(*topology._bonds[k][:2], order=order)
+    assert not len(rigid_bonds(ChemicalGraph.of_topology(topology)))
+
+
 def test_bond_orders_of_the_topology_decide():
     topology = molecule("C3 C1 C1 C1 C1 C3")
     orders = [1, 1, 2, 1, 1] + [1] * 10  # the middle bond, as in no ground state
