@@ -1,4 +1,4 @@
-"""The command line: ``openmm-reparam minimize``, ``fold``, ``modes`` and ``doctor``.
+"""The command line: ``openmm-reparam minimize``, ``fold``, ``modes``, ``sample`` and ``doctor``.
 
 Exit codes: 0 done, 1 not converged, 2 bad input, 70 an error that should not have happened, 130
 interrupted. Errors are one line; OPENMM_REPARAM_DEBUG=1 shows their traceback.
@@ -245,6 +245,68 @@ def modes(
         mode=mode,
         amplitude=amplitude,
         frames=frames,
+    )
+
+
+@app.command()
+def sample(
+    context: typer.Context,
+    file: options.SampledFile,
+    output: options.EnsembleOutput = None,
+    temperature: options.SamplingTemperature = 300.0,
+    fes: options.Surfaces = None,
+    samples: options.SampleCount = 20_000,
+    method: options.SamplingMethodName = "conditional",
+    latents: options.Latents = "auto",
+    max_force_evaluations: options.TrainingEvaluations = 450_000,
+    configurations: options.Configurations = None,
+    checkpoint: options.Checkpoint = None,
+    solvent: options.Solvent = options.SolventChoice.vacuum,
+    forcefield: options.ForceField = list(options.DEFAULT_FORCE_FIELD),  # noqa: B006
+    potential: options.Potential = "mmff",
+    charges: options.Charges = "bcc",
+    seed: options.Seed = 0,
+    platform: options.PlatformName = "CPU",
+    threads: options.Threads = None,
+    plot: options.Plot = None,
+    json: options.Json = None,
+) -> int:
+    """Free energies of one molecule without dynamics: independent structures with weights.
+
+    For a small molecule or peptide in vacuum or implicit solvent. It is minimized first. Ctrl-C
+    ends the training, and structures are drawn from what is trained.
+    """
+    from .sample import SamplingSettings, sample_file
+    from .settings import Outputs
+
+    small = file.suffix.lower() in options.LIGAND_ENDINGS
+    options.refuse(
+        context,
+        ("solvent", "forcefield") if small else ("potential", "charges"),
+        "proteins" if small else "small molecules (.sdf, .mol, .mol2, .smi)",
+    )
+    settings = SamplingSettings(
+        temperature,
+        samples,
+        method,
+        latents,
+        max_force_evaluations,
+        seed,
+        platform,
+        threads,
+        tuple(fes or ()),
+        configurations,
+        checkpoint,
+    )
+    return sample_file(
+        file,
+        settings,
+        Outputs(output, plot, json),
+        small=small,
+        forcefield=forcefield,
+        solvent=solvent.value,
+        potential=potential,
+        charges=charges,
     )
 
 

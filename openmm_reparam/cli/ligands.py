@@ -39,6 +39,7 @@ from .settings import Console, Outputs, RunSettings, platform_name
 __all__ = [
     "COLUMNS",
     "POTENTIALS",
+    "ligand_simulation",
     "minimize_ligands",
     "require_programs",
 ]
@@ -229,7 +230,7 @@ def _minimize(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult
     reason = unsupported(molecule, task.potential)
     if reason:
         raise ValueError(reason)
-    simulation, more = _simulation(molecule, task)
+    simulation, more = ligand_simulation(molecule, task)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the row says so
         result = minimize_reparam(
@@ -276,8 +277,21 @@ def _surrogate(molecule: Any, task: LigandTask) -> Any:
     return molecule if wanted and plain and unsupported(molecule, "mmff") is None else None
 
 
-def _simulation(molecule: Any, task: LigandTask) -> tuple[app.Simulation, Sequence[str]]:
-    """Return a Simulation of a molecule, and what was out of the ordinary."""
+def ligand_simulation(molecule: Any, task: LigandTask) -> tuple[app.Simulation, Sequence[str]]:
+    """Return a Simulation of a molecule, and what was out of the ordinary.
+
+    Parameters
+    ----------
+    molecule : rdkit.Chem.Mol
+        With all hydrogens and a conformer.
+    task : LigandTask
+
+    Returns
+    -------
+    openmm.app.Simulation
+        Not minimized.
+    sequence of str
+    """
     settings = task.settings
     platform = platform_name(settings.platform or "Reference", settings.threads)
     if task.potential != "gaff":

@@ -293,3 +293,59 @@ Amplitude = Annotated[
     float, typer.Option(help="Largest displacement of an atom in the animation, in nm.")
 ]
 Frames = Annotated[int, typer.Option(min=2, help="Frames of the animation.")]
+
+# Sampling
+
+SampledFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="One molecule: a .pdb or .cif file, or a small one: .sdf, .mol, .mol2 or .smi.",
+    ),
+]
+EnsembleOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write the structures: .dcd; weights beside it as .npz and .csv, atoms as .pdb.",
+    ),
+]
+SamplingTemperature = Annotated[float, typer.Option("--temperature", metavar="K", help="In K.")]
+Surfaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fes",
+        metavar="NAMES",
+        help="Free energy along one or two of: phi, psi, omega, chi1 (with a residue's number: "
+        '"phi 3"), "torsion 0 1 2 3", "distance 0 3", rg; with a comma between. Repeat for '
+        "several.",
+        show_default=False,
+    ),
+]
+SamplingMethodName = Annotated[
+    str, typer.Option("--method", help="conditional, minima (no training) or latent.")
+]
+Latents = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES", help="Torsions that rotate, with commas between; auto: all single bonds."
+    ),
+]
+SampleCount = Annotated[int, typer.Option("--samples", min=1, help="Structures to draw.")]
+TrainingEvaluations = Annotated[
+    int,
+    typer.Option("--max-force-evaluations", min=0, help="Of the training, Hessians included."),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Written as the training goes; gone on with if it exists."),
+]
+Configurations = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Trajectory of dynamics (.dcd, .xtc) at the same temperature: are modes missing?",
+    ),
+]
