@@ -74,7 +74,7 @@ class NetworkOracle:
 def network_force(
     network: PaiNN, numbers: np.ndarray, charge: int = 0, particles=()
 ) -> mm.PythonForce:
-    """Return a network as an OpenMM force.
+    """Return a network as an OpenMM force, of one molecule without periodic images.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def scripted_energy(
     -------
     torch.jit.ScriptModule
         (N, 3) positions in nm -> energy in kJ/mol. Give it to ``openmmtorch.TorchForce``, or save
-        it with its ``save(path)``.
+        it with its ``save(path)``. It knows no periodic images.
 
     Raises
     ------
@@ -128,8 +128,8 @@ def scripted_energy(
     >>> module(torch.tensor([[0, 0, 0], [0.096, 0, 0], [-0.024, 0.093, 0]])).shape
     torch.Size([])
     """
-    own = copy.deepcopy(network)
-    return torch.jit.script(_EnergyOfPositions(own, known_numbers(numbers), charge, particles))
+    own = _EnergyOfPositions(copy.deepcopy(network), known_numbers(numbers), charge, particles)
+    return torch.jit.script(own.to(network.scale.device))
 
 
 class _EnergyOfPositions(nn.Module):

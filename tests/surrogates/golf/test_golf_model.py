@@ -103,6 +103,14 @@ def test_the_oracle_adds_up(network, acetate):
     np.testing.assert_allclose(forces, slope + base(positions)[1], atol=1e-8)
 
 
+def test_a_serialized_force_is_the_same(network, acetate):
+    """Systems are written as XML, and sent to other processes."""
+    _, numbers, positions = acetate
+    text = mm.XmlSerializer.serialize(network_force(network, numbers, -1))
+    energy, _ = of_context(mm.XmlSerializer.deserialize(text), len(numbers), positions)
+    assert energy == pytest.approx(eager(network, numbers, positions, -1)[0], abs=1e-6)
+
+
 def test_python_force_of_a_part(network, acetate):
     """Of the last atoms of a System, in another order."""
     _, numbers, positions = acetate
