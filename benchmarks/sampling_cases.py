@@ -75,6 +75,7 @@ CASES = {
     for case in (
         SamplingCase(1, "ff96-obc2", 300.0),
         SamplingCase(1, "ff96-obc2", 330.0),
+        SamplingCase(1, "ff96-obc1", 300.0),
         SamplingCase(1, "amber14-gbn2", 300.0),
         SamplingCase(3, "ff96-obc2", 300.0),
     )

@@ -1,17 +1,18 @@
 """References of the sampling benchmark: biased molecular dynamics of capped alanines, reweighted.
 
-Well-tempered metadynamics fills a bias on phi and psi. Eight independent walkers then run in that
-bias, kept as it is, and their frames are reweighted: by the bias, and by what the force field
-differs from the one that was run (GBn2 is sampled with OBC2, six times faster on one core). Errors
-are those of a jackknife over the walkers.
+Well-tempered metadynamics fills a bias on phi and psi of alanine dipeptide with ff96 and OBC2, at
+300 K. Eight independent walkers then run in that bias, kept as it is, and their frames are weighted
+for each case of that molecule: by the bias, and by the difference of the reduced energies, of other
+temperatures and other force fields too. Errors are those of a jackknife over the walkers.
 
 The tetrapeptide takes over the dipeptide's bias for each of its residues. One quarter of the
 walkers biases every residue by half, the others one of them in full; frames of all are pooled
 (MBAR; Shirts and Chodera, J. Chem. Phys. 2008, 129, 124105).
 
-``python -m benchmarks.sampling_references CASE ...`` writes frames with their weights to
-``results/runs/sampling-CASE.npz``, histograms to ``results/sampling-reference-CASE.csv`` and free
-energies to ``results/sampling-references.csv``.
+``python -m benchmarks.sampling_references dipeptide tetrapeptide`` writes frames with their weights
+to ``results/runs/sampling-CASE.npz``, histograms to ``results/sampling-reference-CASE.csv`` and
+free energies to ``results/sampling-references.csv``. ``--add`` adds walkers to those that there
+are, ``--weights-only`` weights stored frames anew.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import openmm as mm
-from openmm import app, unit
+from openmm import unit
 from scipy.special import logsumexp
 from tqdm import tqdm
 
@@ -46,12 +46,15 @@ __all__ = ["Reference", "biased_frames", "load_reference", "pooled_log_weights"]
 
 RESULTS = Path(__file__).parent / "results"
 WALKERS, SAVED_EVERY = 8, 100
-# Steps of metadynamics, and of the walkers by residues, all together.
-FILLING, SAMPLING = 500_000, {1: 4_000_000, 3: 2_000_000}
+# Steps of metadynamics, and by default of the walkers, all together.
+FILLING, SAMPLING = 500_000, 4_000_000
 EQUILIBRATION = 5_000  # steps of a walker, not saved
-# Radii (nm) and scales of OBC by element; hydrogens on nitrogen are larger (mbondi2).
-OBC = {"H": (0.12, 0.85), "C": (0.17, 0.72), "N": (0.155, 0.79), "O": (0.15, 0.85)}
-POLAR_HYDROGEN = 0.13
+# What is run of each molecule; its other cases are weighted from the same frames.
+SAMPLED = {
+    "dipeptide": SamplingCase(1, "ff96-obc2", 300.0),
+    "tetrapeptide": SamplingCase(3, "ff96-obc2", 300.0),
+}
+BIAS = RESULTS / "runs" / "sampling-bias.npy"
 
 
 @dataclass(frozen=True)
@@ -100,35 +103,11 @@ def load_reference(case: SamplingCase) -> Reference:
         return Reference(stored["positions"], stored["log_weights"], stored["walkers"])
 
 
-def sampled_molecule(case: SamplingCase) -> MolecularSystem:
-    """Return the molecule that is run: GBn2 replaced by OBC2, hydrogens of 3 amu."""
-    molecule = case.molecule()
+def heavier_hydrogens(molecule: MolecularSystem) -> MolecularSystem:
+    """Return the molecule with hydrogens of 3 amu: dynamics may then take steps of 2 fs."""
     system = copy.deepcopy(molecule.system)
-    if case.platform == "CPU":
-        _replace_solvent(system, molecule.topology)
     repartition_masses(system, molecule.topology)
     return MolecularSystem(molecule.name, molecule.topology, system, molecule.positions)
-
-
-def _replace_solvent(system: mm.System, topology: app.Topology) -> None:
-    forces = system.getForces()
-    custom = next(k for k, f in enumerate(forces) if isinstance(f, mm.CustomGBForce))
-    nonbonded = next(f for f in forces if isinstance(f, mm.NonbondedForce))
-    bonded_to_nitrogen = {
-        atom.index
-        for bond in topology.bonds()
-        if any(a.element is app.element.nitrogen for a in bond)
-        for atom in bond
-    }
-    solvent = mm.GBSAOBCForce()
-    solvent.setNonbondedMethod(mm.GBSAOBCForce.NoCutoff)
-    for atom in topology.atoms():
-        radius, scale = OBC[atom.element.symbol]
-        if atom.element is app.element.hydrogen and atom.index in bonded_to_nitrogen:
-            radius = POLAR_HYDROGEN
-        solvent.addParticle(nonbonded.getParticleParameters(atom.index)[0], radius, scale)
-    system.removeForce(custom)
-    system.addForce(solvent)
 
 
 def biased_frames(
@@ -202,23 +181,16 @@ def pooled_log_weights(
     return -mixture
 
 
-def target_correction(
-    case: SamplingCase, biased: BiasedMolecule, positions: np.ndarray
-) -> np.ndarray:
-    """Return log weights, (n,), for what the case's energy differs from the one that was run."""
-    if case.platform == "Reference":
-        return np.zeros(len(positions))
-    target = case.molecule().simulation(case.platform, threads=1).context
-    run = biased.simulation.context
-    differences = []
-    for x in tqdm(positions, desc="energies of the target", mininterval=20):
-        values = []
-        for context, groups in ((target, -1), (run, {0})):
-            context.setPositions(x)
-            energy = context.getState(energy=True, groups=groups).getPotentialEnergy()
-            values.append(energy.value_in_unit(unit.kilojoules_per_mole))
-        differences.append(values[0] - values[1])
-    return -np.array(differences) / (BOLTZMANN * case.temperature)
+def reduced_energies(case: SamplingCase, positions: np.ndarray) -> np.ndarray:
+    """Return energies over kT, (n,), of a case at (n, N, 3) positions in nm."""
+    threads = 1 if case.platform == "CPU" else None
+    context = case.molecule().simulation(case.platform, threads=threads).context
+    energies = []
+    for x in tqdm(positions, desc=case.name, mininterval=20):
+        context.setPositions(x)
+        energies.append(context.getState(energy=True).getPotentialEnergy())
+    in_kilojoules = [e.value_in_unit(unit.kilojoules_per_mole) for e in energies]
+    return np.array(in_kilojoules) / (BOLTZMANN * case.temperature)
 
 
 def bias_scales(residues: int) -> np.ndarray:
@@ -229,41 +201,57 @@ def bias_scales(residues: int) -> np.ndarray:
     return kinds[np.arange(WALKERS) % len(kinds)]
 
 
-def run_reference(case: SamplingCase, seed: int) -> Reference:
-    """Run a case: fill the bias (or take over the dipeptide's), sample in it, weight the frames."""
-    biased = BiasedMolecule.make(sampled_molecule(case), case.temperature, seed, "Reference")
+def run_walkers(case: SamplingCase, steps: int, seed: int) -> Reference:
+    """Fill the bias (or take over the dipeptide's), sample in it, weight the frames."""
+    molecule = heavier_hydrogens(case.molecule())
+    biased = BiasedMolecule.make(molecule, case.temperature, seed, case.platform)
     if case.residues == 1:
         bias, states = filled_bias(biased, case.temperature, FILLING, WALKERS)
-        np.save(_bias_path(case), bias)
+        np.save(BIAS, bias)
     else:
-        smaller = SamplingCase(1, case.forcefield, case.temperature)
-        bias = np.repeat(np.load(_bias_path(smaller)), case.residues, axis=0)
+        bias = np.repeat(np.load(BIAS), case.residues, axis=0)
         biased.simulation.minimizeEnergy()
         biased.simulation.context.setVelocitiesToTemperature(case.temperature, seed)
         start = biased.simulation.context.getState(positions=True, velocities=True)
         states = [start] * WALKERS
     scales = bias_scales(case.residues)
-    positions, energies, walkers = biased_frames(
-        biased, bias, states, scales, SAMPLING[case.residues]
-    )
+    positions, energies, walkers = biased_frames(biased, bias, states, scales, steps)
     log_weights = pooled_log_weights(energies, scales, walkers, case.temperature)
+    return Reference(positions, log_weights, walkers)
+
+
+def added(known: Reference, new: Reference) -> Reference:
+    """Pool the frames of two runs; in each, weights add up to its number of frames."""
+    logs = [
+        np.log(len(r.log_weights)) + r.log_weights - logsumexp(r.log_weights) for r in (known, new)
+    ]
     return Reference(
-        positions.astype(np.float32),
-        log_weights + target_correction(case, biased, positions),
-        walkers,
+        np.concatenate([known.positions, new.positions]),
+        np.concatenate(logs),
+        np.concatenate([known.walkers, new.walkers + known.walkers.max() + 1]),
     )
 
 
-def summary(case: SamplingCase, reference: Reference) -> dict:
-    """Return free energies of the basins of each residue with their errors, as a row."""
+def reweighted(sampled: Reference, of: SamplingCase, case: SamplingCase) -> Reference:
+    """Weight frames of one case for another."""
+    if case == of:
+        return sampled
+    change = reduced_energies(of, sampled.positions) - reduced_energies(case, sampled.positions)
+    return Reference(sampled.positions, sampled.log_weights + change, sampled.walkers)
+
+
+def summary(case: SamplingCase, reference: Reference) -> list[dict]:
+    """Return free energies of the basins of each residue with their errors, a row a residue."""
     torsions = backbone_torsions(case.molecule().topology, reference.positions)
     weights = reference.weights
-    row: dict = {
-        "case": case.name,
-        "frames": len(weights),
-        "effective": round(1 / (weights**2).sum()),
-    }
+    rows = []
     for residue in range(case.residues):
+        row: dict = {
+            "case": case.name,
+            "residue": residue + 1,
+            "frames": len(weights),
+            "effective": round(1 / (weights**2).sum()),
+        }
         for basin in BASINS:
 
             def estimate(used, residue=residue, basin=basin):
@@ -272,9 +260,9 @@ def summary(case: SamplingCase, reference: Reference) -> dict:
                 )
 
             value, error = jackknife(estimate, reference.walkers)
-            row[f"{basin} {residue + 1}"] = round(float(value), 3)
-            row[f"{basin} {residue + 1} error"] = round(float(error), 3)
-    return row
+            row |= {basin: round(float(value), 3), f"{basin} error": round(float(error), 3)}
+        rows.append(row)
+    return rows
 
 
 def write_histogram(case: SamplingCase, reference: Reference) -> None:
@@ -303,29 +291,62 @@ def write_histogram(case: SamplingCase, reference: Reference) -> None:
                 )
 
 
+def write_summaries(rows: list[dict]) -> None:
+    """Write free energies to the table, in place of those of the same cases."""
+    path = RESULTS / "sampling-references.csv"
+    known: dict[tuple, dict] = {}
+    if path.exists():
+        with open(path, newline="") as file:
+            known = {(row["case"], row["residue"]): row for row in csv.DictReader(file)}
+    known |= {(row["case"], str(row["residue"])): row for row in rows}
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(known[key] for key in sorted(known))
+
+
 def _frames_path(case: SamplingCase) -> Path:
     return RESULTS / "runs" / f"sampling-{case.name}.npz"
 
 
-def _bias_path(case: SamplingCase) -> Path:
-    return RESULTS / "runs" / f"sampling-bias-{case.name}.npy"
+def write_frames(case: SamplingCase, reference: Reference) -> None:
+    """Store frames and weights, centred and in single precision."""
+    centred = reference.positions - reference.positions.mean(axis=1, keepdims=True)
+    np.savez_compressed(
+        _frames_path(case),
+        positions=centred.astype(np.float32),
+        log_weights=reference.log_weights,
+        walkers=reference.walkers,
+    )
 
 
 def main() -> None:
-    """Run the references that are named."""
+    """Run the references of the molecules that are named."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("cases", nargs="+", choices=list(CASES))
+    parser.add_argument("molecules", nargs="+", choices=list(SAMPLED))
+    parser.add_argument("--steps", type=int, default=SAMPLING, help="of all walkers together")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--add", action="store_true", help="to the walkers that there are")
+    parser.add_argument("--weights-only", action="store_true", help="of stored frames")
     arguments = parser.parse_args()
     (RESULTS / "runs").mkdir(exist_ok=True)
-    for name in arguments.cases:
-        case = CASES[name]
-        reference = run_reference(case, arguments.seed)
-        np.savez_compressed(_frames_path(case), **vars(reference))
-        write_histogram(case, reference)
-        row = summary(case, reference)
-        (RESULTS / "runs" / f"sampling-{name}.json").write_text(json.dumps(row))
-        print(json.dumps(row), flush=True)
+    for name in arguments.molecules:
+        of = SAMPLED[name]
+        if arguments.weights_only:
+            sampled = load_reference(of)
+        else:
+            sampled = run_walkers(of, arguments.steps, arguments.seed)
+            if arguments.add:
+                sampled = added(load_reference(of), sampled)
+            write_frames(of, sampled)
+        for case in CASES.values():
+            if case.residues == of.residues:
+                reference = reweighted(sampled, of, case)
+                write_frames(case, reference)
+                write_histogram(case, reference)
+                rows = summary(case, reference)
+                write_summaries(rows)
+                print(*rows, sep="\n", flush=True)
 
 
 if __name__ == "__main__":
