@@ -91,7 +91,7 @@ class ConditionalSampler:
     def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return positions (count, N, 3) in nm and log q, (count,), per nm^(3N - 6)."""
         with torch.no_grad():
-            z, log_p = self._torsions(count, SAMPLING_SHARES, generator)
+            z, log_p = self._torsions(count, _shares(SAMPLING_SHARES), generator)
             u, log_q = self.conditional(z, self._noise(count, generator))
             # A rotor may be at any of its turns, which are alike.
             turns = torch.rand(z.shape, generator=generator, dtype=torch.float64)
@@ -104,7 +104,7 @@ class ConditionalSampler:
         with torch.no_grad():
             z, u, log_jacobian = self.frame.encode(positions)
             log_q = self.conditional.log_density(z, u) - log_jacobian - self._log_turns()
-            return log_q + self._mixture_log_density(z, SAMPLING_SHARES)
+            return log_q + self._mixture_log_density(z, _shares(SAMPLING_SHARES))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is trained, and all that its training needs to go on."""
@@ -126,10 +126,7 @@ class ConditionalSampler:
         self._lowest, self._spent = state["lowest"], state["spent"]
 
     def _step(self, count: int, done: float) -> TrainingStep:
-        shares = [
-            (1 - done) * first + done * last
-            for first, last in zip(FIRST_SHARES, LAST_SHARES, strict=True)
-        ]
+        shares = (1 - done) * _shares(FIRST_SHARES) + done * _shares(LAST_SHARES)
         with torch.no_grad():
             z, log_p = self._torsions(count, shares, self._generator)
         noise = self._noise(count, self._generator)
@@ -161,19 +158,22 @@ class ConditionalSampler:
             optimizer.step()
 
     def _torsions(
-        self, count: int, shares: Any, generator: torch.Generator
+        self, count: int, shares: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return torsions of a mixture, stratified by its parts, and the log density."""
-        broader, uniform = (round(share * count) for share in shares[1:])
-        parts = [
-            self.marginal.sample(count - broader - uniform, generator)[0],
-            self.marginal.sample(broader, generator, BROADER)[0],
-            self.marginal.uniform(uniform, generator),
-        ]
-        z = torch.cat(parts)[torch.randperm(count, generator=generator)]
-        return z, self._mixture_log_density(z, [len(part) / count for part in parts])
+        """Return torsions of a mixture, and the logarithm of its density."""
+        drawn = torch.multinomial(shares, count, replacement=True, generator=generator)
+        matched, broader, uniform = torch.bincount(drawn, minlength=3).tolist()
+        z = torch.cat(
+            [
+                self.marginal.sample(matched, generator)[0],
+                self.marginal.sample(broader, generator, BROADER)[0],
+                self.marginal.uniform(uniform, generator),
+            ]
+        )
+        z = z[torch.randperm(count, generator=generator)]
+        return z, self._mixture_log_density(z, shares)
 
-    def _mixture_log_density(self, z: torch.Tensor, shares: Any) -> torch.Tensor:
+    def _mixture_log_density(self, z: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         parts = torch.stack(
             [
                 self.marginal.log_density(z),
@@ -181,8 +181,7 @@ class ConditionalSampler:
                 torch.full((len(z),), -self.marginal.log_volume, dtype=torch.float64),
             ]
         )
-        logs = torch.tensor(shares, dtype=torch.float64).log()
-        return torch.logsumexp(parts + logs[:, None], dim=0)
+        return torch.logsumexp(parts + shares.log()[:, None], dim=0)
 
     def _noise(self, count: int, generator: torch.Generator) -> torch.Tensor:
         size = (count, self.frame.num_others)
@@ -196,3 +195,7 @@ class ConditionalSampler:
 
     def _scaled(self, energy: Any) -> Any:
         return self._target.beta * energy
+
+
+def _shares(shares: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(shares, dtype=torch.float64)
