@@ -19,3 +19,44 @@ def nonbonded(force: int, globals: dict[str, float]) -> tuple[np.ndarray, np.nda
 
 def exclusions(force: int) -> np.ndarray:
     """Excluded pairs (E, 2) of a CustomNonbondedForce."""
+
+class PairSet:
+    """Unordered pairs of particles."""
+
+    def __init__(self, pairs: np.ndarray, size: int) -> None:
+        """Take (P, 2) pairs of particles below ``size``."""
+
+    def find(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """Places (n,) of pairs among those given, -1 of pairs that are none of them."""
+
+def near_pairs(
+    positions: np.ndarray,
+    cutoff: float,
+    box: np.ndarray | None,
+    excluded: PairSet | None = None,
+    names: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `geometry.neighbors.near_pairs`."""
+
+class Contacts:
+    """Positive curvature of Lennard-Jones and Coulomb pairs that stand close.
+
+    Particles (N, 3) have charges, sigmas and epsilons, molecules (N,) and flags (N,) that say
+    whether they may be coupled and whether they move. Pairs that are excluded are no contacts,
+    exceptions (E, 2) have parameters (E, 3) of their own.
+    """
+
+    def __init__(
+        self,
+        particles: np.ndarray,
+        molecules: np.ndarray,
+        couples: np.ndarray,
+        moves: np.ndarray,
+        excluded: PairSet,
+        pairs: np.ndarray,
+        exceptions: np.ndarray,
+    ) -> None: ...
+    def evaluate(
+        self, positions: np.ndarray, box: np.ndarray | None, coupled: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Blocks (N, 3, 3); coupled pairs (C, 2), and gradients (C, 3) by the first atoms."""

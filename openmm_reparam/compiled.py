@@ -9,9 +9,12 @@ import openmm  # noqa: F401
 
 try:
     from ._core import (
+        Contacts,
+        PairSet,
         bonded_terms,
         constraints,
         exclusions,
+        near_pairs,
         nonbonded,
         particles,
         virtual_site_parents,
@@ -25,10 +28,13 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "Contacts",
+    "PairSet",
     "address",
     "bonded_terms",
     "constraints",
     "exclusions",
+    "near_pairs",
     "nonbonded",
     "particles",
     "virtual_site_parents",

@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy.spatial import cKDTree
+
+from .. import compiled
+
+if TYPE_CHECKING:
+    from ..compiled import PairSet
 
 __all__ = ["near_pairs", "nearest_image"]
 
 
-def near_pairs(positions: np.ndarray, cutoff: float, box: np.ndarray | None):
-    """Pairs i < j nearer than the cutoff (nm) and their vectors x_i - x_j, over periodic images."""
-    if box is None:
-        i, j = cKDTree(positions).query_pairs(cutoff, output_type="ndarray").T
-        return i, j, positions[i] - positions[j]
-    # Wrapped into one cell and surrounded by the images that lie within the cutoff of it.
-    fractions = positions @ np.linalg.inv(box)
-    wrapped = (fractions - np.floor(fractions)) @ box
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
-    margins = cutoff / heights
-    images, owners = [wrapped], [np.arange(len(positions))]
-    inside = fractions - np.floor(fractions)
-    for cell in np.ndindex(3, 3, 3):
-        shift = np.array(cell) - 1
-        if not shift.any():
-            continue
-        moved = inside + shift
-        near = ((moved > -margins) & (moved < 1 + margins)).all(axis=1)
-        images.append(moved[near] @ box)
-        owners.append(np.flatnonzero(near))
-    points, owner = np.concatenate(images), np.concatenate(owners)
-    i, j = cKDTree(points).query_pairs(cutoff, output_type="ndarray").T
-    # Each pair once: one end in the cell itself; of two ends across a face, the lower index.
-    size = len(positions)
-    keep = (i < size) & ((j < size) | (owner[i] < owner[j]))
-    i, j = i[keep], j[keep]
-    return owner[i], owner[j], points[i] - points[j]
+def near_pairs(
+    positions: np.ndarray,
+    cutoff: float,
+    box: np.ndarray | None,
+    *,
+    excluded: PairSet | None = None,
+    names: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs nearer than a cutoff, each periodic image of a pair by itself.
+
+    Parameters
+    ----------
+    positions : (N, 3) array
+        In nm.
+    cutoff : float
+        In nm.
+    box : (3, 3) array, optional
+        OpenMM's reduced vectors in nm.
+    excluded : PairSet, optional
+        Pairs that are left out.
+    names : (N,) int array, optional
+        Which particles these are, in the answer and in ``excluded``; 0 to N - 1 by default.
+
+    Returns
+    -------
+    (n,), (n,) int and (n, 3) arrays
+        Particles of each pair, the one that stands first in ``positions`` first, and the vectors
+        x_i - x_j in nm.
+
+    Raises
+    ------
+    ValueError
+        A position is not finite.
+
+    Examples
+    --------
+    >>> x = np.array([[0.1, 0, 0], [0.9, 0, 0], [0.5, 0, 0]])
+    >>> i, j, vectors = near_pairs(x, 0.3, np.eye(3))
+    >>> i.tolist(), j.tolist(), vectors[:, 0].round(6).tolist()
+    ([0], [1], [0.2])
+    """
+    return compiled.near_pairs(positions, cutoff, box, excluded, names)
 
 
 def nearest_image(vectors: np.ndarray, box: np.ndarray | None, periodic: bool) -> np.ndarray:

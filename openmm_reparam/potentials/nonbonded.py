@@ -8,6 +8,7 @@ import numpy as np
 import openmm as mm
 
 from .. import compiled
+from ..compiled import PairSet
 
 __all__ = ["COULOMB", "NonbondedParameters"]
 
@@ -29,36 +30,33 @@ class NonbondedParameters:
         In e, nm and kJ/mol.
     exception_pairs : (E, 2) int array
         Pairs with parameters of their own; excluded ones have none but zeros.
+    exceptions : (E, 3) array
+        Charge products, sigmas and epsilons of these, in e^2, nm and kJ/mol.
     exception_products, exception_sigmas, exception_epsilons : (E,) arrays
-        In e^2, nm and kJ/mol.
+        Its columns.
     """
 
     def __init__(self, force: mm.NonbondedForce, globals_: dict[str, float]) -> None:
         self.periodic = force.usesPeriodicBoundaryConditions()
-        particles, self.exception_pairs, own = compiled.nonbonded(compiled.address(force), globals_)
+        particles, self.exception_pairs, self.exceptions = compiled.nonbonded(
+            compiled.address(force), globals_
+        )
         self.charges, self.sigmas, self.epsilons = particles.T
-        self.exception_products, self.exception_sigmas, self.exception_epsilons = own.T
+        self.exception_products, self.exception_sigmas, self.exception_epsilons = self.exceptions.T
 
     @cached_property
-    def exception_keys(self) -> np.ndarray:
-        """One integer for each exception, as `keys` gives it, (E,)."""
-        return self.keys(*self.exception_pairs.T)
-
-    def keys(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        """One integer for each unordered pair."""
-        return np.minimum(i, j) * len(self.charges) + np.maximum(i, j)
+    def exception_set(self) -> PairSet:
+        """The exceptions' pairs, to be looked up."""
+        return PairSet(self.exception_pairs, len(self.charges))
 
     def of_pairs(self, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Charge products, sigmas and epsilons of pairs, (n,) each; those of exceptions theirs."""
         products = self.charges[i] * self.charges[j]
         sigmas = (self.sigmas[i] + self.sigmas[j]) / 2
         epsilons = np.sqrt(np.maximum(self.epsilons[i] * self.epsilons[j], 0.0))
-        order = np.argsort(self.exception_keys)
-        keys, wanted = self.exception_keys[order], self.keys(i, j)
-        places = np.searchsorted(keys, wanted)
-        found = np.flatnonzero(places < len(keys))
-        found = found[keys[places[found]] == wanted[found]]
-        exception = order[places[found]]
+        exception = self.exception_set.find(i, j)
+        found = np.flatnonzero(exception >= 0)
+        exception = exception[found]
         products[found] = self.exception_products[exception]
         sigmas[found] = self.exception_sigmas[exception]
         epsilons[found] = self.exception_epsilons[exception]

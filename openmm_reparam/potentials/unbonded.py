@@ -8,6 +8,7 @@ import numpy as np
 import openmm as mm
 
 from .. import compiled
+from ..compiled import PairSet
 from ..geometry.neighbors import near_pairs
 from .bonded import bonded_terms
 from .potential import Potential
@@ -49,26 +50,21 @@ class UnbondedPairs:
             Atoms i and j of each pair, and the vector from j to i in nm.
         """
         chosen = positions if among is None else positions[among]
-        i, j, vectors = near_pairs(chosen, cutoff, self._potential.box())
-        if among is not None:
-            i, j = among[i], among[j]
-        free = ~np.isin(self._keys(i, j), self._excluded)
-        return i[free], j[free], vectors[free]
-
-    def _keys(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        return np.minimum(i, j) * self._potential.num_particles + np.maximum(i, j)
+        return near_pairs(
+            chosen, cutoff, self._potential.box(), excluded=self._excluded, names=among
+        )
 
     @cached_property
-    def _excluded(self) -> np.ndarray:
-        known = self._potential.nonbonded
+    def _excluded(self) -> PairSet:
+        known, size = self._potential.nonbonded, self._potential.num_particles
         if known is not None:
             felt = (known.exception_products != 0) | (known.exception_epsilons != 0)
-            return np.unique(self._keys(*known.exception_pairs[~felt].T))
+            return PairSet(known.exception_pairs[~felt], size)
         pairs = self._bonds()
         for force in self._potential.system.getForces():
             if isinstance(force, mm.CustomNonbondedForce):
                 pairs.append(compiled.exclusions(compiled.address(force)))
-        return np.unique(self._keys(*np.concatenate(pairs).T))
+        return PairSet(np.concatenate(pairs), size)
 
     def _bonds(self) -> list[np.ndarray]:
         potential = self._potential

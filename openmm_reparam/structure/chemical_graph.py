@@ -104,14 +104,15 @@ class ChemicalGraph:
 
     @cached_property
     def classes(self) -> np.ndarray:
-        """Label of each atom, (N,): equal for atoms that the graph cannot tell apart.
+        """Label of each atom, (N,): equal where the graph cannot tell atoms apart; -1 without bonds.
 
         Atoms are told apart by what they are bonded to, further and further out (colour
         refinement, Weisfeiler and Leman 1968); the halves of a symmetric molecule are not.
         """
-        size = len(self.numbers)
-        labels = np.unique(self._kinds, return_inverse=True)[1].ravel()
-        i, j = np.concatenate([self.bonds, self.bonds[:, ::-1]]).T
+        atoms, local = np.unique(self.bonds, return_inverse=True)
+        size, bonds = len(atoms), local.reshape(-1, 2)
+        labels = np.unique(self._kinds[atoms], return_inverse=True)[1].ravel()
+        i, j = np.concatenate([bonds, bonds[:, ::-1]]).T
         adjacency = sp.csr_array((np.ones(len(i), dtype=np.int64), (i, j)), shape=(size, size))
         # A sum of random numbers (it may overflow) stands for a multiset of neighbours.
         codes = np.random.default_rng(0).integers(2**62, size=(2, size + 1))
@@ -120,7 +121,9 @@ class ChemicalGraph:
             known = found
             shells = adjacency @ codes[0][labels] + codes[1][labels]
             labels = np.unique(shells, return_inverse=True)[1].ravel()
-        return labels
+        classes = np.full(len(self.numbers), -1)
+        classes[atoms] = labels
+        return classes
 
     @cached_property
     def implicit_hydrogens(self) -> np.ndarray:

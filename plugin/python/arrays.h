@@ -12,6 +12,14 @@ namespace openmm_reparam {
 
 template <class T> using Array = nanobind::ndarray<nanobind::numpy, T>;
 
+/// Numbers of a caller's, in a row.
+template <class T>
+using Numbers = nanobind::ndarray<const T, nanobind::c_contig, nanobind::device::cpu>;
+
+template <class T> std::vector<T> vectorOf(const Numbers<T>& numbers) {
+    return std::vector<T>(numbers.data(), numbers.data() + numbers.size());
+}
+
 /// Makes a numpy array that owns the numbers.
 template <class T> Array<T> arrayOf(std::vector<T>&& values, std::initializer_list<size_t> shape) {
     auto* owned = new std::vector<T>(std::move(values));

@@ -1,0 +1,97 @@
+#include "Contacts.h"
+
+#include <algorithm>
+#include <cmath>
+
+using namespace std;
+
+namespace openmm_reparam {
+
+namespace {
+
+constexpr double COULOMB = 138.93545764438198; // kJ/mol nm / e^2, as in OpenMM
+constexpr double CUTOFF = 0.35;                // nm: hydrogen bonds and everything that clashes
+// Curvatures of clashing pairs grow without bound; beyond this (kJ/mol/nm^2) they only freeze atoms.
+constexpr double LARGEST_CURVATURE = 1e8;
+constexpr double SHORTEST = 1e-3; // nm
+
+/// Unit vector of a pair, and the positive parts of its radial and transverse curvatures.
+struct Curvature {
+    Curvature(const double* v, double product, double sigma, double epsilon) {
+        const double r = max(sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]), SHORTEST);
+        const double ratio = sigma / r, third = ratio * ratio * ratio, sixth = third * third;
+        const double coulomb = COULOMB * product / r;
+        const double slope = 24 * epsilon * (sixth - 2 * sixth * sixth) - coulomb;
+        const double second = 4 * epsilon * (156 * sixth * sixth - 42 * sixth) + 2 * coulomb;
+        radial = clamp(second / (r * r), 0.0, LARGEST_CURVATURE);
+        transverse = clamp(slope / (r * r), 0.0, LARGEST_CURVATURE);
+        for (int d = 0; d < 3; d++)
+            unit[d] = v[d] / r;
+    }
+
+    /// Adds radial u u^T + transverse (I - u u^T).
+    void addTo(double* block) const {
+        for (int a = 0; a < 3; a++) {
+            for (int b = 0; b < 3; b++)
+                block[3 * a + b] += (radial - transverse) * (unit[a] * unit[b]);
+            block[4 * a] += transverse;
+        }
+    }
+
+    double unit[3], radial, transverse;
+};
+
+/// The vector to the nearest image, in OpenMM's reduced boxes.
+void toNearestImage(double* v, const double* box) {
+    if (box == nullptr)
+        return;
+    for (int k = 2; k >= 0; k--) {
+        const double whole = nearbyint(v[k] / box[4 * k]);
+        for (int d = 0; d <= k; d++)
+            v[d] -= whole * box[3 * k + d];
+    }
+}
+
+} // namespace
+
+Contacts::Contacts(Atoms atoms, PairSet excluded, PairParameters exceptions)
+    : atoms(move(atoms)), excluded(move(excluded)), exceptions(move(exceptions)) {}
+
+ContactStiffness Contacts::evaluate(const double* positions, const double* box, bool coupled) const {
+    ContactStiffness found;
+    found.blocks.assign(9 * size(), 0.0);
+    const auto add = [&](int64_t i, int64_t j, const Curvature& curvature) {
+        const bool first = atoms.moves[i], second = atoms.moves[j];
+        if (coupled && first && second && atoms.couples[i] && atoms.molecules[i] == atoms.molecules[j]) {
+            if (curvature.radial > 0) {
+                found.pairs.insert(found.pairs.end(), {i, j});
+                for (const double u : curvature.unit)
+                    found.gradients.push_back(sqrt(curvature.radial) * u);
+            }
+            return;
+        }
+        // An atom that does not move is a wall to the other one of its pair.
+        if (curvature.radial + curvature.transverse <= 0)
+            return;
+        if (first)
+            curvature.addTo(&found.blocks[9 * i]);
+        if (second)
+            curvature.addTo(&found.blocks[9 * j]);
+    };
+    forNearPairs(positions, size(), CUTOFF, box, [&](int64_t i, int64_t j, const double* v) {
+        if (!excluded.contains(i, j))
+            add(i, j, Curvature(v, atoms.charges[i] * atoms.charges[j], (atoms.sigmas[i] + atoms.sigmas[j]) / 2,
+                                sqrt(max(atoms.epsilons[i] * atoms.epsilons[j], 0.0))));
+    });
+    for (size_t k = 0; k < exceptions.products.size(); k++) {
+        const int64_t i = exceptions.pairs[2 * k], j = exceptions.pairs[2 * k + 1];
+        double v[3];
+        for (int d = 0; d < 3; d++)
+            v[d] = positions[3 * i + d] - positions[3 * j + d];
+        toNearestImage(v, box);
+        add(i, j, Curvature(v, exceptions.products[k], exceptions.sigmas[k], exceptions.epsilons[k]));
+    }
+    return found;
+}
+
+} // namespace openmm_reparam

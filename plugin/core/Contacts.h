@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "NearPairs.h"
+
+namespace openmm_reparam {
+
+/// What contacts add to a preconditioner.
+struct ContactStiffness {
+    std::vector<double> blocks;    ///< size x 3 x 3: of each atom against surroundings that are held still
+    std::vector<int64_t> pairs;    ///< pairs whose atoms are coupled
+    std::vector<double> gradients; ///< of those, 3 each: sqrt(k) times the gradient of the distance by the first atom
+};
+
+/// Charge products (e^2), sigmas (nm) and epsilons (kJ/mol) of pairs.
+struct PairParameters {
+    std::vector<int64_t> pairs;
+    std::vector<double> products, sigmas, epsilons;
+};
+
+/// Positive curvature of Lennard-Jones and Coulomb pairs that stand close.
+class Contacts {
+  public:
+    struct Atoms {
+        std::vector<double> charges, sigmas, epsilons;
+        std::vector<int64_t> molecules; ///< a label for each
+        std::vector<uint8_t> couples;   ///< whether it may be coupled to atoms of its molecule
+        std::vector<uint8_t> moves;
+    };
+
+    /// `excluded` are pairs that are no contacts, `exceptions` contacts with parameters of their own.
+    Contacts(Atoms atoms, PairSet excluded, PairParameters exceptions);
+
+    /// `positions` holds 3 coordinates in nm for each atom, `box` three vectors or null. Where not `coupled`, no atoms
+    /// are.
+    ContactStiffness evaluate(const double* positions, const double* box, bool coupled) const;
+
+    size_t size() const {
+        return atoms.charges.size();
+    }
+
+  private:
+    Atoms atoms;
+    PairSet excluded;
+    PairParameters exceptions;
+};
+
+} // namespace openmm_reparam
