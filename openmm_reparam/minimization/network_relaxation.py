@@ -11,7 +11,7 @@ import numpy as np
 import openmm as mm
 from openmm import app
 
-from ..errors import ConvergenceWarning
+from ..errors import ConvergenceWarning, EvaluationError, NonFiniteError
 from ..potentials.potential import Potential
 from ..surrogates.oracles import python_force
 from .api import minimize_reparam
@@ -90,7 +90,8 @@ def relax_on_network(
     Raises
     ------
     NonFiniteError
-        The network's or the genuine energy of where it begins is not finite.
+        The network's energy of the start is not finite, or the genuine one is not and the network
+        cannot be gone on with.
     """
     began = time.perf_counter()
     genuine = _Genuine(simulation, tolerance, max_force_evaluations, progress)
@@ -150,12 +151,19 @@ def _verify(
     check: _Check,
 ) -> None:
     """Minimize from the network's minimum; from the start without it where that misled."""
-    result = check.result = genuine.minimize(reached, model.energy, False)
+    try:
+        result = check.result = genuine.minimize(reached, model.energy, False)
+    except EvaluationError as error:
+        check.doubts.append(f"at its minimum {error}; the start was minimized without it")
+        check.result = genuine.minimize(start, model.surrogate, True)
+        return
     check.first_rms_force = result.initial_rms_force
     check.further_fall = result.initial_energy - result.energy
     check.doubts += _disagreement(model, reached, result.initial_rms_force)
     if check_start or (check_start is None and check.doubts):
         above = genuine.energy(start)
+        if above is None:
+            return
         check.found_fall = above - result.initial_energy
         if result.energy > above:
             check.doubts.append("its minimum led above the start, which was minimized without it")
@@ -182,25 +190,32 @@ class _Genuine:
     ) -> MinimizationResult:
         """Minimize from positions on a surrogate, verified."""
         self._simulation.context.setPositions(positions)
-        result = minimize_reparam(
-            self._simulation,
-            self._tolerance,
-            max_force_evaluations=self._most and max(1, self._most - self.calls),
-            surrogate=surrogate,
-            surrogate_first=first if surrogate is not None else None,
-            progress=self._progress,
-        )
+        try:
+            result = minimize_reparam(
+                self._simulation,
+                self._tolerance,
+                max_force_evaluations=self._most and max(1, self._most - self.calls),
+                surrogate=surrogate,
+                surrogate_first=first if surrogate is not None else None,
+                progress=self._progress,
+            )
+        except EvaluationError:
+            self.calls += 1  # where it begins
+            raise
         self.calls += result.force_evaluations
         self.surrogate_calls += result.surrogate_evaluations
         return result
 
-    def energy(self, positions: np.ndarray) -> float:
-        """Evaluate the energy at positions, and leave the Context's as they are."""
+    def energy(self, positions: np.ndarray) -> float | None:
+        """Return the energy at positions, None if it fails; the Context's stay as they are."""
         kept = self.potential.positions()
         self.calls += 1
-        energy, _ = self.potential.evaluate(positions)
-        self.potential.set_positions(kept)
-        return energy
+        try:
+            return self.potential.evaluate(positions)[0]
+        except NonFiniteError:
+            return None
+        finally:
+            self.potential.set_positions(kept)
 
 
 def _descend(

@@ -184,6 +184,35 @@ def test_failures_are_counted(acetic_acid, start):
     assert relaxed.genuine_calls == genuine.calls
 
 
+def test_a_network_minimum_that_fails_is_left(acetic_acid, start):
+    """The first call fails: begun again from the start, without the network."""
+    genuine = Counted(MorseMolecule(acetic_acid), failing=(1,))
+    simulation = simulation_of(acetic_acid, genuine, start)
+    model = NetworkModel(MorseMolecule(acetic_acid, scale=1.02), MorseMolecule(acetic_acid))
+    relaxed = relax_on_network(simulation, model)
+    assert any("no convergence" in warning for warning in relaxed.warnings)
+    assert relaxed.converged
+    assert relaxed.genuine_calls == genuine.calls
+
+
+def test_a_start_that_fails_compares_nothing(acetic_acid, start):
+    """The genuine energy fails there alone."""
+    energy = MorseMolecule(acetic_acid)
+
+    def genuine(positions):
+        if np.allclose(positions, start):
+            raise RuntimeError("no convergence")
+        return energy(positions)
+
+    counted = Counted(genuine)
+    simulation = simulation_of(acetic_acid, counted, start)
+    relaxed = relax_on_network(simulation, NetworkModel(energy), check_start=True)
+    assert relaxed.converged
+    assert relaxed.found_fall is None
+    assert relaxed.genuine_calls == counted.calls == 2
+    np.testing.assert_array_equal(positions_of(simulation), relaxed.positions)
+
+
 def test_an_error_leaves_the_context_as_it_was(acetic_acid, start):
     genuine = Counted(MorseMolecule(acetic_acid), failing=range(1, 100))
     simulation = simulation_of(acetic_acid, genuine, start)
