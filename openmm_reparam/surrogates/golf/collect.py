@@ -81,8 +81,8 @@ class WalkSettings:
     """
 
     walkers: int = 32
-    steps: int = 60
-    rise: float = 1.0
+    steps: int = 40
+    rise: float = 2.0
     converged: float = 10.0
 
 

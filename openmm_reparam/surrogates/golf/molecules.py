@@ -21,7 +21,7 @@ __all__ = ["Batch", "TrainingMolecule", "embedded", "fingerprint", "training_mol
 # other atoms nearer than this one have made a bond.
 BROKEN, FORMED = 1.5, 1.1
 # Softer motions (kJ/mol/nm^2) than a model Hessian describes.
-SOFTEST = 2000.0
+SOFTEST = 5000.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""Training: a closed form is learnt, and a killed training goes on to the same labels."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from morse_training import acid, genuine, slow, surrogate, trained
+
+from openmm_reparam.surrogates.golf.buffer import LabelFile
+from openmm_reparam.surrogates.golf.collect import evaluate_each
+from openmm_reparam.surrogates.golf.descents import descend
+from openmm_reparam.surrogates.golf.network_force import NetworkOracle
+from openmm_reparam.surrogates.golf.train import Schedule, held_out
+
+PROGRAM = Path(__file__).with_name("morse_training.py")
+
+
+def relaxed_energy(oracle):
+    """Descend on an oracle; return the genuine energy of the end."""
+    molecule = acid(1)
+
+    def evaluate(places, positions):
+        return evaluate_each([oracle], places, positions)
+
+    for descents in descend([molecule], [molecule.starts[0]], evaluate, 60):
+        end = descents.positions()[0]
+    return genuine(molecule)(end)[0]
+
+
+def test_a_morse_molecule_is_learnt():
+    made = trained(200, schedule=Schedule(updates=5.0, checks=3))
+    network = NetworkOracle(made.network, acid().numbers, 0, surrogate(None))
+    # The genuine minimum has an energy of 0.4 kJ/mol at most, by closed form of all but angles.
+    before, after = relaxed_energy(surrogate(None)), relaxed_energy(network)
+    assert before > 20
+    assert after < 1
+    assert made.trained_on.labels == 200
+    assert made.failures == 0
+    assert made.checks[-1].quality.success == 100
+
+
+def labels_of(path):
+    """Read labels whatever training they belong to."""
+    import json
+
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[8:12], "little")
+    description = json.loads(raw[16 : 16 + size])
+    with LabelFile(path, description) as file:
+        return file.labels
+
+
+def same(one, other):
+    return len(one) == len(other) and all(
+        (a.purpose, a.molecule, a.message) == (b.purpose, b.molecule, b.message)
+        and np.array_equal(a.positions, b.positions)
+        and np.array_equal(a.forces, b.forces)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_a_killed_training_goes_on_to_the_same_labels(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    expected = trained(60, whole, slow)
+    for share in (0.4, 0.8):
+        process = subprocess.Popen([sys.executable, str(PROGRAM), str(broken), "60"])
+        while process.poll() is None and not (
+            broken.exists() and broken.stat().st_size > share * whole.stat().st_size
+        ):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        there = labels_of(broken)
+        assert 0 < len(there) < len(labels_of(whole))
+    found = trained(60, broken, slow)
+    assert same(labels_of(broken), labels_of(whole))
+    for a, b in zip(expected.network.parameters(), found.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_labels_of_another_way_are_refused(tmp_path):
+    path = tmp_path / "labels"
+    trained(10, path, schedule=Schedule(updates=1.0))
+    raw = bytearray(path.read_bytes())
+    (tmp_path / "labels.state").unlink()
+    path.write_bytes(bytes(raw))
+    with pytest.raises(ValueError, match="another training"):
+        trained(11, path, schedule=Schedule(updates=1.0))
+
+
+def test_failures_are_counted_and_training_goes_on():
+    calls = []
+
+    def sometimes(molecule):
+        oracle = genuine(molecule)
+
+        def evaluate(positions):
+            calls.append(1)
+            if len(calls) % 5 == 0:
+                raise RuntimeError("no convergence")
+            return oracle(positions)
+
+        return evaluate
+
+    made = trained(40, oracle=sometimes, validation=[], schedule=Schedule(updates=1.0))
+    assert made.trained_on.labels == len(calls) == 40
+    assert made.failures == 8
+    assert made.validation_calls == 0
+
+
+def test_trajectories_and_whole_energies_are_learnt():
+    made = trained(60, trajectories=True, difference=False)
+    assert made.trained_on.surrogate == ""
+    assert made.trained_on.labels == 60
+
+
+def test_global_random_states_are_left_alone():
+    torch.manual_seed(7)
+    np.random.seed(7)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    trained(6, validation=[], schedule=Schedule(updates=1.0))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])
+
+
+def test_a_tenth_is_held_out():
+    kept, held = held_out(list(range(40)), seed=1)
+    assert len(held) == 4
+    assert sorted(kept + held) == list(range(40))
+    assert held_out(list(range(5)), seed=1) == (list(range(5)), [])

@@ -1,0 +1,81 @@
+"""Oracles of many molecules: order, counts, failures, and processes that end."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from golf_makers import harmonic
+
+from openmm_reparam.surrogates.golf.buffer import Label, LabelFile
+from openmm_reparam.surrogates.golf.collect import Request
+from openmm_reparam.surrogates.golf.ledger import Ledger
+from openmm_reparam.surrogates.golf.oracles import OraclePool, maker_of
+
+AT = np.full((2, 3), 0.5)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_answers_come_in_the_order_of_questions(workers):
+    with OraclePool(harmonic, [1.0, 2.0, 4.0], workers) as pool:
+        questions = [(2, AT), (0, AT), (1, -3 * AT), (1, AT)]
+        answers = list(pool.ask(questions))
+    assert [a.energy for a in answers if not a.message] == [3.0, 0.75, 1.5]
+    assert answers[2].message == "ValueError: too far"
+    assert np.array_equal(answers[3].forces, -2 * AT)
+    assert (pool.calls, pool.failures) == (4, 1)
+
+
+def test_a_process_that_ends_is_one_failure():
+    with OraclePool(harmonic, [1.0], workers=2) as pool:
+        answers = list(pool.ask([(0, AT), (0, 3 * AT), (0, AT), (0, AT)]))
+        assert ["died" in a.message for a in answers] == [False, True, False, False]
+        assert next(pool.ask([(0, AT)])).energy == 0.75
+    assert pool.failures == 1
+
+
+def test_processes_that_cannot_begin_are_an_error(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from openmm_reparam.surrogates.golf.oracles import OraclePool\n"
+        "def make(molecule):\n"
+        "    return lambda x: (0.0, -x)\n"
+        "list(OraclePool(make, [1], 1).ask([(0, np.zeros((1, 3)))]))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
+    assert "__main__" in done.stderr.splitlines()[-1]
+
+
+def test_what_is_not_finite_is_a_failure():
+    pool = OraclePool(lambda molecule: lambda x: (np.nan, x), [None])
+    assert next(pool.ask([(0, AT)])).message == "no finite energy or forces"
+
+
+def test_names_and_functions_make_oracles():
+    assert maker_of(harmonic) is harmonic
+    with pytest.raises(ValueError, match="gfn2"):
+        maker_of("gfn3")
+    with pytest.raises(TypeError, match="function of an RDKit molecule"):
+        maker_of(3)
+
+
+def test_recorded_labels_are_not_asked_again(tmp_path):
+    requests = [Request(0, AT), Request(0, 0.5 * AT), Request(0, 0.1 * AT)]
+    with LabelFile(tmp_path / "labels", {}) as file, OraclePool(harmonic, [1.0]) as pool:
+        ledger = Ledger(file, pool)
+        first = list(ledger.ask("first", requests[:2]))
+    with LabelFile(tmp_path / "labels", {}) as file, OraclePool(harmonic, [1.0]) as pool:
+        ledger = Ledger(file, pool)
+        again = list(ledger.ask("first", requests))
+        assert pool.calls == 1
+        assert [a.energy for a in again[:2]] == [a.energy for a in first]
+        assert ledger.calls(("first",)) == 3
+        assert ledger.calls(("check",)) == 0
+
+
+def test_another_question_than_the_recorded_one_is_an_error():
+    with LabelFile(None, {}) as file, OraclePool(harmonic, [1.0]) as pool:
+        file.append(Label("first", 0, AT, 1.0, AT))
+        with pytest.raises(ValueError, match="another way"):
+            list(Ledger(file, pool).ask("first", [Request(0, AT + 1e-16 * AT + 1e-15)]))
