@@ -95,10 +95,7 @@ class WeightedEnsemble:
 
     @property
     def log_z(self) -> Estimate:
-        """Logarithm of the partition function, the integral over nm^(3N - 6) up to rigid motion.
-
-        Rotors count once, not once for each like orientation.
-        """
+        """Logarithm of the partition function, over nm^(3N - 6), up to rigid motion."""
         return log_partition_function(self.log_weights)
 
     def __len__(self) -> int:
