@@ -63,6 +63,25 @@ CheckStart = Annotated[
     ),
 ]
 Table = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as CSV.")]
+TrainingFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Small molecules: .sdf, .mol, .mol2 or .smi.")
+]
+NewModel = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Of the model.")]
+TrainedFor = Annotated[
+    str,
+    typer.Option(
+        "--genuine", help="Potential to learn: gfn2, gfn1, gfnff, ani1ccx, ani1x or mmff."
+    ),
+]
+TrainedOnTop = Annotated[
+    str, typer.Option("--surrogate", help="Cheap potential; the difference to it is learnt.")
+]
+Labels = Annotated[int, typer.Option(min=1, help="Evaluations of the genuine potential.")]
+Updates = Annotated[float, typer.Option(min=0.1, help="Steps of learning per label.")]
+Conformers = Annotated[int, typer.Option(min=1, help="Starts of each molecule, by ETKDG.")]
+Features = Annotated[int, typer.Option(min=2, help="Size of the network; published: 128.")]
+Interactions = Annotated[int, typer.Option(min=1, help="Of neighbours in the network.")]
+Device = Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")]
 
 
 @app.command()
@@ -102,4 +121,38 @@ def relax(
         source=str(file or "--smiles"),
         workers=workers,
         summary=csv,
+    )
+
+
+@app.command()
+def train(
+    file: TrainingFile,
+    output: NewModel,
+    genuine: TrainedFor = "gfn2",
+    surrogate: TrainedOnTop = "mmff",
+    labels: Labels = 5000,
+    updates: Updates = 4.0,
+    conformers: Conformers = 4,
+    features: Features = 64,
+    interactions: Interactions = 3,
+    seed: options.Seed = 0,
+    device: Device = "cpu",
+    workers: options.Workers = None,
+) -> int:
+    """Train a network for a potential, so that it relaxes molecules like those of a file.
+
+    The network learns the difference to a cheap potential, and asks the genuine one only where its
+    own descents end. A tenth of the molecules, at most 16, is held out to measure progress. Labels
+    are written beside the model: interrupted or killed, the same command goes on.
+    """
+    from ..prepare.ligand_files import ligand_records
+    from .golf_train import TrainSettings, train_molecules
+
+    return train_molecules(
+        ligand_records(file),
+        output,
+        TrainSettings(
+            *(genuine, surrogate, labels, updates, conformers, features, interactions),
+            *(seed, device, workers or 0),
+        ),
     )

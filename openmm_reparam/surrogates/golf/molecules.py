@@ -15,7 +15,14 @@ from ...precon.model_hessian import internal_terms
 from ..programs import required
 from ..stiff_features import StiffFeatures
 
-__all__ = ["Batch", "TrainingMolecule", "embedded", "fingerprint", "training_molecules"]
+__all__ = [
+    "Batch",
+    "TrainingMolecule",
+    "embedded",
+    "fingerprint",
+    "training_molecules",
+    "with_conformers",
+]
 
 # A bond of the graph longer than this multiple of the sum of its covalent radii is broken, and two
 # other atoms nearer than this one have made a bond.
@@ -139,25 +146,20 @@ class Batch:
         )
 
 
-def embedded(smiles: Iterable[str], conformers: int, seed: int) -> list:
-    """Return RDKit molecules with hydrogens and conformers by ETKDG.
+def with_conformers(molecule, conformers: int, seed: int):
+    """Return an RDKit molecule with all hydrogens and conformers by ETKDG.
 
     Parameters
     ----------
-    smiles : iterable of str
+    molecule : rdkit.Chem.Mol
     conformers : int
-        Of each molecule; ETKDG may find fewer.
+        ETKDG may find fewer.
     seed : int
-
-    Returns
-    -------
-    list of rdkit.Chem.Mol
-        Their names are the SMILES.
 
     Raises
     ------
     ValueError
-        A SMILES cannot be read, or the molecule not be embedded.
+        ETKDG finds none.
 
     References
     ----------
@@ -166,16 +168,28 @@ def embedded(smiles: Iterable[str], conformers: int, seed: int) -> list:
     chem, force_fields = required("rdkit.Chem"), required("rdkit.Chem.AllChem")
     settings = force_fields.ETKDGv3()
     settings.randomSeed = seed
+    whole = chem.AddHs(molecule)
+    if not list(force_fields.EmbedMultipleConfs(whole, conformers, settings)):
+        raise ValueError(f"ETKDG finds no conformer of {chem.MolToSmiles(molecule)}")
+    return whole
+
+
+def embedded(smiles: Iterable[str], conformers: int, seed: int) -> list:
+    """Return RDKit molecules of SMILES, their names, by `with_conformers`.
+
+    Raises
+    ------
+    ValueError
+        A SMILES cannot be read, or the molecule not be embedded.
+    """
+    chem = required("rdkit.Chem")
     made = []
     for text in smiles:
         molecule = chem.MolFromSmiles(text)
         if molecule is None:
             raise ValueError(f"{text!r} is not a SMILES that RDKit can read")
-        molecule = chem.AddHs(molecule)
-        if not list(force_fields.EmbedMultipleConfs(molecule, conformers, settings)):
-            raise ValueError(f"ETKDG finds no conformer of {text}")
-        molecule.SetProp("_Name", text)
-        made.append(molecule)
+        made.append(with_conformers(molecule, conformers, seed))
+        made[-1].SetProp("_Name", text)
     return made
 
 

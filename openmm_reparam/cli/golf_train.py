@@ -1,0 +1,144 @@
+"""``openmm-reparam golf train``: a network for many molecules, trained gradually.
+
+A molecule that cannot be read, embedded or described by the surrogate is named and left out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..golf import Golf
+from ..prepare.ligand_files import LigandRecord, read_ligand
+from ..surrogates.golf.molecules import with_conformers
+from ..surrogates.golf.network import NetworkSettings
+from ..surrogates.golf.oracles import NamedMaker
+from ..surrogates.golf.train import Schedule, Training, train
+from ..surrogates.oracles import POTENTIALS
+from .ligands import require_programs
+
+__all__ = ["TrainSettings", "train_molecules"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Attributes
+    ----------
+    genuine, surrogate : str
+        Of `POTENTIALS`.
+    labels : int
+        Genuine calls.
+    updates : float
+        Steps of Adam per label.
+    conformers : int
+        Of each molecule.
+    features, interactions : int
+        Size of the network.
+    seed : int
+    device : str
+    workers : int
+        Processes that ask the genuine potential.
+    """
+
+    genuine: str
+    surrogate: str
+    labels: int
+    updates: float
+    conformers: int
+    features: int
+    interactions: int
+    seed: int
+    device: str
+    workers: int
+
+
+def train_molecules(records: Iterable[LigandRecord], output: Path, settings: TrainSettings) -> int:
+    """Train a network on molecules, write it, and print what came of it.
+
+    Parameters
+    ----------
+    records : iterable of LigandRecord
+    output : Path
+        The model. Labels are kept beside it while it is trained, and afterwards.
+    settings : TrainSettings
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 1 if it was interrupted.
+
+    Raises
+    ------
+    ValueError
+        No molecule is left, or a potential is not known or not installed.
+    """
+    for name in (settings.genuine, settings.surrogate):
+        if name not in POTENTIALS:
+            raise ValueError(f"there is no potential {name!r}; there are {', '.join(POTENTIALS)}")
+        require_programs(name)
+    molecules = list(_usable(records, settings))
+    if not molecules:
+        raise ValueError("there is no molecule to train on")
+    labels = output.with_name(output.name + ".labels")
+    try:
+        made = _train(molecules, labels, settings)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. The same command goes on from {labels}.", file=sys.stderr)
+        return 1
+    Golf(made.network, made.trained_on).save(output)
+    print(f"{_summary(made)}\nWrote {output}; the labels are in {labels}.")
+    return 0
+
+
+def _usable(records: Iterable[LigandRecord], settings: TrainSettings) -> Iterable[Any]:
+    """Yield molecules with conformers; name those that cannot be used."""
+    make = NamedMaker(settings.surrogate)
+    for record in tqdm(records, desc="conformers", unit="molecule"):
+        try:
+            molecule = with_conformers(read_ligand(record), settings.conformers, settings.seed)
+            make(molecule)
+        except ValueError as error:
+            tqdm.write(f"{record.name} is left out: {error}", file=sys.stderr)
+            continue
+        molecule.SetProp("_Name", record.name)
+        yield molecule
+
+
+def _train(molecules: list[Any], labels: Path, settings: TrainSettings) -> Training:
+    return train(
+        molecules,
+        genuine=settings.genuine,
+        surrogate=settings.surrogate,
+        labels=settings.labels,
+        network=NetworkSettings(features=settings.features, interactions=settings.interactions),
+        schedule=Schedule(updates=settings.updates),
+        buffer=labels,
+        workers=settings.workers,
+        device=settings.device,
+        seed=settings.seed,
+    )
+
+
+def _summary(made: Training) -> str:
+    trained = made.trained_on
+    lines = [
+        f"{trained.labels} labels of {trained.genuine} on {trained.molecules} molecules, "
+        f"{made.validation_calls} calls for the validation; {made.failures} calls failed",
+    ]
+    if made.checks:
+        q = min(made.checks, key=lambda check: check.score).quality
+        lines.append(
+            f"validation on {q.count} other molecules: pct {q.pct:.1f} %, residual "
+            f"{q.residual:.1f} kJ/mol in the median, success {q.success:.0f} %, divergence "
+            f"{q.divergence:.0f} %"
+        )
+    if made.stopped_early:
+        lines.append("ended early: the validation no longer improved")
+    return "\n".join(lines)

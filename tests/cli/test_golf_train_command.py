@@ -1,0 +1,36 @@
+"""``openmm-reparam golf train`` and what it says of molecules that it cannot use."""
+
+import pytest
+
+from openmm_reparam.cli.app import main
+from openmm_reparam.golf import Golf
+
+pytest.importorskip("rdkit")
+pytest.importorskip("tblite")
+
+SMALL = ["--labels", "12", "--updates", "0.5", "--conformers", "1", "--features", "8"]
+
+
+def test_a_model_is_trained_written_and_gone_on_from(tmp_path, capsys):
+    file = tmp_path / "molecules.smi"
+    file.write_text("CO methanol\nC=O\nXX nonsense\nC[Se]C\n")
+    model = tmp_path / "new" / "model.pt"
+    command = ["golf", "train", str(file), "-o", str(model), "--interactions", "1", *SMALL]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "nonsense is left out" in told.err
+    assert "MMFF94 has no parameters" in told.err
+    assert "12 labels of gfn2 on 2 molecules" in told.out
+    trained = Golf.load(model).trained_on
+    assert (trained.labels, trained.elements, trained.charges) == (12, (1, 6, 8), (0,))
+    before = model.read_bytes()
+    assert main(command) == 0  # from the labels, without a genuine call
+    assert Golf.load(model).trained_on == trained
+    assert len(before) == len(model.read_bytes())
+
+
+def test_an_unknown_potential_is_refused(tmp_path, capsys):
+    file = tmp_path / "molecules.smi"
+    file.write_text("CO\n")
+    assert main(["golf", "train", str(file), "-o", "m.pt", "--genuine", "dft"]) != 0
+    assert "gfn2" in capsys.readouterr().err
