@@ -16,6 +16,7 @@ from .torchforce import load_torchforce
 __all__ = ["PluginUnavailableError", "load_plugin", "torch_potential"]
 
 LIBRARY = "libOpenMMReparam.so"
+PYTHON_FORCE = 'type="PythonForce"'
 
 
 class PluginUnavailableError(RuntimeError):
@@ -88,7 +89,7 @@ def torch_potential(context: mm.Context, replicas: int = 1):
     ------
     PluginUnavailableError
     ValueError
-        The System cannot be serialized (a PythonForce around a local function, say).
+        The System cannot be serialized, or holds a PythonForce.
 
     Examples
     --------
@@ -112,6 +113,10 @@ def torch_potential(context: mm.Context, replicas: int = 1):
         raise ValueError(
             f"the System cannot be written as XML, as the C++ plugin needs it: {error}"
         ) from error
+    if PYTHON_FORCE in xml:
+        raise ValueError(
+            "the System holds a PythonForce, which the C++ plugin's threads cannot call"
+        )
     arguments = (
         xml,
         platform.getName(),

@@ -43,8 +43,8 @@ class BatchEnergy:
         Structures evaluated so far.
     limit : int or None
     pooled : bool
-        Whether the C++ plugin evaluates; without it, or for a System that cannot be written as
-        XML, one Context evaluates structure by structure.
+        Whether the C++ plugin evaluates; without it, or for a System that it cannot take (one
+        with a PythonForce), one Context evaluates structure by structure.
 
     Examples
     --------
@@ -66,7 +66,7 @@ class BatchEnergy:
         self._replicas = replicas or (REPLICAS if on_cpu else ON_A_GPU)
         self._single = ContextCopy(context)
         self._pool: Any = None
-        # A PythonForce around a local function is not written as XML.
+        # The plugin cannot call a PythonForce.
         with contextlib.suppress(PluginUnavailableError, ValueError):
             self._pool = torch_potential(context, self._replicas)
 

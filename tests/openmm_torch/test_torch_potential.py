@@ -151,3 +151,15 @@ def test_systems_that_cannot_be_written_are_refused():
     context.setPositions(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="cannot be written as XML"):
         torch_potential(context)
+
+
+def test_python_forces_are_refused_that_could_be_written():
+    """The plugin's threads do not hold the interpreter: loading one was the end of the process."""
+    system = mm.System()
+    system.addParticle(1.0)
+    system.addForce(mm.PythonForce(np.sum))
+    context = mm.Context(
+        system, mm.VerletIntegrator(0.001), mm.Platform.getPlatformByName("Reference")
+    )
+    with pytest.raises(ValueError, match="PythonForce"):
+        torch_potential(context)
