@@ -18,6 +18,7 @@ are, ``--weights-only`` weights stored frames anew.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import csv
 from dataclasses import dataclass
@@ -134,24 +135,24 @@ def biased_frames(
     Returns
     -------
     positions : (n, N, 3) array
-        In nm.
+        In nm; those until then after Ctrl-C.
     energies : (n, residues) array
         The biases there, not scaled, in kJ/mol.
     walkers : (n,) int array
     """
-    context = biased.simulation.context
     frames, energies, walkers = [], [], []
     count = steps // len(states) // SAVED_EVERY
-    for walker, (state, scale) in enumerate(zip(states, scales, strict=True)):
-        biased.set_bias(scale[:, None, None] * bias)
-        context.setState(state)
-        biased.simulation.step(EQUILIBRATION)
-        for _ in tqdm(range(count), desc=f"walker {walker + 1}", mininterval=20):
-            biased.simulation.step(SAVED_EVERY)
-            frames.append(biased.positions())
-            energies.append(biased.bias_energies() / scale)
-            walkers.append(walker)
-    return np.array(frames), np.array(energies), np.array(walkers)
+    with contextlib.suppress(KeyboardInterrupt):  # what is done is kept
+        for walker, (state, scale) in enumerate(zip(states, scales, strict=True)):
+            biased.set_bias(scale[:, None, None] * bias)
+            biased.simulation.context.setState(state)
+            biased.simulation.step(EQUILIBRATION)
+            for _ in tqdm(range(count), desc=f"walker {walker + 1}", mininterval=20):
+                biased.simulation.step(SAVED_EVERY)
+                energies.append(biased.bias_energies() / scale)
+                frames.append(biased.positions())
+                walkers.append(walker)
+    return np.array(frames), np.array(energies[: len(frames)]), np.array(walkers[: len(frames)])
 
 
 def pooled_log_weights(
@@ -169,7 +170,8 @@ def pooled_log_weights(
         In K.
     """
     reduced = energies @ scales.T / (BOLTZMANN * temperature)
-    counts = np.log(np.bincount(walkers, minlength=len(scales)))
+    with np.errstate(divide="ignore"):  # walkers that never ran
+        counts = np.log(np.bincount(walkers, minlength=len(scales)))
     free_energies = np.zeros(len(scales))
     for _ in range(10_000):
         mixture = logsumexp(counts + free_energies - reduced, axis=1)

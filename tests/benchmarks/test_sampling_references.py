@@ -57,8 +57,9 @@ def test_frames_of_two_biases_give_the_unbiased_mean():
     # Reduced energy x^2 / 2; biases pull the two walkers to either side.
     rng = np.random.default_rng(0)
     pulls = np.array([[1.5], [-1.0]])
-    x = np.concatenate([rng.normal(-pull, 1.0, 8_000) for pull in pulls[:, 0]])
+    x = np.concatenate([rng.normal(-pull, 1.0, 8_000) for pull in pulls[:2, 0]])
     walkers = np.repeat([0, 1], 8_000)
+    pulls = np.append(pulls, [[0.5]], axis=0)  # a walker that was never run
     energies = BOLTZMANN * 300 * x[:, None]
     weights = normalized_weights(pooled_log_weights(energies, pulls, walkers, 300))
     assert weights @ x == pytest.approx(0, abs=0.05)
