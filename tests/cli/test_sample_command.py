@@ -11,7 +11,7 @@ from openmm_reparam.cli.app import main
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.sampling.ensemble import WeightedEnsemble
 
-FEW = ("--max-force-evaluations", "700", "--samples", "150")
+FEW = ("--max-force-evaluations", "500", "--samples", "150")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_peptide_is_sampled(run, dipeptide_file, tmp_path):
     assert read.temperature == 330
     document = json.loads(numbers.read_text())
     assert document["structures"] == 150
-    assert document["force_evaluations"] <= 700 + 150
+    assert document["force_evaluations"] <= 500 + 150
     surface, profile = document["free_energies"]
     assert surface["names"] == ["phi", "psi"]
     assert np.shape(surface["values"]) == (40, 40)

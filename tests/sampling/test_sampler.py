@@ -196,5 +196,6 @@ def test_torsions_have_to_be_named_where_there_are_none():
     trained = sampler(max_force_evaluations=0)
     with pytest.raises(ValueError, match="0 torsions"):
         trained.free_energy()
+    trained.sample(200, progress=False)
     profile = trained.free_energy("distance 0 1", bins=10)
     assert profile.values.min() == 0
