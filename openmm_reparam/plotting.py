@@ -18,6 +18,8 @@ CURVE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 REFERENCE_COLOUR = "#666666"
 # Share of the energies, the highest, that may leave the top of the plot: starts clash.
 CLIPPED_SHARE = 0.02
+# Free energies above this (kJ/mol) have one colour: they are of a few structures.
+HIGHEST = 40.0
 # Ticks of torsions.
 DEGREES = (-180, -90, 0, 90, 180)
 # Residue names fit under the axis up to this many.
@@ -322,7 +324,8 @@ def plot_free_energy(surface: Any, path: str | Path, *, title: str = "") -> None
         axes.set_ylabel("free energy (kJ/mol)")
     else:
         shown = np.where(np.isfinite(surface.values), surface.values, np.nan)
-        image = axes.pcolormesh(*edges, shown.T, cmap="viridis", rasterized=True)
+        top = min(HIGHEST, np.nanmax(shown, initial=1.0))
+        image = axes.pcolormesh(*edges, shown.T, cmap="viridis", vmin=0, vmax=top, rasterized=True)
         figure.colorbar(image, label="free energy (kJ/mol)")
         axes.set_ylabel(labels[1])
     if surface.observables[0].periodic:
