@@ -15,8 +15,8 @@ __all__ = ["NormalModes", "normal_modes"]
 
 # A motion is rigid if one by so many nm, or so many radians, leaves the energy as it is: to this
 # share of it, and to so many kJ/mol.
-SHIFT, TURN = 0.1, 0.5
-SAME_SHARE, SAME_ENERGY = 1e-5, 1e-4
+SHIFT, TURN = 0.5, 0.5
+SAME_SHARE, SAME_ENERGY = 1e-6, 0.02
 # Relative to the largest: a moment of inertia, or a rigid motion, below this is none.
 NOTHING = 1e-6
 
@@ -129,14 +129,9 @@ def _rigid_motions(potential: Potential, positions: np.ndarray) -> tuple[np.ndar
     axes = np.eye(3)
     shifts = [axis for axis in axes if unchanged(positions + SHIFT * axis)]
     translations = np.array([np.tile(axis, len(x)) for axis in shifts]).reshape(-1, x.size)
-    periodic = potential.system.usesPeriodicBoundaryConditions()
-    if (
-        periodic
-        or len(shifts) < 3
-        or not all(
-            unchanged(Rotation.from_rotvec(TURN * axis).apply(positions - centre) + centre)
-            for axis in axes
-        )
+    if len(shifts) < 3 or not all(
+        unchanged(Rotation.from_rotvec(TURN * axis).apply(positions - centre) + centre)
+        for axis in axes
     ):
         return translations, none
     return translations, np.array([np.cross(axis, x - centre).ravel() for axis in axes])

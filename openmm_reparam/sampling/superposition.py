@@ -240,8 +240,8 @@ def harmonic_superposition(
     Notes
     -----
     The symmetry of minima is found from their geometry and the masses of atoms. Where an external
-    field, fixed atoms or a periodic box let nothing rotate freely, n_i is 1 and only structures in
-    one place are one minimum.
+    field, fixed atoms or a filled periodic box let nothing rotate freely, n_i is 1 and only
+    structures in one place are one minimum.
 
     Examples
     --------
