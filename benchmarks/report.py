@@ -61,6 +61,7 @@ BENCHMARKS = {
     "coils": "benchmarks.paper.coils",
     "expensive": "benchmarks.expensive",
     "mixed": "benchmarks.mixed",
+    "golf": "benchmarks.golf",
 }
 
 

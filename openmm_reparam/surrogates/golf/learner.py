@@ -54,7 +54,7 @@ class LearningSettings:
     batch: int = 16
     first_share: float = 0.1
     energy_weight: float = 0.01
-    residual_weight: float = 0.0
+    residual_weight: float = 300.0
     rate: float = 1e-3
     last_rate: float = 1e-6
     clip: float = 1.0

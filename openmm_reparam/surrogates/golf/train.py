@@ -33,8 +33,8 @@ __all__ = ["Schedule", "Training", "train"]
 
 # Held out from training where no molecules are named for validation.
 VALIDATED, MOST_VALIDATED = 0.1, 16
-# Training writes a checkpoint after so many labels or updates.
-CHECKPOINT_LABELS, CHECKPOINT_UPDATES = 100, 500
+# Without new labels a checkpoint is written after so many updates.
+CHECKPOINT_UPDATES = 500
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def train(
     walks: WalkSettings | None = None,
     schedule: Schedule | None = None,
     buffer: str | Path | None = None,
+    checkpoint: int = 100,
     workers: int = 0,
     device: str = "cpu",
     seed: int = 0,
@@ -135,6 +136,8 @@ def train(
     buffer : path, optional
         The file of labels; a checkpoint is kept beside it. A training with the same arguments goes
         on from them.
+    checkpoint : int
+        Labels between two checkpoints. What came after the last one is learnt again.
     workers : int
         Processes that ask the genuine oracle; 0 asks in this one.
     device : str
@@ -191,7 +194,8 @@ def train(
         LabelFile(path, description) as file,
         OraclePool(maker_of(genuine), [*given, *checked], workers) as pool,
     ):
-        loop = Loop(every, len(given), surrogates, Ledger(file, pool), choices, path)
+        ledger = Ledger(file, pool)
+        loop = Loop(every, len(given), surrogates, ledger, choices, path, checkpoint)
         return loop.run(oracle_name(genuine), oracle_name(surrogate), progress)
 
 
@@ -253,6 +257,7 @@ class Loop:
         ledger: Ledger,
         choices: Choices,
         path: Path | None,
+        interval: int,
     ) -> None:
         own, cheap = molecules[:trained], surrogates[:trained]
         self._molecules, self._ledger, self._choices = own, ledger, choices
@@ -276,6 +281,7 @@ class Loop:
         )
         held = molecules[trained:]
         self._validation = Validation(held, trained, ledger) if held else None
+        self._interval = interval
         self._labels, self._loss = 0, float("nan")
         self._checks: list[Check] = []
         self._best: dict | None = None
@@ -368,7 +374,7 @@ class Loop:
 
     def _save(self, always: bool = False) -> None:
         labels, updates = self._labels, self._learner.updates
-        due = labels - self._saved[0] >= CHECKPOINT_LABELS
+        due = labels - self._saved[0] >= self._interval
         due |= updates - self._saved[1] >= CHECKPOINT_UPDATES
         if self._checkpoint is None or not (due or always):
             return

@@ -58,10 +58,10 @@ def trained(labels, path=None, oracle=genuine, **changes):
         "genuine": oracle,
         "surrogate": surrogate,
         "validation": [acid(1)],
-        "network": NetworkSettings(features=16, interactions=2, bessel=10, rank=4),
+        "network": NetworkSettings(features=16, interactions=1, bessel=8, rank=4),
         "learning": LearningSettings(batch=8, rate=3e-3),
         "walks": WalkSettings(walkers=4, steps=20),
-        "schedule": Schedule(updates=3.0, checks=3),
+        "schedule": Schedule(updates=2.0, checks=3),
         "buffer": path,
         "seed": 3,
         "progress": False,
@@ -70,4 +70,4 @@ def trained(labels, path=None, oracle=genuine, **changes):
 
 
 if __name__ == "__main__":
-    trained(int(sys.argv[2]), sys.argv[1], slow)
+    trained(int(sys.argv[2]), sys.argv[1], slow, checkpoint=15)

@@ -33,13 +33,13 @@ def relaxed_energy(oracle):
 
 
 def test_a_morse_molecule_is_learnt():
-    made = trained(200, schedule=Schedule(updates=5.0, checks=3))
+    made = trained(60, schedule=Schedule(updates=5.0, checks=2))
     network = NetworkOracle(made.network, acid().numbers, 0, surrogate(None))
-    # The genuine minimum has an energy of 0.4 kJ/mol at most, by closed form of all but angles.
+    # With all its terms at rest the genuine energy is zero.
     before, after = relaxed_energy(surrogate(None)), relaxed_energy(network)
     assert before > 20
-    assert after < 1
-    assert made.trained_on.labels == 200
+    assert after < 0.2
+    assert made.trained_on.labels == 60
     assert made.failures == 0
     assert made.checks[-1].quality.success == 100
 
@@ -66,9 +66,9 @@ def same(one, other):
 
 def test_a_killed_training_goes_on_to_the_same_labels(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    expected = trained(60, whole, slow)
+    expected = trained(40, whole, slow, checkpoint=15)
     for share in (0.4, 0.8):
-        process = subprocess.Popen([sys.executable, str(PROGRAM), str(broken), "60"])
+        process = subprocess.Popen([sys.executable, str(PROGRAM), str(broken), "40"])
         while process.poll() is None and not (
             broken.exists() and broken.stat().st_size > share * whole.stat().st_size
         ):
@@ -77,7 +77,8 @@ def test_a_killed_training_goes_on_to_the_same_labels(tmp_path):
         process.wait()
         there = labels_of(broken)
         assert 0 < len(there) < len(labels_of(whole))
-    found = trained(60, broken, slow)
+    assert broken.with_name("broken.state").exists()
+    found = trained(40, broken, slow, checkpoint=15)
     assert same(labels_of(broken), labels_of(whole))
     for a, b in zip(expected.network.parameters(), found.network.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -107,16 +108,16 @@ def test_failures_are_counted_and_training_goes_on():
 
         return evaluate
 
-    made = trained(40, oracle=sometimes, validation=[], schedule=Schedule(updates=1.0))
-    assert made.trained_on.labels == len(calls) == 40
-    assert made.failures == 8
+    made = trained(20, oracle=sometimes, validation=[], schedule=Schedule(updates=1.0))
+    assert made.trained_on.labels == len(calls) == 20
+    assert made.failures == 4
     assert made.validation_calls == 0
 
 
 def test_trajectories_and_whole_energies_are_learnt():
-    made = trained(60, trajectories=True, difference=False)
+    made = trained(30, trajectories=True, difference=False, schedule=Schedule(updates=1.0))
     assert made.trained_on.surrogate == ""
-    assert made.trained_on.labels == 60
+    assert made.trained_on.labels == 30
 
 
 def test_global_random_states_are_left_alone():

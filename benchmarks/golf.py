@@ -1,0 +1,371 @@
+"""Networks trained by GOLF for GFN2-xTB, and what they are worth on molecules they never saw.
+
+    python -m benchmarks.golf train golf-1000 --folder golf
+    python -m benchmarks.golf judge golf-1000 first-1000 trajectories-1000 mmff --folder golf
+
+Training, validation and test molecules are apart: ``golf_molecules/train.smi`` and
+``validation.smi`` (drugs, and recombinations of their fragments by BRICS), and the drugs of the
+report of `benchmarks.molecules` that have at most 60 atoms of the elements trained on. Nothing was
+tuned on these. A training that is interrupted goes on where it stopped, and so does a judgement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from openmm_reparam import ConvergenceWarning, minimize_reparam
+from openmm_reparam.constants import KCAL
+from openmm_reparam.golf import Golf
+from openmm_reparam.surrogates.golf.descents import descend
+from openmm_reparam.surrogates.golf.learner import LearningSettings
+from openmm_reparam.surrogates.golf.metrics import quality
+from openmm_reparam.surrogates.golf.molecules import TrainingMolecule, embedded
+from openmm_reparam.surrogates.golf.network import NetworkSettings
+from openmm_reparam.surrogates.golf.train import Schedule, train
+from openmm_reparam.surrogates.oracles import molecule_simulation
+from openmm_reparam.surrogates.programs import MMFF94, XTB
+
+from .expensive import one_thread
+from .molecules import CONFORMERS, REPORT, Start, start_of
+from .optimizers_qm import CountedOracle
+from .report import append, grouped, markdown, origin, quartiles, read_runs, record, runs_of
+
+FOLDER = Path(__file__).parent / "golf_molecules"
+GOLF, LEARNING = "golf", "golf-learning"
+SUMMARIES = {GOLF: ("oracle", "method"), LEARNING: ("method", "labels", "updates")}
+ELEMENTS = {1, 6, 7, 8, 9, 15, 16, 17}
+MOST_ATOMS = 60
+# Evaluations of the network after which the genuine energy is looked at.
+LEVELS = (10, 50, 100)
+CALLS = ("10", "1")
+MMFF = "mmff"
+METHODS = {
+    MMFF: "MMFF94 alone",
+    "first-1000": "network, 1000 first labels",
+    "trajectories-1000": "network, 1000 labels, trajectories",
+    "golf-1000": "GOLF, 1000 labels",
+    "trajectories-5000": "network, 5000 labels, trajectories",
+    "golf-5000": "GOLF, 5000 labels",
+}
+# A verification ends after so many genuine calls; residuals in kJ/mol count as this one at most.
+MOST_CALLS, WORST = 300, 1000.0
+# For one core of a CPU; published are 128 features and 3 interactions.
+NETWORK = NetworkSettings(features=64, interactions=2, rank=4)
+
+
+# --- Training ---
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A training: where its labels come from, and how many steps of Adam follow each."""
+
+    labels: int
+    updates: float
+    trajectories: bool = False
+    first: float = 0.2
+
+
+CASES = {
+    "first-1000": Case(1000, 3.0, first=1.0),
+    "trajectories-1000": Case(1000, 3.0, trajectories=True),
+    "golf-1000": Case(1000, 3.0),
+    "trajectories-5000": Case(5000, 1.0, trajectories=True),
+    "golf-5000": Case(5000, 1.0),
+}
+
+
+def smiles(name: str) -> list[str]:
+    """Return the SMILES of a list."""
+    return (FOLDER / f"{name}.smi").read_text().split()
+
+
+def train_case(name: str, folder: Path, conformers: int, seed: int) -> None:
+    """Train a network and write it, with its validations, to a folder."""
+    case = CASES[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.process_time()
+    made = train(
+        embedded(smiles("train"), conformers, seed),
+        validation=embedded(smiles("validation"), 1, seed),
+        genuine="gfn2",
+        surrogate="mmff",
+        labels=case.labels,
+        trajectories=case.trajectories,
+        network=NETWORK,
+        learning=LearningSettings(),
+        schedule=Schedule(first=case.first, updates=case.updates, checks=8),
+        buffer=folder / f"{name}.labels",
+        seed=seed,
+    )
+    Golf(made.network, made.trained_on).save(folder / f"{name}.pt")
+    told = {"method": name, "cpu_seconds": time.process_time() - began, "seconds": made.seconds}
+    told |= {n: getattr(made, n) for n in ("validation_calls", "failures", "refused")}
+    for check in made.checks:
+        append(runs_of(GOLF), record("CPU", kind="learning", **told, **dataclasses.asdict(check)))
+    (folder / f"{name}.json").write_text(json.dumps(told))
+    print(made)
+
+
+# --- Judgement ---
+
+
+@cache
+def test_names() -> tuple[str, ...]:
+    """Return the molecules that are only judged on."""
+    names = [n for n in REPORT if set(start_of(n, 1, "etkdg").numbers) <= ELEMENTS]
+    return tuple(n for n in names if len(start_of(n, 1, "etkdg").numbers) <= MOST_ATOMS)
+
+
+def oracle_of(start: Start) -> XTB:
+    """Return GFN2-xTB of a molecule."""
+    return XTB(start.numbers, sum(a.GetFormalCharge() for a in start.molecule.GetAtoms()))
+
+
+def judge(method: str, start: Start, folder: Path) -> dict:
+    """Relax a conformer with a method, alone and verified; return what came of it."""
+    cheap = MMFF94(start.molecule) if method == MMFF else network_of(method, folder, start)
+    genuine = oracle_of(start)
+    molecule = TrainingMolecule.of(start.molecule)
+
+    def evaluate(places, positions):
+        found = [cheap(x) for x in positions]
+        return np.array([energy for energy, _ in found]), [forces for _, forces in found]
+
+    energies, promised = {}, []
+    began = time.perf_counter()
+    steps = descend([molecule], [start.positions], evaluate, LEVELS[-1])
+    for step, descents in enumerate(steps, 1):
+        promised.append(float(descents.energies()[0]))
+        if step in LEVELS:
+            energies[step] = energy_at(genuine, descents.positions()[0])
+    told = {f"energy_{step}": energies[step] for step in LEVELS}
+    told |= {"start_energy": energy_at(genuine, start.positions)}
+    told |= {"promised": promised[0] - promised[-1], "seconds": time.perf_counter() - began}
+    return told | verified(start, cheap)
+
+
+def network_of(method: str, folder: Path, start: Start):
+    """Return a trained network's energy of a molecule, that of MMFF94 with it."""
+    return _golf(folder / f"{method}.pt").oracle(start.molecule)
+
+
+@cache
+def _golf(path: Path) -> Golf:
+    return Golf.load(path)
+
+
+def energy_at(oracle, positions: np.ndarray) -> float | None:
+    """Return an energy, or None where the oracle fails."""
+    try:
+        return oracle(positions)[0]
+    except (RuntimeError, ValueError):
+        return None
+
+
+def verified(start: Start, cheap) -> dict:
+    """Minimize the genuine energy with a surrogate; return calls, energy and RMS force."""
+    counted = CountedOracle(oracle_of(start), 1.0, ends=False)
+    simulation = molecule_simulation(start.molecule, counted, start.positions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = minimize_reparam(
+            simulation,
+            1.0,
+            surrogate=cheap,
+            surrogate_first=True,
+            max_force_evaluations=MOST_CALLS,
+            progress=False,
+        )
+    energy, force = counted.lowest()
+    return {
+        "verified_energy": result.final_energy,
+        "verified_rms": force,
+        "converged": bool(result.converged),
+        "calls": len(counted.trace),
+        "call_failures": counted.failures,
+        **{f"calls_{level}": counted.evaluations_to(float(level)) for level in CALLS},
+    }
+
+
+def judge_all(methods: Sequence[str], folder: Path) -> None:
+    """Judge methods on all test conformers; those in the file already are left out."""
+    one_thread()
+    there = {(r["method"], r["start"]) for r in read_runs(runs_of(GOLF)) if r["kind"] == "test"}
+    for method in methods:
+        for name in test_names():
+            for conformer in range(1, CONFORMERS + 1):
+                start = start_of(name, conformer, "etkdg")
+                label = f"{name} {conformer}"
+                if (method, label) in there:
+                    continue
+                found = judge(method, start, folder)
+                told = {"kind": "test", "oracle": f"tblite {installed('tblite')}"}
+                told |= {"method": method, "start": label, "atoms": len(start.numbers)}
+                append(runs_of(GOLF), record("Reference", **told, **found))
+                print(method, label, {k: _short(v) for k, v in found.items()}, flush=True)
+
+
+def _short(value):
+    return round(value, 2) if isinstance(value, float) else value
+
+
+# --- Summary and tables ---
+
+
+def summarize(runs: list[dict]) -> dict[str, list[dict]]:
+    """Group judgements by method, and validations by training."""
+    lowest = _lowest(runs)
+    tests = [run for run in runs if run["kind"] == "test"]
+    rows = [
+        told | _summary(members, lowest, tests) for told, members in grouped(tests, SUMMARIES[GOLF])
+    ]
+    learning = []
+    for run in (run for run in runs if run["kind"] == "learning"):
+        (told, _) = grouped([run], SUMMARIES[LEARNING])[0]
+        learning.append(told | {"score": run["score"]} | _percents(run["quality"]))
+    return {GOLF: rows, LEARNING: learning}
+
+
+def _percents(found: dict) -> dict:
+    return {name: found[name] for name in ("pct", "residual", "success", "divergence")}
+
+
+def _lowest(runs: list[dict]) -> dict[str, float]:
+    """Return E* of each start: the genuine minimum that MMFF94 as surrogate leads to."""
+    found = (r for r in runs if r["kind"] == "test" and r["method"] == MMFF and r["converged"])
+    return {run["start"]: run["verified_energy"] for run in found}
+
+
+def _ends(members: Sequence[dict], level: int) -> np.ndarray:
+    energies = [run[f"energy_{level}"] for run in members]
+    return np.array([np.inf if energy is None else energy for energy in energies])
+
+
+def _residuals(members: Sequence[dict], lowest: dict[str, float]) -> np.ndarray:
+    """Return ET - E* after the last level, at most `WORST`: those that failed count as this."""
+    found = _ends(members, LEVELS[-1]) - np.array([lowest[run["start"]] for run in members])
+    return np.minimum(found, WORST)
+
+
+def _summary(members: list[dict], lowest: dict[str, float], tests: list[dict]) -> dict:
+    members = [run for run in members if run["start"] in lowest]
+    begin = [run["start_energy"] for run in members]
+    best = [lowest[run["start"]] for run in members]
+    row: dict = {"judged": len(members)}
+    for level in LEVELS:
+        found = quality(begin, _ends(members, level), best)
+        row |= {f"pct_{level}": found.pct}
+    row |= {name: getattr(found, name) for name in ("success", "divergence", "residual")}
+    own = [run["verified_energy"] for run in members]
+    row["own_success"] = quality(begin, _ends(members, LEVELS[-1]), own).success
+    for level in CALLS:
+        calls = [run[f"calls_{level}"] or MOST_CALLS for run in members]
+        row |= quartiles(f"calls_{level}", calls)
+    row["converged"] = sum(run["converged"] for run in members)
+    return row | _against_trajectories(members, lowest, tests)
+
+
+def _against_trajectories(
+    members: list[dict], lowest: dict[str, float], tests: list[dict]
+) -> dict[str, float | None]:
+    """Compare residuals of the same starts with as many labels on whole trajectories."""
+    method = members[0]["method"]
+    name = f"trajectories-{method.rpartition('-')[2]}"
+    other = {run["start"]: run for run in tests if run["method"] == name}
+    pairs = [(run, other[run["start"]]) for run in members if run["start"] in other]
+    if method in (MMFF, name) or not pairs:
+        return {"trajectories_worse": None, "p_residual": None, "p_success": None}
+    own, theirs = (_residuals([pair[k] for pair in pairs], lowest) for k in (0, 1))
+    better = int(((own < KCAL) & (theirs >= KCAL)).sum())
+    worse = int(((own >= KCAL) & (theirs < KCAL)).sum())
+    # Of success a sign test (McNemar's, exact), of residuals Wilcoxon's.
+    return {
+        "trajectories_worse": float(np.median(theirs - own)),
+        "p_residual": float(stats.wilcoxon(own, theirs).pvalue),
+        "p_success": float(stats.binomtest(better, max(1, better + worse)).pvalue),
+    }
+
+
+def tables(found: dict[str, list[dict]]) -> dict[str, str]:
+    """Return how good relaxations are, by method."""
+    order = {name: place for place, name in enumerate(METHODS)}
+    rows = sorted(found[GOLF], key=lambda row: order[row["method"]])
+    header = [
+        *("method", "conformers", *(f"pct, {level} evaluations" for level in LEVELS)),
+        *("residual, kJ/mol", "success %", "of its own minimum", "divergence %"),
+        *(f"genuine calls to RMS {level}" for level in CALLS),
+        *("verified", "trajectories' residual is larger by", "p", "p of success", "version"),
+    ]
+    return {GOLF: markdown(header, [_line(row) for row in rows])}
+
+
+def _line(row: dict) -> list:
+    percents = (f"{row[f'pct_{level}']:.1f}" for level in LEVELS)
+    return [
+        *(METHODS[row["method"]], row["judged"], *percents, row["residual"]),
+        *(f"{row[name]:.0f}" for name in ("success", "own_success", "divergence")),
+        *(_counts(row, f"calls_{level}") for level in CALLS),
+        f"{row['converged']}/{row['judged']}",
+        *(row["trajectories_worse"], row["p_residual"], row["p_success"], origin(row)),
+    ]
+
+
+def _counts(row: dict, name: str) -> str:
+    low, middle, high = (row[name + end] for end in ("_q1", "", "_q3"))
+    return f"{middle:g} ({low:g}..{high:g})"
+
+
+def plot_summary(found: dict[str, list[dict]], folder: Path) -> None:
+    """Draw validations over the updates."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for method, title in METHODS.items():
+        rows = sorted(
+            (row for row in found[LEARNING] if row["method"] == method),
+            key=lambda row: row["updates"],
+        )
+        for axis, name in zip(axes, ("pct", "score"), strict=True):
+            if rows:
+                axis.plot(*([row[k] for row in rows] for k in ("updates", name)), label=title)
+    axes[0].set(xlabel="updates", ylabel="pct on validation molecules")
+    axes[1].set(xlabel="updates", ylabel="mean residual, kJ/mol", yscale="log")
+    axes[0].legend(frameon=False, fontsize="small")
+    figure.savefig(folder / "golf-learning.png", dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train", help="train networks")
+    training.add_argument("names", nargs="+", choices=list(CASES))
+    training.add_argument("--conformers", type=int, default=4, help="of each training molecule")
+    training.add_argument("--seed", type=int, default=1)
+    judging = commands.add_parser("judge", help="judge networks on the test molecules")
+    judging.add_argument("names", nargs="+", choices=[*CASES, MMFF])
+    for command in (training, judging):
+        command.add_argument("--folder", type=Path, default=Path("golf"), help="of the networks")
+    arguments = parser.parse_args()
+    one_thread()
+    if arguments.command == "judge":
+        judge_all(arguments.names, arguments.folder)
+        return
+    for name in arguments.names:
+        train_case(name, arguments.folder, arguments.conformers, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
