@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from .surrogates.golf.model_file import TrainedOn, load_model, save_model
 from .surrogates.golf.network import PaiNN
 from .surrogates.golf.network_force import NetworkOracle, scripted_energy
 from .surrogates.golf.oracles import OracleMaker, maker_of
+from .surrogates.golf.train import train
 from .surrogates.oracles import POTENTIALS, molecule_simulation, python_force
 from .surrogates.topology_molecule import molecule_of_topology
 from .units import in_unit
@@ -48,8 +50,8 @@ class Golf:
 
     Examples
     --------
-    >>> golf = Golf.load("model.pt")  # doctest: +SKIP
-    >>> golf.relax(simulation)  # doctest: +SKIP
+    >>> golf = Golf.train(molecules, genuine="gfn2", labels=5000)  # doctest: +SKIP
+    >>> golf.relax(simulation).genuine_calls  # doctest: +SKIP
     """
 
     def __init__(
@@ -74,6 +76,43 @@ class Golf:
             There is no such file, or it is none that this version reads.
         """
         return cls(*load_model(path), make_surrogate)
+
+    @classmethod
+    def train(
+        cls,
+        molecules: Iterable,
+        genuine: str | OracleMaker = "gfn2",
+        surrogate: str | OracleMaker = "mmff",
+        labels: int = 5000,
+        **settings,
+    ) -> Golf:
+        """Train a network for a genuine oracle on many molecules.
+
+        Parameters
+        ----------
+        molecules : iterable of rdkit.Chem.Mol
+            With all hydrogens and conformers.
+        genuine, surrogate : str or callable
+            One of `surrogates.oracles.POTENTIALS`, or RDKit molecule -> oracle: (N, 3) positions in
+            nm -> energy in kJ/mol, forces (N, 3) in kJ/mol/nm.
+        labels : int
+            Calls of the genuine oracle.
+        **settings
+            Of `surrogates.golf.train.train`: ``buffer="labels"`` (a file, from which a training
+            that was killed goes on), ``validation``, ``workers``, ``device``, ``seed``, ...
+
+        Returns
+        -------
+        Golf
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `surrogates.golf.train.train`.
+        """
+        made = train(molecules, genuine=genuine, surrogate=surrogate, labels=labels, **settings)
+        own = surrogate if callable(surrogate) and made.trained_on.surrogate else None
+        return cls(made.network, made.trained_on, own)
 
     def save(self, path: str | Path) -> None:
         """Write the model to a file."""

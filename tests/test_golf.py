@@ -123,3 +123,19 @@ def test_bad_arguments(ethanol):
         Golf(network(), trained(genuine="dft")).relax(ethanol)
     with pytest.raises(ValueError, match="tolerance"):
         golf.relax(ethanol, tolerance=-1)
+
+
+def test_what_is_trained_relaxes(ethanol):
+    """By names of potentials, and by functions, which the model does not hold."""
+    small = NetworkSettings(features=8, interactions=1, bessel=6, rank=3)
+    settings = {"labels": 6, "validation": [], "network": small, "progress": False}
+    golf = Golf.train([ethanol], genuine="gfnff", **settings)
+    assert golf.trained_on.genuine == "gfnff"
+    assert golf.trained_on.surrogate == "mmff"
+    assert golf.trained_on.labels == 6
+    assert golf.trained_on.elements == (1, 6, 8)
+    assert golf.relax(ethanol).converged
+    own = Golf.train([ethanol], genuine=Spring, surrogate=MMFF94, **settings)
+    relaxed = own.relax(molecule_simulation(ethanol, Spring(ethanol)))
+    assert relaxed.converged
+    assert isinstance(own.oracle(ethanol).base, MMFF94)
