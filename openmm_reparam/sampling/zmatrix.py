@@ -25,6 +25,8 @@ MIDDLE = 3
 # Bonds this short between flat atoms do not rotate: 0.91 to 0.945 in amides, 0.89 in alkenes,
 # but 0.96 in butadiene and 0.99 in biphenyl.
 SHORT_BOND = 0.95
+# The same where bonds go straight on: 0.87 in allenes, but 0.95 beside an alkyne.
+SHORT_STRAIGHT_BOND = 0.92
 # Angles about a flat atom add up to 360 degrees, less no more than this.
 FLAT = np.radians(5.0)
 # The atoms of a rotor are spaced evenly about its axis, within this.
@@ -37,6 +39,7 @@ class ZMatrix:
 
     Row k places atom ``order[k]`` at a distance from its bond atom, at an angle to its angle atom,
     and at a torsion to its torsion atom. The first three atoms lack what rigid motion decides.
+    Where bonds go straight on (alkynes, nitriles), the angle is to an atom off their line.
 
     Attributes
     ----------
@@ -135,7 +138,8 @@ def build_zmatrix(
     Raises
     ------
     UnsupportedSystemError
-        There are several molecules, fewer than two atoms, or an angle is straight.
+        There are several molecules, fewer than two atoms, or a straight angle with nothing off its
+        line.
 
     Examples
     --------
@@ -150,12 +154,18 @@ def build_zmatrix(
     _refuse_several(graph, label)
     in_rings = set(graph.edges) - _both_ways(nx.bridges(graph))
     cyclic = {atom for bond in in_rings for atom in bond}
-    tree = _spanning_tree(graph, _root(graph, numbers, cyclic), numbers, positions)
-    root = _root(tree, numbers, cyclic)  # with two bonds that are coordinates
+    straight = {i for i in graph if _is_straight(graph, positions, i)}
+    _refuse_linear(graph, straight)
+    tree = _spanning_tree(graph, _root(graph, numbers, cyclic, straight), numbers, positions)
+    root = _root(tree, numbers, cyclic, straight)  # with two bonds that are coordinates
     closures = sorted(tuple(sorted(bond)) for bond in graph.edges if not tree.has_edge(*bond))
-    order, references, children = _placement(tree, root, numbers)
+    order, references, children = _placement(tree, root, numbers, straight)
     _refuse_straight(order, references, positions, label)
-    stiff = {*planar, *map(frozenset, in_rings), *_planar_by_shape(graph, numbers, positions)}
+    stiff = {
+        *planar,
+        *map(frozenset, in_rings),
+        *_planar_by_shape(graph, numbers, positions, straight),
+    }
     labels = interchangeable_atoms(graph, np.asarray(numbers))
     place = {atom: row - 3 for row, atom in enumerate(order)}
     leaders, classes, folds = [], [], []
@@ -163,7 +173,8 @@ def build_zmatrix(
         leader = order[2] if c == order[1] and b == order[0] else children[b][0]
         leaders.append(max(place[leader], NONE))
         fold = _fold(graph, labels, positions, b, c, children[b])
-        kind = "stiff" if frozenset((b, c)) in stiff else "rotor" if fold > 1 else "free"
+        bends = b in straight or frozenset((b, c)) in stiff
+        kind = "stiff" if bends else "rotor" if fold > 1 else "free"
         classes.append(kind if leader == atom else "relative")
         folds.append(fold if classes[-1] == "rotor" else 1)
     return ZMatrix(
@@ -225,12 +236,20 @@ def _refuse_several(graph: nx.Graph, label: Callable[[int], str]) -> None:
         )
 
 
-def _root(graph: nx.Graph, numbers: np.ndarray, cyclic: set[int]) -> int:
+def _refuse_linear(graph: nx.Graph, straight: set[int]) -> None:
+    if len(graph) > 2 and all(graph.degree[i] == 1 or i in straight for i in graph):
+        raise UnsupportedSystemError(
+            "all atoms are on a straight line, and linear molecules cannot be sampled in internal "
+            "coordinates"
+        )
+
+
+def _root(graph: nx.Graph, numbers: np.ndarray, cyclic: set[int], straight: set[int]) -> int:
     """Return an atom in the middle, so that errors of torsions have short arms."""
     heavy = graph.subgraph([i for i in graph if numbers[i] > 1])
     inner = heavy if len(heavy) and nx.is_connected(heavy) else graph
     distances = nx.eccentricity(inner)
-    branched = [i for i in inner if graph.degree[i] > 1] or list(inner)
+    branched = [i for i in inner if graph.degree[i] > 1 and i not in straight] or list(inner)
 
     def remoteness(i: int) -> tuple[int, int, int]:
         return distances[i] + MIDDLE * (i in cyclic), -graph.degree[i], i
@@ -265,7 +284,7 @@ def _relative_length(i: int, j: int, numbers: np.ndarray, positions: np.ndarray)
 
 
 def _placement(
-    tree: nx.Graph, root: int, numbers: np.ndarray
+    tree: nx.Graph, root: int, numbers: np.ndarray, straight: set[int]
 ) -> tuple[list[int], list[tuple[int, int, int]], dict[int, list[int]]]:
     """Return atoms in order, their references, and the children of each, the leading one first."""
     parents = dict(nx.bfs_predecessors(tree, root))
@@ -280,6 +299,8 @@ def _placement(
     for parent in order:
         for child in children[parent]:
             of[child] = _references(parent, root, children[root], of)
+            if parent in straight:
+                of[child] = _off_the_line(of[child], of[parent], parents[parent] in straight)
             order.append(child)
             references.append(of[child])
         if parent == root:
@@ -301,6 +322,23 @@ def _references(parent: int, root: int, first: list[int], of: dict) -> tuple[int
     if parent == first[0]:
         return parent, root, first[1]
     return parent, of[parent][0], of[parent][1]
+
+
+def _off_the_line(
+    references: tuple[int, int, int], of_parent: tuple[int, int, int], goes_on: bool
+) -> tuple[int, int, int]:
+    """Return references of an atom that goes straight on: the angle is to an atom off the line.
+
+    Parameters
+    ----------
+    references : (int, int, int)
+        What they would be if the angle was bent.
+    of_parent : (int, int, int)
+    goes_on : bool
+        Whether the line does not begin at the parent.
+    """
+    bond, on_the_line, off_it = references
+    return bond, off_it, of_parent[2] if goes_on else on_the_line
 
 
 def _heavy_descendants(
@@ -325,9 +363,9 @@ def _refuse_straight(
         if angle > ic.STRAIGHT:
             raise UnsupportedSystemError(
                 f"the angle {label(atom)} - {label(b)} - {label(c)} is straight "
-                f"({np.degrees(angle):.0f} degrees), and no torsion is about a straight line: "
-                "molecules with alkynes, nitriles or the like cannot be sampled in internal "
-                "coordinates yet"
+                f"({np.degrees(angle):.0f} degrees), and nothing off that line tells directions "
+                "from each other: atoms of more than four neighbours cannot be sampled in internal "
+                "coordinates"
             )
 
 
@@ -336,15 +374,23 @@ def _both_ways(bonds: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
 
 
 def _planar_by_shape(
-    graph: nx.Graph, numbers: np.ndarray, positions: np.ndarray
+    graph: nx.Graph, numbers: np.ndarray, positions: np.ndarray, straight: set[int]
 ) -> set[frozenset[int]]:
     """Return short bonds between flat atoms: double, amide and guanidinium bonds."""
     flat = {i for i in graph if _is_flat(graph, positions, i)}
     return {
         frozenset((i, j))
         for i, j in graph.edges
-        if {i, j} <= flat and _relative_length(i, j, numbers, positions) < SHORT_BOND
+        if {i, j} <= flat
+        and _relative_length(i, j, numbers, positions)
+        < (SHORT_STRAIGHT_BOND if {i, j} & straight else SHORT_BOND)
     }
+
+
+def _is_straight(graph: nx.Graph, positions: np.ndarray, atom: int) -> bool:
+    """Return whether an atom's two bonds are on one line."""
+    around = positions[list(graph[atom])] - positions[atom]
+    return len(around) == 2 and bool(ic.angles(around[:1], around[1:])[0][0] > ic.STRAIGHT)
 
 
 def _is_flat(graph: nx.Graph, positions: np.ndarray, atom: int) -> bool:

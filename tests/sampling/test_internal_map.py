@@ -14,6 +14,7 @@ from openmm_reparam.sampling.zmatrix import build_zmatrix
 
 DIPEPTIDE = "CC(=O)N[C@@H](C)C(=O)NC"
 IBUPROFEN = "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O"
+ALKYNES = "OCC#CC#CC(C)C#N"
 CELECOXIB = "Cc1ccc(cc1)c1cc(nn1c1ccc(cc1)S(N)(=O)=O)C(F)(F)F"
 
 
@@ -37,7 +38,9 @@ def disturbed(x, count, scale, seed=0):
     return torch.as_tensor(x + noise)
 
 
-@pytest.mark.parametrize("smiles", ["O", DIPEPTIDE, IBUPROFEN, CELECOXIB, "C1CCCC1C1CC1", "OO"])
+@pytest.mark.parametrize(
+    "smiles", ["O", DIPEPTIDE, IBUPROFEN, CELECOXIB, "C1CCCC1C1CC1", "OO", ALKYNES]
+)
 def test_positions_come_back_up_to_rigid_motion(smiles):
     internal, x = mapped(smiles)
     batch = disturbed(x, 4, 0.003)
@@ -52,7 +55,7 @@ def test_positions_come_back_up_to_rigid_motion(smiles):
     assert torch.allclose(again, coordinates, atol=1e-8)
 
 
-@pytest.mark.parametrize("smiles", [DIPEPTIDE, IBUPROFEN])
+@pytest.mark.parametrize("smiles", [DIPEPTIDE, IBUPROFEN, ALKYNES])
 def test_log_jacobian_is_that_of_the_whole_change_of_variables(smiles):
     internal, x = mapped(smiles)
     q, log_jacobian = internal.coordinates(disturbed(x, 1, 0.003))
@@ -177,11 +180,31 @@ def test_fixed_bonds_are_no_coordinates():
     assert torch.allclose(lengths, torch.full_like(lengths, 0.1))
 
 
-@pytest.mark.parametrize("smiles", ["CC#N", "CC#CC"])
-def test_straight_angles_are_refused(smiles):
+@pytest.mark.parametrize(
+    ("smiles", "free", "folds"),
+    [("CCC#N", 0, [3]), ("CC#CCO", 1, [3]), ("OCC#CC#CCO", 3, []), ("c1ccccc1C#Cc1ccccc1", 0, [2])],
+)
+def test_straight_chains_are_placed_from_off_their_line(smiles, free, folds):
+    internal, x = mapped(smiles)
+    assert len(internal.free) == free
+    assert internal.folds.tolist() == folds
+    q, _ = internal.coordinates(torch.as_tensor(x)[None])
+    angles = q[0, internal.columns["angles"]]
+    assert (angles.sin() > 0.1).all()
+
+
+@pytest.mark.parametrize("smiles", ["O=C=O", "C#C", "C#N"])
+def test_linear_molecules_are_refused(smiles):
     numbers, bonds, x = molecule(smiles)
     with pytest.raises(UnsupportedSystemError, match="straight"):
         build_zmatrix(numbers, bonds, x)
+
+
+def test_straight_angles_among_many_neighbours_are_refused():
+    x = 0.16 * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
+    bonds = np.array([(0, k) for k in range(1, 7)])
+    with pytest.raises(UnsupportedSystemError, match="is straight"):
+        build_zmatrix(np.array([16] + [9] * 6), bonds, x)
 
 
 def test_several_molecules_are_refused():
