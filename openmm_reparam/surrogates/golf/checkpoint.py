@@ -22,4 +22,4 @@ def write_checkpoint(path: Path, state: dict) -> None:
 
 def read_checkpoint(path: Path) -> dict | None:
     """Read a state of tensors and numbers; None where there is no file."""
-    return torch.load(path, weights_only=True) if path.exists() else None
+    return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None

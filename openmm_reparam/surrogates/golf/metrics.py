@@ -46,7 +46,7 @@ def quality(starts: ArrayLike, ends: ArrayLike, lowest: ArrayLike) -> Quality:
     Parameters
     ----------
     starts, ends : array_like
-        E0 and ET; not finite where the oracle failed.
+        E0 and ET; not finite where the oracle failed. Without E0 or E* a conformer diverged.
     lowest : array_like
         E*, of the genuine minimum.
 
@@ -63,7 +63,7 @@ def quality(starts: ArrayLike, ends: ArrayLike, lowest: ArrayLike) -> Quality:
     """
     start, end, low = (np.asarray(x, dtype=float) for x in (starts, ends, lowest))
     residual = np.where(np.isfinite(end), end - low, np.inf)
-    diverged = ~(end <= start)
+    diverged = ~((end <= start) & np.isfinite(start - low))
     with np.errstate(divide="ignore", invalid="ignore"):
         pct = np.where(diverged, 0.0, 100 * (start - end) / (start - low))
     return Quality(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -284,6 +285,7 @@ _oracles: _Oracles | None = None
 
 def _begin(make: OracleMaker, molecules: Sequence) -> None:
     global _oracles
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     torch.set_num_threads(1)
     _oracles = _Oracles(make, molecules)
 

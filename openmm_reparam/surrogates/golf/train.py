@@ -33,6 +33,8 @@ __all__ = ["Schedule", "Training", "train"]
 
 # Held out from training where no molecules are named for validation.
 VALIDATED, MOST_VALIDATED = 0.1, 16
+# Training gives up when so many rounds of walks have brought no label.
+IDLE = 10
 # Without new labels a checkpoint is written after so many updates.
 CHECKPOINT_UPDATES = 500
 
@@ -150,6 +152,8 @@ def train(
     ------
     ValueError
         No molecules, no labels, or a buffer of another training.
+    RuntimeError
+        No walk ends where the genuine oracle could be asked, or its processes cannot begin.
 
     Notes
     -----
@@ -282,6 +286,7 @@ class Loop:
         held = molecules[trained:]
         self._validation = Validation(held, trained, ledger) if held else None
         self._interval = interval
+        self._idle = 0
         self._labels, self._loss = 0, float("nan")
         self._checks: list[Check] = []
         self._best: dict | None = None
@@ -313,6 +318,7 @@ class Loop:
             first = self._labels < choices.first_labels
             limit = choices.first_labels if first else choices.labels
             self._round(first, limit - self._labels)
+            bar.set_postfix(self._told(), refresh=False)
             if self._labels >= choices.first_labels:
                 self._learn(choices.updates_by(self._labels), bar)
             self._check()
@@ -326,6 +332,12 @@ class Loop:
         for label in labels:
             self._learner.add(label, first)
         self._labels += len(labels)
+        self._idle = 0 if labels else self._idle + 1
+        if self._idle > IDLE * self._choices.walks.steps:
+            raise RuntimeError(
+                "no walk ends where the genuine oracle could be asked: does the surrogate fail on "
+                "all molecules, or do their conformers lack bonds of theirs?"
+            )
         if len(requests) < most or self._labels < self._choices.labels:
             source.tell(labels)
 
