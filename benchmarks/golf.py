@@ -27,6 +27,7 @@ from scipy import stats
 from openmm_reparam import ConvergenceWarning, minimize_reparam
 from openmm_reparam.constants import KCAL
 from openmm_reparam.golf import Golf
+from openmm_reparam.surrogates.golf.collect import WalkSettings
 from openmm_reparam.surrogates.golf.descents import descend
 from openmm_reparam.surrogates.golf.learner import LearningSettings
 from openmm_reparam.surrogates.golf.metrics import quality
@@ -55,6 +56,7 @@ METHODS = {
     "first-1000": "network, 1000 first labels",
     "trajectories-1000": "network, 1000 labels, trajectories",
     "golf-1000": "GOLF, 1000 labels",
+    "published-1000": "GOLF, 1000 labels, published rule and loss",
     "trajectories-5000": "network, 5000 labels, trajectories",
     "golf-5000": "GOLF, 5000 labels",
 }
@@ -69,18 +71,34 @@ NETWORK = NetworkSettings(features=64, interactions=2, rank=4)
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A training: where its labels come from, and how many steps of Adam follow each."""
+    """A training.
+
+    Attributes
+    ----------
+    labels : int
+    updates : float
+        Steps of Adam per label.
+    trajectories : bool
+        Whether labels come from descents on the genuine oracle.
+    first : float
+        Share of labels made before the network moves anything.
+    rise, residual_weight : float
+        Of `WalkSettings` and `LearningSettings`; both are 0 as published.
+    """
 
     labels: int
     updates: float
     trajectories: bool = False
     first: float = 0.2
+    rise: float = 2.0
+    residual_weight: float = 300.0
 
 
 CASES = {
     "first-1000": Case(1000, 3.0, first=1.0),
     "trajectories-1000": Case(1000, 3.0, trajectories=True),
     "golf-1000": Case(1000, 3.0),
+    "published-1000": Case(1000, 3.0, rise=0.0, residual_weight=0.0),
     "trajectories-5000": Case(5000, 1.0, trajectories=True),
     "golf-5000": Case(5000, 1.0),
 }
@@ -104,7 +122,8 @@ def train_case(name: str, folder: Path, conformers: int, seed: int) -> None:
         labels=case.labels,
         trajectories=case.trajectories,
         network=NETWORK,
-        learning=LearningSettings(),
+        learning=LearningSettings(residual_weight=case.residual_weight),
+        walks=WalkSettings(rise=case.rise),
         schedule=Schedule(first=case.first, updates=case.updates, checks=8),
         buffer=folder / f"{name}.labels",
         seed=seed,
@@ -190,7 +209,7 @@ def verified(start: Start, cheap) -> dict:
         )
     energy, force = counted.lowest()
     return {
-        "verified_energy": result.final_energy,
+        "verified_energy": result.energy,
         "verified_rms": force,
         "converged": bool(result.converged),
         "calls": len(counted.trace),
