@@ -167,12 +167,13 @@ class Golf:
         *,
         verify: bool = True,
         genuine: str | OracleMaker | None = None,
+        prior: str | None = None,
         tolerance=10 * unit.kilojoules_per_mole / unit.nanometer,
         check_start: bool | None = None,
         max_force_evaluations: int | None = None,
         progress: bool | None = None,
     ) -> Relaxation:
-        """Minimize on the network, then on the genuine energy with the network as its surrogate.
+        """Minimize on the network, then on the genuine energy from the network's minimum.
 
         Parameters
         ----------
@@ -185,6 +186,9 @@ class Golf:
         genuine : str or callable, optional
             Of a molecule: one of `surrogates.oracles.POTENTIALS`, or RDKit molecule -> oracle. By
             default that of the training.
+        prior : {"surrogate", "network"}, optional
+            What the genuine energy's steps are found on: the surrogate oracle alone, or with the
+            network on top of it. By default the surrogate oracle where there is one.
         tolerance : Quantity or float
             RMS force in kJ/mol/nm.
         check_start : bool, optional
@@ -205,7 +209,8 @@ class Golf:
         TypeError
             ``what`` is something else, or a Simulation comes with ``genuine``.
         ValueError
-            Atoms without element or bonds, or a molecule for which an oracle has no parameters.
+            Atoms without element or bonds, a molecule for which an oracle has no parameters, or no
+            such prior.
 
         Warns
         -----
@@ -218,6 +223,7 @@ class Golf:
             simulation,
             self._model(molecule),
             verify=verify,
+            prior=prior,
             tolerance=in_unit(tolerance, per_length, "tolerance"),
             check_start=check_start,
             max_force_evaluations=max_force_evaluations,

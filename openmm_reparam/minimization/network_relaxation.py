@@ -24,6 +24,7 @@ __all__ = ["NetworkModel", "relax_on_network"]
 Energy = Callable[[np.ndarray], tuple[float, np.ndarray]]
 # The network is minimized to this share of the tolerance, in so many evaluations at most.
 OF_TOLERANCE, MOST_EVALUATIONS = 0.2, 1000
+PRIORS = ("surrogate", "network")
 # Where the genuine force at the network's minimum is this share of the surrogate oracle's there, or
 # this multiple of the error found in training, the network does not describe the molecule.
 OF_SURROGATE, OF_FORCE_ERROR = 0.5, 4.0
@@ -58,12 +59,13 @@ def relax_on_network(
     model: NetworkModel,
     *,
     verify: bool = True,
+    prior: str | None = None,
     tolerance: float = 10.0,
     check_start: bool | None = None,
     max_force_evaluations: int | None = None,
     progress: bool | None = None,
 ) -> Relaxation:
-    """Minimize on a network, then on the genuine energy with the network as its surrogate.
+    """Minimize on a network, then on the genuine energy from the network's minimum.
 
     Parameters
     ----------
@@ -74,6 +76,9 @@ def relax_on_network(
     verify : bool
         Go on with the genuine energy. Otherwise it is not asked at all, as published, and the
         network's minimum is the result.
+    prior : {"surrogate", "network"}, optional
+        What the genuine energy's steps are found on: the surrogate oracle alone, or with the
+        network on top of it. By default the surrogate oracle where there is one.
     tolerance : float
         RMS force in kJ/mol/nm.
     check_start : bool or None
@@ -89,12 +94,16 @@ def relax_on_network(
 
     Raises
     ------
+    ValueError
+        There is no such prior.
     NonFiniteError
         The network's energy of the start is not finite, or the genuine one is not and the network
         cannot be gone on with.
     """
+    if prior not in (None, *PRIORS):
+        raise ValueError(f"prior is {prior!r}; it must be one of {PRIORS}")
     began = time.perf_counter()
-    genuine = _Genuine(simulation, tolerance, max_force_evaluations, progress)
+    genuine = _Genuine(simulation, model, tolerance, max_force_evaluations, progress)
     start = genuine.potential.positions()
     chemistry = KeptChemistry(genuine.potential, start)
     try:
@@ -106,7 +115,8 @@ def relax_on_network(
         elif lost:
             check.result = genuine.minimize(start, model.surrogate, True)
         else:
-            _verify(genuine, model, start, reached, check_start, check)
+            on = model.energy if prior == "network" else model.surrogate or model.energy
+            _verify(genuine, model, on, start, reached, check_start, check)
     except BaseException:
         simulation.context.setPositions(start)
         raise
@@ -118,7 +128,7 @@ def relax_on_network(
         converged=last.converged,
         message=last.message if verify else f"on the network alone: {last.message}",
         genuine_calls=genuine.calls,
-        network_evaluations=genuine.surrogate_calls + descent.force_evaluations,
+        network_evaluations=genuine.network_calls + descent.force_evaluations,
         promised_fall=descent.initial_energy - descent.energy,
         found_fall=check.found_fall,
         first_rms_force=check.first_rms_force,
@@ -145,6 +155,7 @@ class _Check:
 def _verify(
     genuine: _Genuine,
     model: NetworkModel,
+    prior: Energy,
     start: np.ndarray,
     reached: np.ndarray,
     check_start: bool | None,
@@ -152,7 +163,7 @@ def _verify(
 ) -> None:
     """Minimize from the network's minimum; from the start without it where that misled."""
     try:
-        result = check.result = genuine.minimize(reached, model.energy, False)
+        result = check.result = genuine.minimize(reached, prior, False)
     except EvaluationError as error:
         check.doubts.append(f"at its minimum {error}; the start was minimized without it")
         check.result = genuine.minimize(start, model.surrogate, True)
@@ -176,13 +187,14 @@ class _Genuine:
     def __init__(
         self,
         simulation: app.Simulation,
+        model: NetworkModel,
         tolerance: float,
         most: int | None,
         progress: bool | None,
     ) -> None:
         self.potential = Potential(simulation.context, simulation.topology)
-        self.calls = self.surrogate_calls = 0
-        self._simulation, self._tolerance = simulation, tolerance
+        self.calls = self.network_calls = 0
+        self._simulation, self._model, self._tolerance = simulation, model, tolerance
         self._most, self._progress = most, progress
 
     def minimize(
@@ -203,7 +215,8 @@ class _Genuine:
             self.calls += 1  # where it begins
             raise
         self.calls += result.force_evaluations
-        self.surrogate_calls += result.surrogate_evaluations
+        if surrogate is self._model.energy:
+            self.network_calls += result.surrogate_evaluations
         return result
 
     def energy(self, positions: np.ndarray) -> float | None:

@@ -90,6 +90,28 @@ def test_a_good_model_saves_calls(acetic_acid, start):
     assert calls[1.02] > 1
 
 
+@pytest.mark.parametrize("prior", ["surrogate", "network", None])
+def test_steps_are_found_on_the_prior(acetic_acid, start, genuine, prior):
+    """On the surrogate oracle alone by default; the network is not asked after its own descent."""
+    model = Counted(MorseMolecule(acetic_acid, scale=1.01))
+    surrogate = Counted(MorseMolecule(acetic_acid, scale=1.02))
+    simulation = simulation_of(acetic_acid, genuine, start)
+    relaxed = relax_on_network(
+        simulation, NetworkModel(model, surrogate), prior=prior, tolerance=1.0
+    )
+    assert relaxed.converged
+    assert relaxed.genuine_calls == genuine.calls
+    assert relaxed.network_evaluations == model.calls
+    assert (model.calls > relaxed.descent.force_evaluations) == (prior == "network")
+    assert (surrogate.calls > 1) == (prior != "network")
+
+
+def test_priors_that_are_none(acetic_acid, start, genuine):
+    simulation = simulation_of(acetic_acid, genuine, start)
+    with pytest.raises(ValueError, match="prior is 'mmff'"):
+        relax_on_network(simulation, NetworkModel(MorseMolecule(acetic_acid)), prior="mmff")
+
+
 def test_unverified_asks_nothing_and_says_so(acetic_acid, start, genuine):
     model = MorseMolecule(acetic_acid, scale=1.01)
     simulation = simulation_of(acetic_acid, genuine, start)
