@@ -170,7 +170,7 @@ class HarmonicFrame(torch.nn.Module):
         return len(self.others)
 
     def decode(self, z: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return positions (B, N, 3) in nm and log |dX / d(z, u)|, (B,).
+        """Return positions (B, N, 3) in nm and ``log |dX / d(z, u)|``, (B,).
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class HarmonicFrame(torch.nn.Module):
         return positions, log_jacobian + self.widths.log().sum()
 
     def encode(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return z (B, Z), u (B, Y) and log |dX / d(z, u)|, (B,); the inverse of `decode`."""
+        """Return z (B, Z), u (B, Y) and ``log |dX / d(z, u)|``, (B,); the inverse of `decode`."""
         coordinates, log_jacobian = self.internal_map.coordinates(positions)
         u = (coordinates[:, self.others] - self._centre) @ self._whitening.T
         return coordinates[:, self.latents], u, log_jacobian + self.widths.log().sum()

@@ -145,7 +145,7 @@ class InternalMap(torch.nn.Module):
         bonds (B, N - 1), angles (B, N - 2), torsions (B, N - 3) : tuple of tensors
             In nm and radians.
         log_jacobian : (B,) tensor
-            log |dX / dq|, see the class.
+            ``log |dX / dq|``, see the class.
         """
         bonds = (positions[:, self._bonds[:, 0]] - positions[:, self._bonds[:, 1]]).norm(dim=-1)
         angles = _angles(*(positions[:, atoms] for atoms in self._angles.T))
@@ -202,7 +202,7 @@ class InternalMap(torch.nn.Module):
     def log_jacobian(
         self, bonds: torch.Tensor, angles: torch.Tensor, torsions: torch.Tensor
     ) -> torch.Tensor:
-        """Return log |dX / dq| up to rigid motion, (B,): the sum of 2 log b and log sin a.
+        """Return ``log |dX / dq|`` up to rigid motion, (B,): the sum of 2 log b and log sin a.
 
         It is -inf where no positions have these coordinates: a bond is not positive, an angle not
         between 0 and pi, or a torsion more than half a turn from its centre. (Beyond that, two
