@@ -64,8 +64,9 @@ class BuildWithCMake(build_ext):
             *(cmake, "-S", str(ROOT), "-B", str(build), "-DBUILD_TESTING=OFF"),
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DTORCH_PLUGIN={'ON' if plugin else 'OFF'}",
-            # That of pip's own environment, where this Python has none.
+            # Those of pip's own environment, where this Python has none.
             f"-DNANOBIND_DIR={Path(nanobind.cmake_dir()).parent}",
+            f"-DCMEEL_DIR={Path(nanobind.cmake_dir()).parents[1] / 'cmeel.prefix'}",
         ]
         if shutil.which("ninja"):
             configure += ["-G", "Ninja"]

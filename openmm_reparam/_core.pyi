@@ -57,6 +57,52 @@ class Contacts:
         exceptions: np.ndarray,
     ) -> None: ...
     def evaluate(
-        self, positions: np.ndarray, box: np.ndarray | None, coupled: bool
+        self, positions: np.ndarray, box: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Blocks (N, 3, 3); coupled pairs (C, 2), and gradients (C, 3) by the first atoms."""
+        """Blocks (N, 3, 3), pairs (C, 2) that may be coupled, and curvatures (C, 5) of these."""
+
+class StiffnessAssembler:
+    """Sums up the stiffness of bonded terms and contacts, so that its factors stay sparse."""
+
+    def __init__(self, size: int, terms: list[np.ndarray]) -> None:
+        """Take the number of atoms and the atoms (T, w) of the terms of every kind."""
+
+    def assemble(
+        self,
+        rows: list[np.ndarray],
+        blocks: np.ndarray,
+        pairs: np.ndarray,
+        curvatures: np.ndarray,
+        other_pairs: np.ndarray,
+        other_blocks: np.ndarray,
+    ) -> Stiffness:
+        """Sum up rows (T, w, 3), blocks (n, 3, 3), contacts, and other blocks (K, 3, 3)."""
+
+class Stiffness:
+    """A sparse symmetric matrix of 3 x 3 blocks, and the order of its elimination."""
+
+    operations: float
+    """Products of blocks that a factorization takes."""
+    fill: int
+    """Blocks of a factor below its diagonal."""
+
+    def blocks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows (K,), columns (K,) and values (K, 3, 3) of the lower triangle."""
+
+    def factorize(self, shift: float) -> BlockCholesky | None:
+        """Factorize with a shift of the diagonal; None where not positive definite."""
+
+class BlockCholesky:
+    """L L^T of a `Stiffness`."""
+
+    def solve(self, vectors: np.ndarray) -> np.ndarray:
+        """Solve for (n, 3) vectors."""
+
+class SmallInverses:
+    """Inverses of many small positive definite matrices."""
+
+    def solve(self, vectors: np.ndarray) -> np.ndarray:
+        """Multiply with (M w / 3, 3) vectors."""
+
+def small_inverses(stiffness: np.ndarray, shift: float) -> SmallInverses | None:
+    """Invert (M, w, w) matrices with a shift of their diagonals."""

@@ -9,14 +9,19 @@ import openmm  # noqa: F401
 
 try:
     from ._core import (
+        BlockCholesky,
         Contacts,
         PairSet,
+        SmallInverses,
+        Stiffness,
+        StiffnessAssembler,
         bonded_terms,
         constraints,
         exclusions,
         near_pairs,
         nonbonded,
         particles,
+        small_inverses,
         virtual_site_parents,
     )
 except ImportError as error:
@@ -28,8 +33,12 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "BlockCholesky",
     "Contacts",
     "PairSet",
+    "SmallInverses",
+    "Stiffness",
+    "StiffnessAssembler",
     "address",
     "bonded_terms",
     "constraints",
@@ -37,6 +46,7 @@ __all__ = [
     "near_pairs",
     "nonbonded",
     "particles",
+    "small_inverses",
     "virtual_site_parents",
 ]
 

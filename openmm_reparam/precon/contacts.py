@@ -15,26 +15,23 @@ __all__ = [
     "NoContacts",
 ]
 
-# A molecule up to this many atoms gets the full blocks of its contacts; the fill-in of a larger
-# one's factors would cost more than the contacts' off-diagonal blocks gain.
-LARGEST_COUPLED_MOLECULE = 3000
-
 
 class ContactStiffness(NamedTuple):
-    """What contacts add to P: R^T R of a row for each pair, and a block for each atom.
+    """What contacts add to P: a block for each atom, and pairs that may be coupled.
 
     Attributes
     ----------
     blocks : (N, 3, 3) array
         Stiffness of each atom against surroundings that are held still, kJ/mol/nm^2.
     pairs : (C, 2) int array
-    rows : (C, 2, 3) array
-        sqrt(k) times the gradient of the pair's distance.
+        Pairs within molecules whose atoms may be coupled.
+    curvatures : (C, 5) array
+        Their unit vectors; radial and transverse curvatures in kJ/mol/nm^2, neither negative.
     """
 
     blocks: np.ndarray
     pairs: np.ndarray
-    rows: np.ndarray
+    curvatures: np.ndarray
 
 
 class NoContacts:
@@ -57,9 +54,8 @@ class Contacts:
     molecules : (N,) int array
         Label of each atom's molecule.
     couples : (molecules,) bool array
-        Molecules in which the pair's two atoms are coupled by a row (unless they are larger than
-        3000 atoms). Elsewhere each atom of a pair has its own block, as if the other one were held
-        still, so that the factors of P stay sparse.
+        Molecules within which a pair's atoms may be coupled. Elsewhere each atom of a pair has its
+        own block, as if the other one were held still.
     """
 
     def __init__(self, potential: Potential, molecules: np.ndarray, couples: np.ndarray) -> None:
@@ -69,12 +65,11 @@ class Contacts:
         if known is None:
             return
         self._periodic = known.periodic
-        small = np.bincount(molecules) <= LARGEST_COUPLED_MOLECULE
         felt = (known.exception_products != 0) | (known.exception_epsilons != 0)
         self._contacts = compiled.Contacts(
             np.column_stack([known.charges, known.sigmas, known.epsilons]),
             molecules.astype(np.int64),
-            (couples & small)[molecules],
+            couples[molecules],
             potential.moves,
             known.exception_set,
             known.exception_pairs[felt],
@@ -85,13 +80,11 @@ class Contacts:
         """Return the stiffness of contacts at (N, 3) positions in nm."""
         if self._contacts is None:
             return _nothing(self._size)
-        blocks, pairs, rows = self._contacts.evaluate(
-            positions, box if self._periodic else None, coupled=True
-        )
-        return ContactStiffness(blocks, pairs, np.stack([rows, -rows], axis=1))
+        box = box if self._periodic else None
+        return ContactStiffness(*self._contacts.evaluate(positions, box))
 
 
 def _nothing(size: int) -> ContactStiffness:
     return ContactStiffness(
-        np.zeros((size, 3, 3)), np.empty((0, 2), dtype=np.int64), np.empty((0, 2, 3))
+        np.zeros((size, 3, 3)), np.empty((0, 2), dtype=np.int64), np.empty((0, 5))
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
-import qdldl
 import scipy.sparse as sp
 
+from .. import compiled
+from ..compiled import BlockCholesky, SmallInverses, Stiffness
 from .contacts import ContactStiffness
 
 __all__ = ["LargeMolecules", "SmallMolecules", "small_molecules"]
@@ -48,18 +47,13 @@ class SmallMolecules:
             stiffness[:, here, here] += contacts.blocks[self.atoms[:, k]]
         return stiffness
 
-    def factors(self, stiffness: np.ndarray, shift: float) -> np.ndarray | None:
-        """Inverse of stiffness + shift I; None if there is no finite one."""
-        with contextlib.suppress(np.linalg.LinAlgError):
-            inverse = np.linalg.inv(stiffness + shift * np.eye(stiffness.shape[1]))
-            if np.isfinite(inverse).all():
-                return inverse
-        return None
+    def factors(self, stiffness: np.ndarray, shift: float) -> SmallInverses | None:
+        """Inverses of stiffness + shift I; None if one is not positive definite."""
+        return compiled.small_inverses(stiffness, shift)
 
-    def solve(self, inverse: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    def solve(self, inverses: SmallInverses, vectors: np.ndarray) -> np.ndarray:
         """P^-1 times the molecules' part of an (N, 3) array: (atoms at ``index``, 3)."""
-        mine = vectors[self.index].reshape(len(self.atoms), -1)
-        return np.einsum("bij,bj->bi", inverse, mine).reshape(-1, 3)
+        return inverses.solve(vectors[self.index])
 
     def entries(self, stiffness: np.ndarray, size: int) -> sp.coo_array:
         """Return a stiffness at its indices in the whole (size, size) matrix."""
@@ -70,7 +64,10 @@ class SmallMolecules:
 
 
 class LargeMolecules:
-    """Everything else: P = R^T R + atom blocks + others + mu I, factorized as sparse L D L^T.
+    """Everything else: P = R^T R + atom blocks + others + mu I, factorized as sparse L L^T.
+
+    Contacts couple their atoms, the stiffest first, as long as that keeps a factorization as cheap
+    as a few force evaluations. Of the others each atom is held as if the other one stood still.
 
     Parameters
     ----------
@@ -87,20 +84,13 @@ class LargeMolecules:
         self._place = np.full(size, -1)
         self._place[atoms] = np.arange(len(atoms))
         self._selected = [selected for selected, _ in terms]
-        columns = [self._columns(members) for _, members in terms]
-        self._bonded_columns = np.concatenate([c.ravel() for c in columns] or [np.empty(0, int)])
-        self._widths = np.concatenate(
-            [np.full(len(c), c.shape[1]) for c in columns] or [np.empty(0, int)]
-        )
-
-    def _columns(self, members: np.ndarray) -> np.ndarray:
-        places = self._place[members]
-        return (3 * places[:, :, None] + np.arange(3)).reshape(len(members), 3 * members.shape[1])
+        local = [self._place[members] for _, members in terms]
+        self._assembler = compiled.StiffnessAssembler(len(atoms), local)
 
     def stiffness(
         self, rows: list[np.ndarray], contacts: ContactStiffness, others: sp.csr_array | None
-    ) -> sp.csr_array:
-        """Sparse (3 n, 3 n).
+    ) -> Stiffness:
+        """Return R^T R + atom blocks + others.
 
         Parameters
         ----------
@@ -110,43 +100,42 @@ class LargeMolecules:
         others : (3N, 3N) sparse array, optional
             Added as it is.
         """
-        size = 3 * len(self.atoms)
-        parts = [r[chosen].ravel() for r, chosen in zip(rows, self._selected, strict=True)]
-        values = np.concatenate([*parts, contacts.rows.ravel()])
-        columns = np.concatenate([self._bonded_columns, self._columns(contacts.pairs).ravel()])
-        widths = np.concatenate([self._widths, np.full(len(contacts.pairs), 6)])
-        starts = np.concatenate([[0], np.cumsum(widths)])
-        jacobian = sp.csr_array((values, columns, starts), shape=(len(widths), size))
-        blocks = (contacts.blocks[self.atoms], np.arange(len(self.atoms)), np.arange(size // 3 + 1))
-        stiffness = jacobian.T @ jacobian + sp.bsr_array(blocks, shape=(size, size)).tocsr()
-        if others is not None:
-            index = (3 * self.atoms[:, None] + np.arange(3)).ravel()
-            stiffness = stiffness + others[index][:, index]
-        return stiffness.tocsr()
+        chosen = [r[selected] for r, selected in zip(rows, self._selected, strict=True)]
+        return self._assembler.assemble(
+            chosen,
+            contacts.blocks[self.atoms],
+            self._place[contacts.pairs],
+            contacts.curvatures,
+            *self._blocks_of(others),
+        )
 
-    def factors(self, stiffness: sp.csr_array, shift: float) -> qdldl.Solver | None:
-        """Factors of stiffness + shift I; None if it is not positive definite."""
-        matrix = (stiffness + shift * sp.eye_array(stiffness.shape[0], format="csr")).tocsr()
-        # It is symmetric: its lower triangle by rows is its upper one by columns.
-        upper = sp.tril(matrix, format="csr").T
-        # A pivot of zero is an error of qdldl's, one that is not finite or negative is none.
-        with contextlib.suppress(RuntimeError):
-            factors = qdldl.Solver(sp.csc_matrix(upper), upper=True)
-            pivots = factors.factors()[1]
-            if pivots.min() > 0 and np.isfinite(pivots).all():
-                return factors
-        return None
-
-    def solve(self, factors: qdldl.Solver, vectors: np.ndarray) -> np.ndarray:
-        """P^-1 times these atoms' part of an (N, 3) array: (n, 3)."""
-        return factors.solve(vectors[self.index].ravel()).reshape(-1, 3)
-
-    def entries(self, stiffness: sp.csr_array, size: int) -> sp.coo_array:
-        """Return a stiffness at its indices in the whole (size, size) matrix."""
+    def _blocks_of(self, others: sp.csr_array | None) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs (K, 2) and blocks (K, 3, 3) of a sparse (3N, 3N) matrix."""
+        if others is None:
+            return np.empty((0, 2), dtype=np.int64), np.empty((0, 3, 3))
         index = (3 * self.atoms[:, None] + np.arange(3)).ravel()
-        local = stiffness.tocoo()
-        where = (index[local.row], index[local.col])
-        return sp.coo_array((local.data, where), shape=(size, size))
+        found = others[index][:, index].tobsr((3, 3))
+        rows = np.repeat(np.arange(len(self.atoms)), np.diff(found.indptr))
+        return np.stack([rows, found.indices.astype(np.int64)], axis=1), found.data
+
+    def factors(self, stiffness: Stiffness, shift: float) -> BlockCholesky | None:
+        """Factors of stiffness + shift I; None if it is not positive definite."""
+        return stiffness.factorize(shift)
+
+    def solve(self, factors: BlockCholesky, vectors: np.ndarray) -> np.ndarray:
+        """P^-1 times these atoms' part of an (N, 3) array: (n, 3)."""
+        return factors.solve(vectors[self.index])
+
+    def entries(self, stiffness: Stiffness, size: int) -> sp.coo_array:
+        """Return a stiffness at its indices in the whole (size, size) matrix."""
+        row, column, blocks = stiffness.blocks()
+        upper = row > column
+        i = 3 * self.atoms[np.concatenate([row, column[upper]])]
+        j = 3 * self.atoms[np.concatenate([column, row[upper]])]
+        values = np.concatenate([blocks, blocks[upper].transpose(0, 2, 1)])
+        first, second = np.divmod(np.arange(9), 3)
+        where = ((i[:, None] + first).ravel(), (j[:, None] + second).ravel())
+        return sp.coo_array((values.ravel(), where), shape=(size, size))
 
 
 def small_molecules(

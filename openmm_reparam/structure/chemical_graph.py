@@ -104,7 +104,7 @@ class ChemicalGraph:
 
     @cached_property
     def classes(self) -> np.ndarray:
-        """Label of each atom, (N,): equal where the graph cannot tell atoms apart; -1 without bonds.
+        """Label of each atom, (N,): equal where the graph tells no difference; -1 without bonds.
 
         Atoms are told apart by what they are bonded to, further and further out (colour
         refinement, Weisfeiler and Leman 1968); the halves of a symmetric molecule are not.

@@ -57,22 +57,20 @@ void toNearestImage(double* v, const double* box) {
 Contacts::Contacts(Atoms atoms, PairSet excluded, PairParameters exceptions)
     : atoms(move(atoms)), excluded(move(excluded)), exceptions(move(exceptions)) {}
 
-ContactStiffness Contacts::evaluate(const double* positions, const double* box, bool coupled) const {
+ContactStiffness Contacts::evaluate(const double* positions, const double* box) const {
     ContactStiffness found;
     found.blocks.assign(9 * size(), 0.0);
     const auto add = [&](int64_t i, int64_t j, const Curvature& curvature) {
         const bool first = atoms.moves[i], second = atoms.moves[j];
-        if (coupled && first && second && atoms.couples[i] && atoms.molecules[i] == atoms.molecules[j]) {
-            if (curvature.radial > 0) {
-                found.pairs.insert(found.pairs.end(), {i, j});
-                for (const double u : curvature.unit)
-                    found.gradients.push_back(sqrt(curvature.radial) * u);
-            }
+        if (curvature.radial + curvature.transverse <= 0)
+            return;
+        if (first && second && atoms.couples[i] && atoms.molecules[i] == atoms.molecules[j]) {
+            found.pairs.insert(found.pairs.end(), {i, j});
+            found.curvatures.insert(found.curvatures.end(), curvature.unit, curvature.unit + 3);
+            found.curvatures.insert(found.curvatures.end(), {curvature.radial, curvature.transverse});
             return;
         }
         // An atom that does not move is a wall to the other one of its pair.
-        if (curvature.radial + curvature.transverse <= 0)
-            return;
         if (first)
             curvature.addTo(&found.blocks[9 * i]);
         if (second)

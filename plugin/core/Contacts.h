@@ -9,9 +9,9 @@ namespace openmm_reparam {
 
 /// What contacts add to a preconditioner.
 struct ContactStiffness {
-    std::vector<double> blocks;    ///< size x 3 x 3: of each atom against surroundings that are held still
-    std::vector<int64_t> pairs;    ///< pairs whose atoms are coupled
-    std::vector<double> gradients; ///< of those, 3 each: sqrt(k) times the gradient of the distance by the first atom
+    std::vector<double> blocks;     ///< size x 3 x 3: of each atom against surroundings that are held still
+    std::vector<int64_t> pairs;     ///< pairs whose atoms may be coupled
+    std::vector<double> curvatures; ///< of those: unit vector, radial and transverse curvature, 5 each
 };
 
 /// Charge products (e^2), sigmas (nm) and epsilons (kJ/mol) of pairs.
@@ -33,9 +33,8 @@ class Contacts {
     /// `excluded` are pairs that are no contacts, `exceptions` contacts with parameters of their own.
     Contacts(Atoms atoms, PairSet excluded, PairParameters exceptions);
 
-    /// `positions` holds 3 coordinates in nm for each atom, `box` three vectors or null. Where not `coupled`, no atoms
-    /// are.
-    ContactStiffness evaluate(const double* positions, const double* box, bool coupled) const;
+    /// `positions` holds 3 coordinates in nm for each atom, `box` three vectors or null.
+    ContactStiffness evaluate(const double* positions, const double* box) const;
 
     size_t size() const {
         return atoms.charges.size();

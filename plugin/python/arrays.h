@@ -3,6 +3,9 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <optional>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,6 +21,22 @@ using Numbers = nanobind::ndarray<const T, nanobind::c_contig, nanobind::device:
 
 template <class T> std::vector<T> vectorOf(const Numbers<T>& numbers) {
     return std::vector<T>(numbers.data(), numbers.data() + numbers.size());
+}
+
+/// Vectors of a box, or null.
+inline const double* vectorsOf(const std::optional<Numbers<double>>& box) {
+    if (!box)
+        return nullptr;
+    if (box->size() != 9)
+        throw std::invalid_argument("a box has three vectors");
+    return box->data();
+}
+
+/// Throws where an array has another number of values than it should.
+template <class Array> void requireSize(const Array& array, size_t size, const char* name) {
+    if (array.size() != size)
+        throw std::invalid_argument(std::string(name) + " has " + std::to_string(array.size()) + " values and not " +
+                                    std::to_string(size));
 }
 
 /// Makes a numpy array that owns the numbers.

@@ -5,7 +5,6 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
-#include "Contacts.h"
 #include "NearPairs.h"
 #include "OpenMM.h"
 #include "SystemReader.h"
@@ -13,6 +12,10 @@
 
 namespace nb = nanobind;
 using namespace openmm_reparam;
+
+namespace openmm_reparam {
+void bindPreconditioner(nb::module_& module);
+}
 
 namespace {
 
@@ -56,15 +59,6 @@ nb::object exclusions(uintptr_t force) {
     return nb::cast(arrayOf(readExclusions(objectAt<OpenMM::CustomNonbondedForce>(force))));
 }
 
-/// Box vectors, or null.
-const double* vectorsOf(const std::optional<Numbers<double>>& box) {
-    if (!box)
-        return nullptr;
-    if (box->size() != 9)
-        throw std::invalid_argument("a box has three vectors");
-    return box->data();
-}
-
 nb::object nearPairs(const Numbers<double>& positions, double cutoff, const std::optional<Numbers<double>>& box,
                      const PairSet* excluded, const std::optional<Numbers<int64_t>>& names) {
     std::vector<int64_t> first, second;
@@ -100,41 +94,6 @@ nb::object findPairs(const PairSet& set, const Numbers<int64_t>& i, const Number
     return nb::cast(arrayOf(std::move(found), {count}));
 }
 
-Contacts contacts(const Numbers<double>& particles, const Numbers<int64_t>& molecules, const Numbers<bool>& couples,
-                  const Numbers<bool>& moves, const PairSet& excluded, const Numbers<int64_t>& pairs,
-                  const Numbers<double>& exceptions) {
-    const size_t size = molecules.size();
-    if (particles.size() != 3 * size || couples.size() != size || moves.size() != size)
-        throw std::invalid_argument("arrays of particles have different lengths");
-    Contacts::Atoms atoms;
-    for (size_t i = 0; i < size; i++) {
-        atoms.charges.push_back(particles.data()[3 * i]);
-        atoms.sigmas.push_back(particles.data()[3 * i + 1]);
-        atoms.epsilons.push_back(particles.data()[3 * i + 2]);
-    }
-    atoms.molecules = vectorOf(molecules);
-    atoms.couples.assign(couples.data(), couples.data() + size);
-    atoms.moves.assign(moves.data(), moves.data() + size);
-    PairParameters own{vectorOf(pairs), {}, {}, {}};
-    for (size_t k = 0; k < pairs.size() / 2; k++) {
-        own.products.push_back(exceptions.data()[3 * k]);
-        own.sigmas.push_back(exceptions.data()[3 * k + 1]);
-        own.epsilons.push_back(exceptions.data()[3 * k + 2]);
-    }
-    return Contacts(std::move(atoms), excluded, std::move(own));
-}
-
-nb::object contactStiffness(const Contacts& contacts, const Numbers<double>& positions,
-                            const std::optional<Numbers<double>>& box, bool coupled) {
-    if (positions.size() != 3 * contacts.size())
-        throw std::invalid_argument("positions have the wrong shape");
-    ContactStiffness found = contacts.evaluate(positions.data(), vectorsOf(box), coupled);
-    const size_t count = found.pairs.size() / 2;
-    return nb::make_tuple(arrayOf(std::move(found.blocks), {contacts.size(), 3, 3}),
-                          arrayOf(std::move(found.pairs), {count, 2}),
-                          arrayOf(std::move(found.gradients), {count, 3}));
-}
-
 } // namespace
 
 NB_MODULE(_core, module) {
@@ -150,7 +109,5 @@ NB_MODULE(_core, module) {
         .def("find", &findPairs, nb::arg("i"), nb::arg("j"));
     module.def("near_pairs", &nearPairs, nb::arg("positions"), nb::arg("cutoff"), nb::arg("box").none(),
                nb::arg("excluded").none() = nb::none(), nb::arg("names").none() = nb::none());
-    nb::class_<Contacts>(module, "Contacts")
-        .def(nb::new_(&contacts))
-        .def("evaluate", &contactStiffness, nb::arg("positions"), nb::arg("box").none(), nb::arg("coupled"));
+    bindPreconditioner(module);
 }

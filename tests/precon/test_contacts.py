@@ -94,7 +94,9 @@ def stiffness(potential, x, box=None, *, coupled=True, molecules=(0, 0)):
     """Return what contacts add to P, dense."""
     molecules = np.asarray(molecules)
     couples = np.full(molecules.max() + 1, coupled)
-    blocks, pairs, rows = Contacts(potential, molecules, couples).evaluate(x, box)
+    blocks, pairs, curvatures = Contacts(potential, molecules, couples).evaluate(x, box)
+    rows = np.sqrt(curvatures[:, 3, None]) * curvatures[:, :3]
+    rows = np.stack([rows, -rows], axis=1)
     jacobian = np.zeros((len(pairs), len(x), 3))
     for row, pair, values in zip(jacobian, pairs, rows, strict=True):
         row[pair] = values

@@ -1,0 +1,64 @@
+#include "SmallInverses.h"
+
+#include <cmath>
+
+using namespace std;
+
+namespace openmm_reparam {
+
+optional<SmallInverses> SmallInverses::invert(const double* matrices, size_t count, size_t width, double shift) {
+    SmallInverses found;
+    found.count = count;
+    found.width = width;
+    found.inverses.resize(count * (width * (width + 1) / 2));
+    double* inverse = found.inverses.data();
+    // L, and its inverse K: that of the matrix is K^T K.
+    vector<double> l(width * width), k(width * width);
+    for (size_t m = 0; m < count; m++) {
+        const double* matrix = matrices + m * width * width;
+        for (size_t i = 0; i < width; i++)
+            for (size_t j = 0; j <= i; j++) {
+                double rest = matrix[i * width + j] + (i == j ? shift : 0.0);
+                for (size_t p = 0; p < j; p++)
+                    rest -= l[i * width + p] * l[j * width + p];
+                if (i > j)
+                    l[i * width + j] = rest / l[j * width + j];
+                else if (rest > 0 && isfinite(rest))
+                    l[i * width + i] = sqrt(rest);
+                else
+                    return nullopt;
+            }
+        for (size_t i = 0; i < width; i++) {
+            const double pivot = k[i * width + i] = 1 / l[i * width + i];
+            for (size_t j = 0; j < i; j++) {
+                double sum = 0;
+                for (size_t p = j; p < i; p++)
+                    sum += l[i * width + p] * k[p * width + j];
+                k[i * width + j] = -sum * pivot;
+            }
+        }
+        for (size_t i = 0; i < width; i++)
+            for (size_t j = 0; j <= i; j++) {
+                double sum = 0;
+                for (size_t p = i; p < width; p++)
+                    sum += k[p * width + i] * k[p * width + j];
+                *inverse++ = sum;
+            }
+    }
+    return found;
+}
+
+void SmallInverses::solve(const double* vectors, double* solution) const {
+    const double* row = inverses.data();
+    for (size_t m = 0; m < count; m++, vectors += width, solution += width)
+        for (size_t i = 0; i < width; row += ++i) {
+            double sum = row[i] * vectors[i];
+            for (size_t j = 0; j < i; j++) {
+                sum += row[j] * vectors[j];
+                solution[j] += row[j] * vectors[i];
+            }
+            solution[i] = sum;
+        }
+}
+
+} // namespace openmm_reparam
