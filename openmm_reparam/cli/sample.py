@@ -19,6 +19,7 @@ from ..prepare.structure_files import prepare_file
 from ..sampling.ensemble import WeightedEnsemble
 from ..sampling.free_energy_profiles import FreeEnergySurface
 from ..sampling.importance import Estimate
+from ..sampling.method import BroadSamplingMethod
 from ..sampling.observables import observable
 from ..sampling.sampler import METHODS, boltzmann_sampler
 from .ligands import LigandTask, ligand_simulation, require_programs
@@ -127,7 +128,10 @@ def sample_file(
     )
     ensemble = sampler.sample(settings.samples, configurations=configurations)
     console.say(f"\n{ensemble!r}")
-    found = [ensemble.free_energy(*names) for names in surfaces]
+    broad = ensemble
+    if surfaces and isinstance(sampler.method, BroadSamplingMethod):
+        broad = sampler.sample(settings.samples, broad=True)
+    found = [broad.free_energy(*names) for names in surfaces]
     for surface in found:
         console.say(repr(surface))
     _write(ensemble, found, outputs, file.name, console)

@@ -25,6 +25,7 @@ CONDITIONAL_RATE, CONDITIONAL_NORM = 3e-3, 100.0
 # ends, and to sample with.
 FIRST_SHARES, LAST_SHARES = (0.4, 0.2, 0.4), (0.7, 0.2, 0.1)
 SAMPLING_SHARES = (0.94, 0.05, 0.01)
+BROAD_SHARES = (0.4, 0.3, 0.3)
 BROADER = 0.5  # exponent of p(z)
 # Effective sample size, of a batch, that p(z) learns from; the target is tempered until it is met.
 LEAST_SIZE = 0.15
@@ -90,8 +91,19 @@ class ConditionalSampler:
 
     def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return positions (count, N, 3) in nm and log q, (count,), per nm^(3N - 6)."""
+        return self._draw(count, SAMPLING_SHARES, generator)
+
+    def sample_broadly(
+        self, count: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the same as `sample`, with more in rare basins and on barriers of the torsions."""
+        return self._draw(count, BROAD_SHARES, generator)
+
+    def _draw(
+        self, count: int, shares: tuple[float, float, float], generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
-            z, log_p = self._torsions(count, _shares(SAMPLING_SHARES), generator)
+            z, log_p = self._torsions(count, _shares(shares), generator)
             u, log_q = self.conditional(z, self._noise(count, generator))
             # A rotor may be at any of its turns, which are alike.
             turns = torch.rand(z.shape, generator=generator, dtype=torch.float64)

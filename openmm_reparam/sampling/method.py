@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-__all__ = ["SamplingMethod", "TrainingStep"]
+__all__ = ["BroadSamplingMethod", "SamplingMethod", "TrainingStep"]
 
 
 @dataclass(frozen=True)
@@ -61,4 +61,15 @@ class SamplingMethod(Protocol):
 
     def load_state_dict(self, state: Any) -> Any:
         """Take over what `state_dict` returned."""
+        ...
+
+
+@runtime_checkable
+class BroadSamplingMethod(Protocol):
+    """A method that can also draw its latents more broadly than they are distributed."""
+
+    def sample_broadly(
+        self, count: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `SamplingMethod.sample` returns, with more in rare basins and on barriers."""
         ...

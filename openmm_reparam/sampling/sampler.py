@@ -22,7 +22,7 @@ from .checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from .ensemble import WeightedEnsemble
 from .free_energy_profiles import FreeEnergySurface
 from .importance import ForwardCheck, forward_check, log_weights
-from .method import SamplingMethod
+from .method import BroadSamplingMethod, SamplingMethod
 from .observables import Measure, Observable, observable
 from .target import Target, boltzmann_target
 
@@ -199,7 +199,12 @@ class BoltzmannSampler:
         self.target.energy.evaluations = stored["evaluations"]
 
     def sample(
-        self, count: int = SAMPLES, *, configurations: Any = None, progress: bool = True
+        self,
+        count: int = SAMPLES,
+        *,
+        broad: bool = False,
+        configurations: Any = None,
+        progress: bool = True,
     ) -> WeightedEnsemble:
         """Draw independent structures with their weights.
 
@@ -207,6 +212,9 @@ class BoltzmannSampler:
         ----------
         count : int
             Each takes one force evaluation.
+        broad : bool
+            Draw more in rare basins and on barriers of the torsions: free energies there are
+            better, the effective sample size is smaller. Of methods that know how.
         configurations : mdtraj.Trajectory, (m, N, 3) array or Quantity, optional
             Of the molecule at the same temperature, from dynamics: see `check`.
         progress : bool
@@ -216,12 +224,17 @@ class BoltzmannSampler:
         WeightedEnsemble
         """
         whole_number(count, "count", 1)
+        draw = self.method.sample
+        if broad:
+            if not isinstance(self.method, BroadSamplingMethod):
+                raise ValueError(f"method {self._name!r} cannot draw broadly: leave broad=True out")
+            draw = self.method.sample_broadly
         chunks = [min(CHUNK, count - first) for first in range(0, count, CHUNK)]
         bar = tqdm(total=count, unit="structure", desc="drawing", disable=_hidden(progress))
         drawn = []
         with torch.no_grad(), bar:
             for size in chunks:
-                positions, log_density = self.method.sample(size, self._generator)
+                positions, log_density = draw(size, self._generator)
                 energies, _ = self.target.energy(positions)
                 drawn.append((positions.numpy(), log_density.numpy(), energies.numpy()))
                 bar.update(size)
@@ -267,6 +280,8 @@ class BoltzmannSampler:
     ) -> FreeEnergySurface:
         """Return the free energy along one or two observables, from the latest structures drawn.
 
+        Where none are, 20 000 are drawn, broadly if the method knows how.
+
         Parameters
         ----------
         *measures : str, callable or Observable
@@ -281,7 +296,10 @@ class BoltzmannSampler:
         return bias_force(self.free_energy(*measures), ceiling)
 
     def _ensemble(self) -> WeightedEnsemble:
-        return self._drawn or self.sample(progress=False)
+        if self._drawn is None:
+            broad = isinstance(self.method, BroadSamplingMethod)
+            return self.sample(broad=broad, progress=False)
+        return self._drawn
 
     def _torsions(self) -> list[Observable]:
         internal, topology = self.target.internal, self.target.potential.topology
