@@ -41,6 +41,7 @@ def test_there_are_no_untested_examples():
         "load_latent.py",
         "minimize_existing_script.py",
         "own_reparametrization.py",
+        "sample_dipeptide.py",
         "xtb.py",
     ]
 
@@ -50,6 +51,15 @@ def test_every_example_says_how_to_run_it(path):
     text = path.read_text()
     assert text.startswith('"""')
     assert f"python examples/{path.name}" in text
+
+
+def test_sample_dipeptide(tmp_path):
+    arguments = ("--evaluations", "2000", "--samples", "500", "--steps", "1000")
+    text = run_example("sample_dipeptide.py", *arguments, folder=tmp_path)
+    assert "forward check on 10 configurations" in text
+    assert "kJ/mol" in text
+    assert "in biased dynamics" in text
+    assert (tmp_path / "ramachandran.png").exists()
 
 
 def test_minimize_existing_script(tmp_path):
