@@ -107,6 +107,8 @@ class HarmonicFrame(torch.nn.Module):
         Periodicity of each latent, 1 for free torsions.
     widths : (Y,) tensor
         Standard deviations of the normal modes, the widest first.
+    minimum_latents : (Z,) tensor
+        z at the minimum.
 
     Examples
     --------
@@ -126,6 +128,7 @@ class HarmonicFrame(torch.nn.Module):
     others: torch.Tensor
     folds: torch.Tensor
     widths: torch.Tensor
+    minimum_latents: torch.Tensor
     _centre: torch.Tensor
     _scale: torch.Tensor
     _whitening: torch.Tensor
@@ -147,6 +150,7 @@ class HarmonicFrame(torch.nn.Module):
             "others": others,
             "folds": torch.cat([torch.ones_like(internal_map.free), internal_map.folds]),
             "widths": widths,
+            "minimum_latents": minimum[latents],
             "_centre": minimum[others],
             "_scale": modes * widths,
             "_whitening": (modes / widths).T,

@@ -6,12 +6,15 @@ import math
 
 import torch
 
-__all__ = ["guard", "learning_rate_factor", "tempered_weights"]
+__all__ = ["guard", "learning_rate_factor", "next_exponent", "tempered_weights"]
 
 # Energies above this many kT, over the reference, are compressed.
 LARGEST_ENERGY = 200.0
 # A training's share in which the rate rises, and what of it is left at the end.
 WARM_UP, LEAST_RATE = 0.05, 0.01
+# Tempering: the largest factor from one exponent to the next, how much the divergence may rise
+# (nats), and how often a step is halved.
+LARGEST_FACTOR, LARGEST_RISE, HALVINGS = 3.0, 0.05, 8
 EXPONENTS = torch.logspace(-3, 0, 61, dtype=torch.float64)
 
 
@@ -76,3 +79,44 @@ def tempered_weights(
     enough = (sizes >= least_size).nonzero()[:, 0]
     chosen = int(enough[-1]) if len(enough) else 0
     return weights[chosen], float(EXPONENTS[chosen])
+
+
+def next_exponent(
+    exponent: float, log_ratio: torch.Tensor, log_weights: torch.Tensor
+) -> float:
+    """Return the next exponent t of a target p0^(1 - t) p1^t, adapted to a model q of the present.
+
+    It grows by a factor of three, or by the largest half, quarter, ... of that step for which the
+    divergence KL(q || p_t) rises by no more than half a nat; to one at most.
+
+    Parameters
+    ----------
+    exponent : float
+        The present one.
+    log_ratio : (B,) tensor
+        log p1 - log p0 of samples of q.
+    log_weights : (B,) tensor
+        log p_t - log q of these at the present exponent.
+
+    Notes
+    -----
+    The rise is log(Z' / Z) - (t' - t) E_q[log p1 - log p0], with the ratio of the partition
+    functions from the weights.
+
+    References
+    ----------
+    Schöberl, Zabaras, Koutsourelakis, arXiv:2002.10148 (2020).
+
+    Examples
+    --------
+    >>> next_exponent(0.1, torch.zeros(5), torch.zeros(5))
+    0.30000000000000004
+    """
+    step = min(LARGEST_FACTOR * exponent, 1.0) - exponent
+    normalized = torch.log_softmax(log_weights, 0)
+    for _ in range(HALVINGS):
+        log_factor = torch.logsumexp(normalized + step * log_ratio, 0)
+        if float(log_factor - step * log_ratio.mean()) <= LARGEST_RISE:
+            break
+        step /= 2
+    return exponent + step
