@@ -127,7 +127,7 @@ def sample_file(
         checkpoint=settings.checkpoint,
     )
     ensemble = sampler.sample(settings.samples, configurations=configurations)
-    console.say(f"\n{ensemble!r}")
+    console.say(f"\n{sampler!r}\n\n{ensemble!r}")
     broad = ensemble
     if surfaces and isinstance(sampler.method, BroadSamplingMethod):
         broad = sampler.sample(settings.samples, broad=True)

@@ -146,6 +146,18 @@ class BoltzmannSampler:
         """Force evaluations so far, training and structures drawn."""
         return self.target.energy.evaluations
 
+    def __repr__(self) -> str:
+        zmatrix = self.target.internal.zmatrix
+        label = self.target.potential.label
+        free = [f"{label(j)} - {label(k)}" for _, j, k, _ in zmatrix.torsions[zmatrix.free]]
+        stiff = int((zmatrix.classes == "stiff").sum())
+        return (
+            f"<{type(self).__name__} {self._name!r} at {self.target.temperature:g} K, "
+            f"{self.evaluations} force evaluations; rotates: {'; '.join(free) or 'nothing'}, and "
+            f"{len(zmatrix.rotors)} rotors; {stiff} torsions of rings, double and peptide bonds "
+            "stay as in the reference, and so does chirality>"
+        )
+
     def train(self, evaluations: int, *, progress: bool = True) -> None:
         """Train with at most so many more force evaluations.
 

@@ -42,6 +42,8 @@ def test_a_peptide_is_sampled(run, dipeptide_file, tmp_path):
     assert code == 0, error
     assert "effective sample size" in text
     assert "Pareto k" in text
+    assert "CA of ALA 2" in text
+    assert "3 rotors; 2 torsions of rings, double and peptide bonds stay" in text
     assert (tmp_path / "fes-1.png").stat().st_size > 5000
     assert (tmp_path / "fes-2.png").exists()
     trajectory = mdtraj.load(out, top=out.with_suffix(".pdb"))
