@@ -16,9 +16,10 @@ import dataclasses
 import json
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version as installed
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ from .report import append, grouped, markdown, origin, quartiles, read_runs, rec
 
 FOLDER = Path(__file__).parent / "golf_molecules"
 GOLF, LEARNING = "golf", "golf-learning"
+# What is recorded: judgements of a network alone and as a surrogate, and relaxations as users do.
+TEST, RELAXED = "test", "relaxed"
 SUMMARIES = {GOLF: ("oracle", "method"), LEARNING: ("method", "labels", "updates")}
 ELEMENTS = {1, 6, 7, 8, 9, 15, 16, 17}
 MOST_ATOMS = 60
@@ -154,7 +157,9 @@ def oracle_of(start: Start) -> XTB:
 
 def judge(method: str, start: Start, folder: Path) -> dict:
     """Relax a conformer with a method, alone and verified; return what came of it."""
-    cheap = MMFF94(start.molecule) if method == MMFF else network_of(method, folder, start)
+    cheap = MMFF94(start.molecule)
+    if method != MMFF:
+        cheap = golf_of(method, folder).oracle(start.molecule)
     genuine = oracle_of(start)
     molecule = TrainingMolecule.of(start.molecule)
 
@@ -175,14 +180,10 @@ def judge(method: str, start: Start, folder: Path) -> dict:
     return told | verified(start, cheap)
 
 
-def network_of(method: str, folder: Path, start: Start):
-    """Return a trained network's energy of a molecule, that of MMFF94 with it."""
-    return _golf(folder / f"{method}.pt").oracle(start.molecule)
-
-
 @cache
-def _golf(path: Path) -> Golf:
-    return Golf.load(path)
+def golf_of(method: str, folder: Path) -> Golf:
+    """Return a trained network."""
+    return Golf.load(folder / f"{method}.pt")
 
 
 def energy_at(oracle, positions: np.ndarray) -> float | None:
@@ -194,12 +195,10 @@ def energy_at(oracle, positions: np.ndarray) -> float | None:
 
 
 def verified(start: Start, cheap) -> dict:
-    """Minimize the genuine energy with a surrogate; return calls, energy and RMS force."""
-    counted = CountedOracle(oracle_of(start), 1.0, ends=False)
-    simulation = molecule_simulation(start.molecule, counted, start.positions)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        result = minimize_reparam(
+    """Minimize the genuine energy with a surrogate that is descended on first."""
+
+    def minimize(simulation):
+        return minimize_reparam(
             simulation,
             1.0,
             surrogate=cheap,
@@ -207,10 +206,31 @@ def verified(start: Start, cheap) -> dict:
             max_force_evaluations=MOST_CALLS,
             progress=False,
         )
-    energy, force = counted.lowest()
+
+    return counted_calls(start, minimize)
+
+
+def relaxed(start: Start, golf: Golf) -> dict:
+    """Relax a conformer as users do: `Golf.relax`, verified."""
+
+    def relax(simulation):
+        return golf.relax(
+            simulation, tolerance=1.0, max_force_evaluations=MOST_CALLS, progress=False
+        ).result
+
+    return counted_calls(start, relax)
+
+
+def counted_calls(start: Start, minimize: Callable) -> dict:
+    """Return genuine calls, energy and RMS force of a minimization of a Simulation."""
+    counted = CountedOracle(oracle_of(start), 1.0, ends=False)
+    simulation = molecule_simulation(start.molecule, counted, start.positions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = minimize(simulation)
     return {
         "verified_energy": result.energy,
-        "verified_rms": force,
+        "verified_rms": result.rms_force,
         "converged": bool(result.converged),
         "calls": len(counted.trace),
         "call_failures": counted.failures,
@@ -221,19 +241,22 @@ def verified(start: Start, cheap) -> dict:
 def judge_all(methods: Sequence[str], folder: Path) -> None:
     """Judge methods on all test conformers; those in the file already are left out."""
     one_thread()
-    there = {(r["method"], r["start"]) for r in read_runs(runs_of(GOLF)) if r["kind"] == "test"}
+    there = {(r["kind"], r["method"], r.get("start")) for r in read_runs(runs_of(GOLF))}
     for method in methods:
-        for name in test_names():
-            for conformer in range(1, CONFORMERS + 1):
-                start = start_of(name, conformer, "etkdg")
-                label = f"{name} {conformer}"
-                if (method, label) in there:
-                    continue
+        kinds = (TEST,) if method == MMFF else (TEST, RELAXED)
+        for name, conformer, kind in product(test_names(), range(1, CONFORMERS + 1), kinds):
+            start = start_of(name, conformer, "etkdg")
+            label = f"{name} {conformer}"
+            if (kind, method, label) in there:
+                continue
+            if kind == TEST:
                 found = judge(method, start, folder)
-                told = {"kind": "test", "oracle": f"tblite {installed('tblite')}"}
-                told |= {"method": method, "start": label, "atoms": len(start.numbers)}
-                append(runs_of(GOLF), record("Reference", **told, **found))
-                print(method, label, {k: _short(v) for k, v in found.items()}, flush=True)
+            else:
+                found = relaxed(start, golf_of(method, folder))
+            told = {"kind": kind, "oracle": f"tblite {installed('tblite')}"}
+            told |= {"method": method, "start": label, "atoms": len(start.numbers)}
+            append(runs_of(GOLF), record("Reference", **told, **found))
+            print(method, kind, label, {k: _short(v) for k, v in found.items()}, flush=True)
 
 
 def _short(value):
@@ -246,10 +269,11 @@ def _short(value):
 def summarize(runs: list[dict]) -> dict[str, list[dict]]:
     """Group judgements by method, and validations by training."""
     lowest = _lowest(runs)
-    tests = [run for run in runs if run["kind"] == "test"]
-    rows = [
-        told | _summary(members, lowest, tests) for told, members in grouped(tests, SUMMARIES[GOLF])
-    ]
+    tests, relaxations = ([r for r in runs if r["kind"] == kind] for kind in (TEST, RELAXED))
+    rows = []
+    for told, members in grouped(tests, SUMMARIES[GOLF]):
+        own = [run for run in relaxations if run["method"] == told["method"]]
+        rows.append(told | _summary(members, lowest, tests) | _relaxations(own))
     learning = []
     for run in (run for run in runs if run["kind"] == "learning"):
         (told, _) = grouped([run], SUMMARIES[LEARNING])[0]
@@ -263,7 +287,7 @@ def _percents(found: dict) -> dict:
 
 def _lowest(runs: list[dict]) -> dict[str, float]:
     """Return E* of each start: the genuine minimum that MMFF94 as surrogate leads to."""
-    found = (r for r in runs if r["kind"] == "test" and r["method"] == MMFF and r["converged"])
+    found = (r for r in runs if r["kind"] == TEST and r["method"] == MMFF and r["converged"])
     return {run["start"]: run["verified_energy"] for run in found}
 
 
@@ -289,11 +313,23 @@ def _summary(members: list[dict], lowest: dict[str, float], tests: list[dict]) -
     row |= {name: getattr(found, name) for name in ("success", "divergence", "residual")}
     own = [run["verified_energy"] for run in members]
     row["own_success"] = quality(begin, _ends(members, LEVELS[-1]), own).success
-    for level in CALLS:
-        calls = [run[f"calls_{level}"] or MOST_CALLS for run in members]
-        row |= quartiles(f"calls_{level}", calls)
+    row |= _calls(members, "calls")
     row["converged"] = sum(run["converged"] for run in members)
     return row | _against_trajectories(members, lowest, tests)
+
+
+def _relaxations(members: Sequence[dict]) -> dict:
+    converged = sum(run["converged"] for run in members) if members else None
+    return _calls(members, "relaxed") | {"relaxed_converged": converged}
+
+
+def _calls(members: Sequence[dict], name: str) -> dict:
+    """Return quartiles of genuine calls; one that does not get there counts as `MOST_CALLS`."""
+    found: dict = {}
+    for level in CALLS:
+        calls = [run[f"calls_{level}"] or MOST_CALLS for run in members]
+        found |= quartiles(f"{name}_{level}", calls)
+    return found
 
 
 def _against_trajectories(
@@ -324,8 +360,9 @@ def tables(found: dict[str, list[dict]]) -> dict[str, str]:
     header = [
         *("method", "conformers", *(f"pct, {level} evaluations" for level in LEVELS)),
         *("residual, kJ/mol", "success %", "of its own minimum", "divergence %"),
-        *(f"genuine calls to RMS {level}" for level in CALLS),
-        *("verified", "trajectories' residual is larger by", "p", "p of success", "version"),
+        *(f"as surrogate: genuine calls to RMS {level}" for level in CALLS),
+        *("converged", *(f"Golf.relax: genuine calls to RMS {level}" for level in CALLS)),
+        *("converged", "trajectories' residual is larger by", "p", "p of success", "version"),
     ]
     return {GOLF: markdown(header, [_line(row) for row in rows])}
 
@@ -337,12 +374,16 @@ def _line(row: dict) -> list:
         *(f"{row[name]:.0f}" for name in ("success", "own_success", "divergence")),
         *(_counts(row, f"calls_{level}") for level in CALLS),
         f"{row['converged']}/{row['judged']}",
+        *(_counts(row, f"relaxed_{level}") for level in CALLS),
+        "" if row["relaxed_converged"] is None else f"{row['relaxed_converged']}/{row['judged']}",
         *(row["trajectories_worse"], row["p_residual"], row["p_success"], origin(row)),
     ]
 
 
 def _counts(row: dict, name: str) -> str:
     low, middle, high = (row[name + end] for end in ("_q1", "", "_q3"))
+    if middle is None:
+        return ""
     return f"{middle:g} ({low:g}..{high:g})"
 
 
