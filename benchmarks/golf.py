@@ -3,10 +3,11 @@
     python -m benchmarks.golf train golf-1000 --folder golf
     python -m benchmarks.golf judge golf-1000 first-1000 trajectories-1000 mmff --folder golf
 
-Training, validation and test molecules are apart: ``golf_molecules/train.smi`` and
-``validation.smi`` (drugs, and recombinations of their fragments by BRICS), and the drugs of the
-report of `benchmarks.molecules` that have at most 60 atoms of the elements trained on. Nothing was
-tuned on these. A training that is interrupted goes on where it stopped, and so does a judgement.
+Training, validation and test molecules are apart. ``golf_molecules`` has those for training,
+``train.smi`` (drugs, and recombinations of their fragments by BRICS) and ``mutated.smi`` (the same
+with atoms exchanged, groups added, acids and amines charged), and ``validation.smi``. The test are
+the drugs of `benchmarks.molecules.REPORT` that have at most 60 atoms of the elements of `ELEMENTS`,
+and `UNSEEN`. A training that is interrupted goes on where it stopped, and so does a judgement.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from openmm_reparam.surrogates.oracles import molecule_simulation
 from openmm_reparam.surrogates.programs import MMFF94, XTB
 
 from .expensive import one_thread
-from .molecules import CONFORMERS, REPORT, Start, start_of
+from .molecules import CONFORMERS, REPORT, UNSEEN, Start, start_of
 from .optimizers_qm import CountedOracle
 from .report import append, grouped, markdown, origin, quartiles, read_runs, record, runs_of
 
@@ -47,7 +48,7 @@ FOLDER = Path(__file__).parent / "golf_molecules"
 GOLF, LEARNING = "golf", "golf-learning"
 # What is recorded: judgements of a network alone and as a surrogate, and relaxations as users do.
 TEST, RELAXED = "test", "relaxed"
-SUMMARIES = {GOLF: ("oracle", "method"), LEARNING: ("method", "labels", "updates")}
+SUMMARIES = {GOLF: ("oracle", "subset", "method"), LEARNING: ("method", "labels", "updates")}
 ELEMENTS = {1, 6, 7, 8, 9, 15, 16, 17}
 MOST_ATOMS = 60
 # Evaluations of the network after which the genuine energy is looked at.
@@ -60,8 +61,8 @@ METHODS = {
     "trajectories-1000": "network, 1000 labels, trajectories",
     "golf-1000": "GOLF, 1000 labels",
     "published-1000": "GOLF, 1000 labels, published rule and loss",
-    "trajectories-5000": "network, 5000 labels, trajectories",
-    "golf-5000": "GOLF, 5000 labels",
+    "golf-5000": "GOLF, 5000 labels on 310 molecules",
+    "golf-wide-5000": "GOLF, 5000 labels",
 }
 # A verification ends after so many genuine calls; residuals in kJ/mol count as this one at most.
 MOST_CALLS, WORST = 300, 1000.0
@@ -87,6 +88,10 @@ class Case:
         Share of labels made before the network moves anything.
     rise, residual_weight : float
         Of `WalkSettings` and `LearningSettings`; both are 0 as published.
+    lists : tuple of str
+        Of training molecules.
+    conformers : int
+        Of each training molecule.
     """
 
     labels: int
@@ -95,6 +100,8 @@ class Case:
     first: float = 0.2
     rise: float = 2.0
     residual_weight: float = 300.0
+    lists: tuple[str, ...] = ("train", "mutated")
+    conformers: int = 2
 
 
 CASES = {
@@ -102,8 +109,8 @@ CASES = {
     "trajectories-1000": Case(1000, 3.0, trajectories=True),
     "golf-1000": Case(1000, 3.0),
     "published-1000": Case(1000, 3.0, rise=0.0, residual_weight=0.0),
-    "trajectories-5000": Case(5000, 1.0, trajectories=True),
-    "golf-5000": Case(5000, 1.0),
+    "golf-5000": Case(5000, 1.0, lists=("train",), conformers=4),
+    "golf-wide-5000": Case(5000, 1.0),
 }
 
 
@@ -112,13 +119,13 @@ def smiles(name: str) -> list[str]:
     return (FOLDER / f"{name}.smi").read_text().split()
 
 
-def train_case(name: str, folder: Path, conformers: int, seed: int) -> None:
+def train_case(name: str, folder: Path, seed: int) -> None:
     """Train a network and write it, with its validations, to a folder."""
     case = CASES[name]
     folder.mkdir(parents=True, exist_ok=True)
     began = time.process_time()
     made = train(
-        embedded(smiles("train"), conformers, seed),
+        embedded([s for part in case.lists for s in smiles(part)], case.conformers, seed),
         validation=embedded(smiles("validation"), 1, seed),
         genuine="gfn2",
         surrogate="mmff",
@@ -146,7 +153,7 @@ def train_case(name: str, folder: Path, conformers: int, seed: int) -> None:
 @cache
 def test_names() -> tuple[str, ...]:
     """Return the molecules that are only judged on."""
-    names = [n for n in REPORT if set(start_of(n, 1, "etkdg").numbers) <= ELEMENTS]
+    names = [n for n in REPORT | UNSEEN if set(start_of(n, 1, "etkdg").numbers) <= ELEMENTS]
     return tuple(n for n in names if len(start_of(n, 1, "etkdg").numbers) <= MOST_ATOMS)
 
 
@@ -253,7 +260,8 @@ def judge_all(methods: Sequence[str], folder: Path) -> None:
                 found = judge(method, start, folder)
             else:
                 found = relaxed(start, golf_of(method, folder))
-            told = {"kind": kind, "oracle": f"tblite {installed('tblite')}"}
+            told = {"kind": kind, "subset": "unseen" if name in UNSEEN else "report"}
+            told |= {"oracle": f"tblite {installed('tblite')}"}
             told |= {"method": method, "start": label, "atoms": len(start.numbers)}
             append(runs_of(GOLF), record("Reference", **told, **found))
             print(method, kind, label, {k: _short(v) for k, v in found.items()}, flush=True)
@@ -272,7 +280,7 @@ def summarize(runs: list[dict]) -> dict[str, list[dict]]:
     tests, relaxations = ([r for r in runs if r["kind"] == kind] for kind in (TEST, RELAXED))
     rows = []
     for told, members in grouped(tests, SUMMARIES[GOLF]):
-        own = [run for run in relaxations if run["method"] == told["method"]]
+        own = [r for r in relaxations if all(r[k] == told[k] for k in ("subset", "method"))]
         rows.append(told | _summary(members, lowest, tests) | _relaxations(own))
     learning = []
     for run in (run for run in runs if run["kind"] == "learning"):
@@ -356,9 +364,9 @@ def _against_trajectories(
 def tables(found: dict[str, list[dict]]) -> dict[str, str]:
     """Return how good relaxations are, by method."""
     order = {name: place for place, name in enumerate(METHODS)}
-    rows = sorted(found[GOLF], key=lambda row: order[row["method"]])
+    rows = sorted(found[GOLF], key=lambda row: (row["subset"], order[row["method"]]))
     header = [
-        *("method", "conformers", *(f"pct, {level} evaluations" for level in LEVELS)),
+        *("molecules", "method", "conformers", *(f"pct, {level} evaluations" for level in LEVELS)),
         *("residual, kJ/mol", "success %", "of its own minimum", "divergence %"),
         *(f"as surrogate: genuine calls to RMS {level}" for level in CALLS),
         *("converged", *(f"Golf.relax: genuine calls to RMS {level}" for level in CALLS)),
@@ -370,7 +378,7 @@ def tables(found: dict[str, list[dict]]) -> dict[str, str]:
 def _line(row: dict) -> list:
     percents = (f"{row[f'pct_{level}']:.1f}" for level in LEVELS)
     return [
-        *(METHODS[row["method"]], row["judged"], *percents, row["residual"]),
+        *(row["subset"], METHODS[row["method"]], row["judged"], *percents, row["residual"]),
         *(f"{row[name]:.0f}" for name in ("success", "own_success", "divergence")),
         *(_counts(row, f"calls_{level}") for level in CALLS),
         f"{row['converged']}/{row['judged']}",
@@ -412,7 +420,6 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="train networks")
     training.add_argument("names", nargs="+", choices=list(CASES))
-    training.add_argument("--conformers", type=int, default=4, help="of each training molecule")
     training.add_argument("--seed", type=int, default=1)
     judging = commands.add_parser("judge", help="judge networks on the test molecules")
     judging.add_argument("names", nargs="+", choices=[*CASES, MMFF])
@@ -424,7 +431,7 @@ def main() -> None:
         judge_all(arguments.names, arguments.folder)
         return
     for name in arguments.names:
-        train_case(name, arguments.folder, arguments.conformers, arguments.seed)
+        train_case(name, arguments.folder, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,40 @@ REPORT = {
     "amiodarone": "CCCCc1oc2ccccc2c1C(=O)c1cc(I)c(OCCN(CC)CC)c(I)c1",
     "imatinib": "Cc1ccc(NC(=O)c2ccc(CN3CCN(C)CC3)cc2)cc1Nc1nccc(n1)-c1cccnc1",
 }
-MOLECULES = TUNING | REPORT
+# For networks, of which some were trained after others had been judged on `REPORT`.
+UNSEEN = {
+    "acetazolamide": "CC(=O)Nc1nnc(s1)S(N)(=O)=O",
+    "clonidine": "Clc1cccc(Cl)c1NC1=NCCN1",
+    "propofol": "CC(C)c1cccc(C(C)C)c1O",
+    "minoxidil": "Nc1cc(N2CCCCC2)nc(N)[n+]1[O-]",
+    "ondansetron": "Cc1nccn1CC1CCc2c(C1=O)c1ccccc1n2C",
+    "rizatriptan": "CN(C)CCc1c[nH]c2ccc(Cn3cncn3)cc12",
+    "mirtazapine": "CN1CCN2C(C1)c1ccccc1Cc1cccnc21",
+    "gabapentin": "NCC1(CCCCC1)CC(=O)O",
+    "baclofen": "NCC(CC(=O)O)c1ccc(Cl)cc1",
+    "pioglitazone": "CCc1ccc(CCOc2ccc(CC3SC(=O)NC3=O)cc2)nc1",
+    "tizanidine": "Clc1ccc2nsnc2c1NC1=NCCN1",
+    "albendazole": "CCCSc1ccc2[nH]c(NC(=O)OC)nc2c1",
+    "zonisamide": "NS(=O)(=O)Cc1noc2ccccc12",
+    "lamotrigine": "Nc1nnc(c(N)n1)-c1cccc(Cl)c1Cl",
+    "topiramate": "CC1(C)OC2COC3(COS(N)(=O)=O)OC(C)(C)OC3C2O1",
+    "ezetimibe": "O=C1C(CCC(O)c2ccc(F)cc2)C(c2ccc(O)cc2)N1c1ccc(F)cc1",
+    "nevirapine": "Cc1ccnc2N(C3CC3)c3ncccc3C(=O)Nc12",
+    "entecavir": "C=C1C(CO)C(O)CC1n1cnc2c1nc(N)[nH]c2=O",
+    "dantrolene": "O=C1CN(N=Cc2ccc(o2)-c2ccc(cc2)[N+](=O)[O-])C(=O)N1",
+    "exemestane": "C=C1CC2C3CCC(=O)C3(C)CCC2C2(C)C=CC(=O)C=C12",
+    "tamoxifen": "CC/C(=C(\\c1ccccc1)c1ccc(OCCN(C)C)cc1)c1ccccc1",
+    "levetiracetam": "CCC(C(N)=O)N1CCCC1=O",
+    "pentoxifylline": "CC(=O)CCCCn1c(=O)c2c(ncn2C)n(C)c1=O",
+    "primidone": "CCC1(c2ccccc2)C(=O)NCNC1=O",
+    "probenecid": "CCCN(CCC)S(=O)(=O)c1ccc(cc1)C(=O)O",
+    "riluzole": "Nc1nc2ccc(OC(F)(F)F)cc2s1",
+    "tolcapone": "Cc1ccc(cc1)C(=O)c1cc(O)c(O)c(c1)[N+](=O)[O-]",
+    "trazodone": "Clc1cccc(c1)N1CCN(CCCn2nc3ccccn3c2=O)CC1",
+    "varenicline": "C1C2CNCC1c1cc3nccnc3cc21",
+    "vildagliptin": "N#CC1CCCN1C(=O)CNC12CC3CC(CC(O)(C3)C1)C2",
+}
+MOLECULES = TUNING | REPORT | UNSEEN
 SUBSETS = {"tuning": tuple(TUNING), "report": tuple(REPORT)}
 CONFORMERS = 3
 SEED = 20261128
