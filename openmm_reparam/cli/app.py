@@ -258,7 +258,7 @@ def sample(
     samples: options.SampleCount = 20_000,
     method: options.SamplingMethodName = "conditional",
     latents: options.Latents = "auto",
-    max_force_evaluations: options.TrainingEvaluations = 450_000,
+    max_force_evaluations: options.TrainingEvaluations = None,
     configurations: options.Configurations = None,
     checkpoint: options.Checkpoint = None,
     solvent: options.Solvent = options.SolventChoice.vacuum,

@@ -335,8 +335,13 @@ Latents = Annotated[
 ]
 SampleCount = Annotated[int, typer.Option("--samples", min=1, help="Structures to draw.")]
 TrainingEvaluations = Annotated[
-    int,
-    typer.Option("--max-force-evaluations", min=0, help="Of the training, Hessians included."),
+    int | None,
+    typer.Option(
+        "--max-force-evaluations",
+        min=0,
+        help="Of the training, Hessians included; by default 450000, for minima 30000.",
+        show_default=False,
+    ),
 ]
 Checkpoint = Annotated[
     Path | None,

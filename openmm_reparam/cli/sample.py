@@ -44,7 +44,7 @@ class SamplingSettings:
         In K.
     samples : int
     method, latents : str
-    max_force_evaluations : int
+    max_force_evaluations : int or None
         Of the training.
     seed : int
     platform : str or None
@@ -60,7 +60,7 @@ class SamplingSettings:
     samples: int
     method: str
     latents: str
-    max_force_evaluations: int
+    max_force_evaluations: int | None
     seed: int = 0
     platform: str | None = None
     threads: int | None = None

@@ -36,7 +36,9 @@ METHODS = {
 }
 MethodFactory: TypeAlias = Callable[[Target, torch.Generator], SamplingMethod]
 
-EVALUATIONS, SAMPLES = 450_000, 20_000
+# Evaluations that a training gets by default: minutes for some twenty atoms.
+EVALUATIONS, EVALUATIONS_OF_MINIMA = 450_000, 30_000
+SAMPLES = 20_000
 # Structures drawn and evaluated at once.
 CHUNK = 1000
 # Between two writings of a checkpoint.
@@ -49,7 +51,7 @@ def boltzmann_sampler(
     *,
     latents: str | Iterable[Measure] = "auto",
     method: str | MethodFactory = "conditional",
-    max_force_evaluations: int = EVALUATIONS,
+    max_force_evaluations: int | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     progress: bool = True,
@@ -70,8 +72,9 @@ def boltzmann_sampler(
         themselves.
     method : {"conditional", "minima", "latent"} or callable
         Or one of your own: (target, torch.Generator) -> `SamplingMethod`.
-    max_force_evaluations : int
-        Of the training; each structure that is drawn takes one more.
+    max_force_evaluations : int, optional
+        Of the training, 450 000 by default, for "minima" 30 000; each structure that is drawn takes
+        one more.
     seed : int
         Of every random choice. Global random states are left alone.
     checkpoint : str or Path, optional
@@ -95,6 +98,8 @@ def boltzmann_sampler(
     ----------
     Schöberl, Zabaras, Koutsourelakis, arXiv:2002.10148 (2020).
     """
+    if max_force_evaluations is None:
+        max_force_evaluations = EVALUATIONS_OF_MINIMA if method == "minima" else EVALUATIONS
     limit = whole_number(max_force_evaluations, "max_force_evaluations", 0)
     generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
     make, name = _factory(method)
