@@ -62,6 +62,7 @@ METHODS = {
     "golf-1000": "GOLF, 1000 labels",
     "published-1000": "GOLF, 1000 labels, published rule and loss",
     "golf-5000": "GOLF, 5000 labels on 310 molecules",
+    "trajectories-5000": "network, 5000 labels, trajectories",
     "golf-wide-5000": "GOLF, 5000 labels",
 }
 # A verification ends after so many genuine calls; residuals in kJ/mol count as this one at most.
@@ -111,6 +112,7 @@ CASES = {
     "published-1000": Case(1000, 3.0, rise=0.0, residual_weight=0.0),
     "golf-5000": Case(5000, 1.0, lists=("train",), conformers=4),
     "golf-wide-5000": Case(5000, 1.0),
+    "trajectories-5000": Case(5000, 1.0, trajectories=True),
 }
 
 
