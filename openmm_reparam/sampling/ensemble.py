@@ -59,7 +59,7 @@ class WeightedEnsemble:
     >>> x = molecule.positions._value + np.random.default_rng(0).normal(0, 0.01, (100, 22, 3))
     >>> ensemble = WeightedEnsemble(molecule.topology, x, np.zeros(100), np.zeros(100), 300.0)
     >>> print(ensemble.mean("rg"))
-    0.292 ± 0.0002
+    0.29203 ± 0.00021
     """
 
     topology: Topology

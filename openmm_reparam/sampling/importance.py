@@ -33,13 +33,22 @@ LARGEST_MISSING = 0.05
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its standard error."""
+    """A number and its standard error.
+
+    Examples
+    --------
+    >>> print(Estimate(-179.27183, 0.01324))
+    -179.272 ± 0.013
+    """
 
     value: float
     error: float
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.error:.1g}"
+        if not (math.isfinite(self.error) and self.error > 0):
+            return f"{self.value:.4g} ± {self.error:.1g}"
+        decimals = max(0, 1 - math.floor(math.log10(self.error)))
+        return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f}"
 
 
 def log_weights(energies: np.ndarray, log_density: np.ndarray, beta: float) -> np.ndarray:

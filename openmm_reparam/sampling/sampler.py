@@ -210,8 +210,20 @@ class BoltzmannSampler:
         write_checkpoint(path, content)
 
     def restore(self, stored: dict[str, Any]) -> None:
-        """Go on from the content of a checkpoint; its evaluations count."""
-        self.method.load_state_dict(stored["method"])
+        """Go on from the content of a checkpoint; its evaluations count.
+
+        Raises
+        ------
+        ValueError
+            It is of another version of the method.
+        """
+        try:
+            self.method.load_state_dict(stored["method"])
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(
+                f"{self._checkpoint or 'the checkpoint'} is of another version of the method "
+                f"{self._name!r}: name another file, or remove it ({error})"
+            ) from error
         self._generator.set_state(stored["generator"])
         self.target.energy.evaluations = stored["evaluations"]
 

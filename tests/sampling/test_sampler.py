@@ -230,6 +230,11 @@ def test_a_checkpoint_is_gone_on_with(tmp_path):
         boltzmann_sampler(
             harmonic_water().simulation("Reference"), 300, method=Widths, checkpoint=file
         )
+    content = torch.load(file)
+    content["method"]["weights"] = {}
+    torch.save(content, file)
+    with pytest.raises(ValueError, match="another version"):
+        sampler(checkpoint=file)
     file.write_text("nothing")
     with pytest.raises(ValueError, match="cannot be read"):
         sampler(checkpoint=file)
