@@ -106,3 +106,54 @@ class SmallInverses:
 
 def small_inverses(stiffness: np.ndarray, shift: float) -> SmallInverses | None:
     """Invert (M, w, w) matrices with a shift of their diagonals."""
+
+def set_positions(context: int, positions: np.ndarray, virtual_sites: bool) -> None:
+    """Set (N, 3) positions in nm, and virtual sites by their parents where asked for."""
+
+def positions(context: int) -> np.ndarray:
+    """Return (N, 3) positions in nm, never wrapped into the box."""
+
+def evaluate(
+    context: int, positions: np.ndarray, groups: int, virtual_sites: bool
+) -> tuple[float, np.ndarray]:
+    """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm of force groups, a bit mask."""
+
+def constrained(
+    context: int, positions: np.ndarray, tolerance: float, virtual_sites: bool
+) -> np.ndarray:
+    """Positions (N, 3) in nm after OpenMM has satisfied the constraints."""
+
+class Constraints:
+    """Distances that are held between pairs of particles."""
+
+    def __init__(self, pairs: np.ndarray, lengths: np.ndarray, size: int) -> None:
+        """Take pairs (M, 2) of particles below ``size`` and lengths (M,) in nm."""
+
+    def errors(self, positions: np.ndarray) -> np.ndarray:
+        """Relative errors (M,), infinite where they are not numbers."""
+
+    def project(self, positions: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Part of (N, 3) vectors that changes no constraint to first order."""
+
+    def approach(self, positions: np.ndarray) -> np.ndarray:
+        """Positions (N, 3) after a step of Newton's towards the lengths."""
+
+def towards_oldest(
+    vector: np.ndarray,
+    steps: list[np.ndarray],
+    changes: list[np.ndarray],
+    curvatures: list[float],
+) -> list[float]:
+    """First half of L-BFGS's recursion, in place; the weights of pairs, the newest last."""
+
+def towards_newest(
+    vector: np.ndarray,
+    steps: list[np.ndarray],
+    changes: list[np.ndarray],
+    curvatures: list[float],
+    weights: list[float],
+) -> None:
+    """Second half, in place."""
+
+def dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Inner product of two arrays of one size."""

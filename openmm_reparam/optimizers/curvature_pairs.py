@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import compiled
 from ..potentials.point import dot
 
 __all__ = ["CurvaturePair", "Solver", "curvature_ratio", "inverse_hessian_times"]
@@ -55,16 +56,13 @@ def inverse_hessian_times(
     >>> inverse_hessian_times(np.array([4.0, 4.0]), [pair], np.copy, curvature_ratio(pair, np.copy))
     array([1., 1.])
     """
-    ordered = list(pairs)
-    vector = np.array(vector)
-    weights = []
-    for step, change, curvature in reversed(ordered):
-        weight = dot(step, vector) / curvature
-        vector -= weight * change
-        weights.append(weight)
+    steps = [pair.step for pair in pairs]
+    changes = [pair.change for pair in pairs]
+    curvatures = [pair.curvature for pair in pairs]
+    vector = np.array(vector, dtype=float, order="C")
+    weights = compiled.towards_oldest(vector, steps, changes, curvatures)
     vector = solve(vector)
-    if ordered:
+    if steps:
         vector *= ratio
-    for (step, change, curvature), weight in zip(ordered, reversed(weights), strict=True):
-        vector += (weight - dot(change, vector) / curvature) * step
+        compiled.towards_newest(vector, steps, changes, curvatures, weights)
     return vector

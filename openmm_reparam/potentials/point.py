@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import compiled
+
 __all__ = ["Point", "dot", "rms"]
 
 
@@ -23,7 +25,7 @@ class Point(NamedTuple):
 
 def dot(a: np.ndarray, b: np.ndarray) -> float:
     """Inner product of two arrays, on one thread: for long ones BLAS would wake its own."""
-    return float(np.vdot(a, b) if a.size < 10_000 else np.einsum("i,i->", a.ravel(), b.ravel()))
+    return compiled.dot(a, b)
 
 
 def rms(forces: np.ndarray, count: int) -> float:

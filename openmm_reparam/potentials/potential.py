@@ -183,8 +183,7 @@ class Potential:
 
     def positions(self) -> np.ndarray:
         """Return the Context's positions, (N, 3) in nm; molecules are never re-imaged."""
-        state = self.context.getState(positions=True, enforcePeriodicBox=False)
-        return np.array(state.getPositions(asNumpy=True)._value)
+        return compiled.positions(compiled.address(self.context))
 
     def box(self) -> np.ndarray | None:
         """Return the periodic box vectors, (3, 3) in nm, or None for a System that has none."""
@@ -194,9 +193,7 @@ class Potential:
 
     def set_positions(self, positions: np.ndarray) -> None:
         """Set the Context's positions, (N, 3) in nm, virtual sites computed from their parents."""
-        self.context.setPositions(positions)
-        if self._has_virtual_sites:
-            self.context.computeVirtualSites()
+        compiled.set_positions(compiled.address(self.context), positions, self._has_virtual_sites)
 
     def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
         """Energy and forces at given positions.
@@ -233,16 +230,15 @@ class Potential:
         self.refuse_non_finite(positions)
         self.counter.add(self.kind)
         try:
-            self.set_positions(positions)
-            state = self.context.getState(energy=True, forces=True, groups=self.groups)
+            energy, forces = compiled.evaluate(
+                compiled.address(self.context), positions, self.groups, self._has_virtual_sites
+            )
         except mm.OpenMMException as error:
             # Ctrl-C inside a PythonForce arrives without a message, and must not pass for a
             # potential that has failed to converge.
             if not str(error):
                 raise
             raise EvaluationError(f"the energy could not be evaluated: {error}") from error
-        energy = state.getPotentialEnergy()._value
-        forces = np.array(state.getForces(asNumpy=True)._value)
         if self._fixed is not None:
             forces[self._fixed] = 0.0
         if self._fixed_point and not (np.isfinite(energy) and np.abs(forces).max() < LARGEST_FIXED):
@@ -254,11 +250,9 @@ class Potential:
 
     def apply_constraints(self, positions: np.ndarray, tolerance: float) -> np.ndarray:
         """Positions, (N, 3) in nm, after OpenMM has satisfied constraints and virtual sites."""
-        self.context.setPositions(positions)
-        self.context.applyConstraints(tolerance)
-        if self._has_virtual_sites:
-            self.context.computeVirtualSites()
-        return self.positions()
+        return compiled.constrained(
+            compiled.address(self.context), positions, tolerance, self._has_virtual_sites
+        )
 
     def energy(self, positions: torch.Tensor) -> torch.Tensor:
         """Energy as a differentiable torch scalar.

@@ -14,6 +14,7 @@ namespace nb = nanobind;
 using namespace openmm_reparam;
 
 namespace openmm_reparam {
+void bindDescent(nb::module_& module);
 void bindPreconditioner(nb::module_& module);
 }
 
@@ -109,5 +110,6 @@ NB_MODULE(_core, module) {
         .def("find", &findPairs, nb::arg("i"), nb::arg("j"));
     module.def("near_pairs", &nearPairs, nb::arg("positions"), nb::arg("cutoff"), nb::arg("box").none(),
                nb::arg("excluded").none() = nb::none(), nb::arg("names").none() = nb::none());
+    bindDescent(module);
     bindPreconditioner(module);
 }

@@ -5,8 +5,8 @@ import openmm as mm
 import pytest
 from openmm import app
 
-from openmm_reparam import NonFiniteError, Potential
-from openmm_reparam.potentials.constraints import ConstraintManifold, _inverses, constraint_manifold
+from openmm_reparam import NonFiniteError, Potential, compiled
+from openmm_reparam.potentials.constraints import ConstraintManifold, constraint_manifold
 from openmm_reparam.prepare.peptides import peptide
 
 
@@ -209,17 +209,45 @@ def test_constraints_between_massless_atoms_are_not_the_minimizers():
     assert np.array_equal(retracted[:3], x[:3])
 
 
-def test_inverses_of_three_constraints_are_lapacks():
-    """Rigid waters are inverted by cofactors, singular blocks by a pseudo-inverse."""
+def dense_projection(pairs, x, vectors):
+    """Project by a pseudo-inverse of all gradients of the constraints."""
+    jacobian = np.zeros((len(pairs), *x.shape))
+    for row, (i, j) in zip(jacobian, pairs, strict=True):
+        row[i] = (x[i] - x[j]) / np.linalg.norm(x[i] - x[j])
+        row[j] = -row[i]
+    jacobian = jacobian.reshape(len(pairs), -1)
+    taken = np.linalg.pinv(jacobian, rcond=1e-8) @ (jacobian @ vectors.ravel())
+    return vectors - taken.reshape(x.shape)
+
+
+PLANAR_SQUARE = np.array([[0.0, 0, 0], [0.1, 0, 0], [0.1, 0.1, 0], [0, 0.1, 0]])
+ALL_OF_FOUR = np.array([[0, 1], [1, 2], [2, 3], [3, 0], [0, 2], [1, 3]])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "x"),
+    [
+        (np.array([[0, 1], [1, 2], [2, 0]]), PLANAR_SQUARE),
+        # The six distances of four atoms in a plane tell one more than their gradients.
+        (ALL_OF_FOUR, PLANAR_SQUARE),
+        (np.array([[0, 1], [1, 0], [2, 3]]), PLANAR_SQUARE),
+        # A chain longer than the dense blocks.
+        (np.stack([np.arange(39), np.arange(1, 40)], axis=1), None),
+    ],
+    ids=["triangle", "planar", "twice the same", "chain"],
+)
+def test_projections_are_those_of_a_dense_pseudo_inverse(pairs, x):
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(50, 3, 3))
-    grams = rows @ rows.transpose(0, 2, 1)
-    assert np.allclose(_inverses(grams), np.linalg.inv(grams), rtol=1e-6)
-    rows[7, 2] = rows[7, 0] - 2 * rows[7, 1]
-    grams = rows @ rows.transpose(0, 2, 1)
-    got = _inverses(grams)
-    assert np.allclose(got[:7], np.linalg.inv(grams[:7]), rtol=1e-6)
-    # What lies in its range comes back; that is all a projection asks of it. Entries of 1e7 cost
-    # seven of the sixteen digits, and which way they round depends on the processor.
-    inside = grams[7] @ rng.normal(size=3)
-    assert np.allclose(grams[7] @ (got[7] @ inside), inside, rtol=1e-6)
+    if x is None:
+        x = np.cumsum(rng.normal(size=(40, 3)), axis=0)
+    vectors = rng.normal(size=x.shape)
+    constraints = compiled.Constraints(pairs, np.full(len(pairs), 0.1), len(x))
+    for _ in range(2):
+        found = constraints.project(x, vectors)
+        np.testing.assert_allclose(found, dense_projection(pairs, x, vectors), atol=1e-6)
+        x = x + rng.normal(0, 0.001, x.shape) * [1, 1, 0]
+
+
+def test_constraints_of_atoms_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match="does not exist"):
+        compiled.Constraints(np.array([[0, 5]]), np.array([0.1]), 3)
