@@ -10,7 +10,11 @@ import numpy as np
 from .. import compiled
 from ..potentials.point import dot
 
-__all__ = ["CurvaturePair", "Solver", "curvature_ratio", "inverse_hessian_times"]
+__all__ = ["CurvaturePair", "Solver", "curvature_ratio", "in_memory", "inverse_hessian_times"]
+
+# Pairs of so many numbers, and of less, are kept in double precision. Of larger ones the recursion
+# takes as long as memory takes to read.
+LARGEST_IN_DOUBLE = 30_000
 
 # v -> P^-1 v, a new array.
 Solver = Callable[[np.ndarray], np.ndarray]
@@ -26,7 +30,24 @@ class CurvaturePair(NamedTuple):
 
 def curvature_ratio(pair: CurvaturePair, solve: Solver) -> float:
     """s.y / y.P^-1 y of a pair: what P makes of the curvature along a step, over what it is."""
-    return pair.curvature / dot(pair.change, solve(pair.change))
+    change = np.asarray(pair.change, dtype=float)
+    return pair.curvature / dot(change, solve(change))
+
+
+def in_memory(pair: CurvaturePair) -> CurvaturePair:
+    """Return a pair as it is kept: that of a large System in single precision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> large = np.ones((20_000, 3))
+    >>> in_memory(CurvaturePair(large, large, 6e4)).step.dtype
+    dtype('float32')
+    """
+    if pair.step.size <= LARGEST_IN_DOUBLE:
+        return pair
+    single = np.float32
+    return CurvaturePair(pair.step.astype(single), pair.change.astype(single), pair.curvature)
 
 
 def inverse_hessian_times(
@@ -56,8 +77,8 @@ def inverse_hessian_times(
     >>> inverse_hessian_times(np.array([4.0, 4.0]), [pair], np.copy, curvature_ratio(pair, np.copy))
     array([1., 1.])
     """
-    steps = [pair.step for pair in pairs]
-    changes = [pair.change for pair in pairs]
+    steps = [np.ascontiguousarray(pair.step) for pair in pairs]
+    changes = [np.ascontiguousarray(pair.change) for pair in pairs]
     curvatures = [pair.curvature for pair in pairs]
     vector = np.array(vector, dtype=float, order="C")
     weights = compiled.towards_oldest(vector, steps, changes, curvatures)

@@ -20,7 +20,13 @@ import numpy as np
 from ..errors import NonFiniteError
 from ..potentials.point import Point, dot
 from .coordinates import Cartesian, Chart, Coordinates, Projection
-from .curvature_pairs import CurvaturePair, Solver, curvature_ratio, inverse_hessian_times
+from .curvature_pairs import (
+    CurvaturePair,
+    Solver,
+    curvature_ratio,
+    in_memory,
+    inverse_hessian_times,
+)
 from .line_search import Direction, LineSearch, LineSearchError, Trial
 from .metric import Metric
 from .step_bound import StepBound
@@ -335,7 +341,7 @@ def _keep(descent: Descent, state: LbfgsState, pair: CurvaturePair) -> None:
     passing = known and ratio <= CLASH and state.dropped < PASSING
     state.dropped = state.dropped + 1 if passing else 0
     if not passing:
-        state.pairs.append(pair)
+        state.pairs.append(in_memory(pair))
         state.ratio = ratio
 
 

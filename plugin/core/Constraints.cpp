@@ -48,7 +48,7 @@ class Groups {
 };
 
 /// Inverse of a symmetric positive definite matrix (Gauss and Jordan); its largest entry, infinite where there is none.
-double invert(vector<double>& a, size_t size) {
+double invert(double* a, size_t size) {
     double largest = 0;
     for (size_t k = 0; k < size; k++) {
         const double pivot = a[k * size + k];
@@ -66,8 +66,8 @@ double invert(vector<double>& a, size_t size) {
         for (size_t j = 0; j < size; j++)
             a[k * size + j] = j == k ? 1 / pivot : a[k * size + j] / pivot;
     }
-    for (const double entry : a)
-        largest = max(largest, isfinite(entry) ? abs(entry) : numeric_limits<double>::infinity());
+    for (size_t k = 0; k < size * size; k++)
+        largest = max(largest, isfinite(a[k]) ? abs(a[k]) : numeric_limits<double>::infinity());
     return largest;
 }
 
@@ -80,15 +80,12 @@ vector<double> product(const vector<double>& a, const vector<double>& b, size_t 
     return c;
 }
 
-/// The inverse, or what stands for it where the matrix is singular.
-vector<double> inverseOf(const vector<double>& gram, size_t size) {
-    vector<double> inverse = gram;
-    if (invert(inverse, size) < Constraints::LARGEST_INVERSE)
-        return inverse;
+/// What stands for the inverse where a matrix is singular.
+vector<double> pseudoInverse(const vector<double>& gram, size_t size) {
     vector<double> regular = gram;
     for (size_t k = 0; k < size; k++)
         regular[k * size + k] += Constraints::REGULARIZATION;
-    invert(regular, size);
+    invert(regular.data(), size);
     vector<double> refined = regular;
     for (int n = 0; n < Constraints::REFINEMENTS; n++) {
         const vector<double> missing = product(regular, product(gram, refined, size), size);
@@ -188,8 +185,11 @@ void Constraints::factorize(const double* positions) {
         for (size_t c = 0; c < size; c++)
             for (size_t d = 0; d < size; d++)
                 gram[c * size + d] = gramOf(first + c, first + d);
-        const vector<double> inverse = inverseOf(gram, size);
-        copy(inverse.begin(), inverse.end(), inverses.begin() + inverseAt[g]);
+        double* inverse = copy(gram.begin(), gram.end(), &inverses[inverseAt[g]]) - gram.size();
+        if (invert(inverse, size) < LARGEST_INVERSE)
+            continue;
+        const vector<double> instead = pseudoInverse(gram, size);
+        copy(instead.begin(), instead.end(), inverse);
     }
     if (large) {
         const int size = int(count() - large->first);

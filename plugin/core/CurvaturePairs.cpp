@@ -9,7 +9,7 @@ namespace openmm_reparam {
 namespace {
 
 /// v += factor a, and the inner product of b with the result: the vector passes by once.
-double addAndDot(double* v, double factor, const double* a, const double* b, size_t size) {
+template <class T> double addAndDot(double* v, double factor, const T* a, const T* b, size_t size) {
     double sums[4] = {0, 0, 0, 0};
     size_t i = 0;
     for (; i + 4 <= size; i += 4)
@@ -24,14 +24,12 @@ double addAndDot(double* v, double factor, const double* a, const double* b, siz
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-void add(double* v, double factor, const double* a, size_t size) {
+template <class T> void add(double* v, double factor, const T* a, size_t size) {
     for (size_t i = 0; i < size; i++)
         v[i] += factor * a[i];
 }
 
-} // namespace
-
-double dot(const double* a, const double* b, size_t size) {
+template <class T> double innerProduct(const T* a, const double* b, size_t size) {
     double sums[4] = {0, 0, 0, 0};
     size_t i = 0;
     for (; i + 4 <= size; i += 4)
@@ -42,11 +40,17 @@ double dot(const double* a, const double* b, size_t size) {
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-vector<double> towardsOldest(double* v, size_t size, const vector<CurvaturePair>& pairs) {
+} // namespace
+
+double dot(const double* a, const double* b, size_t size) {
+    return innerProduct(a, b, size);
+}
+
+template <class T> vector<double> towardsOldest(double* v, size_t size, const vector<CurvaturePair<T>>& pairs) {
     vector<double> weights(pairs.size());
     if (pairs.empty())
         return weights;
-    double product = dot(pairs.back().step, v, size);
+    double product = innerProduct(pairs.back().step, v, size);
     for (size_t k = pairs.size(); k-- > 0;) {
         weights[k] = product / pairs[k].curvature;
         if (k > 0)
@@ -57,10 +61,11 @@ vector<double> towardsOldest(double* v, size_t size, const vector<CurvaturePair>
     return weights;
 }
 
-void towardsNewest(double* v, size_t size, const vector<CurvaturePair>& pairs, const vector<double>& weights) {
+template <class T>
+void towardsNewest(double* v, size_t size, const vector<CurvaturePair<T>>& pairs, const vector<double>& weights) {
     if (pairs.empty())
         return;
-    double product = dot(pairs[0].change, v, size);
+    double product = innerProduct(pairs[0].change, v, size);
     for (size_t k = 0; k < pairs.size(); k++) {
         const double factor = weights[k] - product / pairs[k].curvature;
         if (k + 1 < pairs.size())
@@ -69,5 +74,10 @@ void towardsNewest(double* v, size_t size, const vector<CurvaturePair>& pairs, c
             add(v, factor, pairs[k].step, size);
     }
 }
+
+template vector<double> towardsOldest(double*, size_t, const vector<CurvaturePair<float>>&);
+template vector<double> towardsOldest(double*, size_t, const vector<CurvaturePair<double>>&);
+template void towardsNewest(double*, size_t, const vector<CurvaturePair<float>>&, const vector<double>&);
+template void towardsNewest(double*, size_t, const vector<CurvaturePair<double>>&, const vector<double>&);
 
 } // namespace openmm_reparam

@@ -100,12 +100,14 @@ nb::object approached(Constraints& constraints, const Numbers<double>& positions
 
 using Changed = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
 
-std::vector<CurvaturePair> pairsOf(size_t size, const std::vector<Numbers<double>>& steps,
-                                   const std::vector<Numbers<double>>& changes,
-                                   const std::vector<double>& curvatures) {
+template <class T> using Arrays = std::vector<Numbers<T>>;
+
+template <class T>
+std::vector<CurvaturePair<T>> pairsOf(size_t size, const Arrays<T>& steps, const Arrays<T>& changes,
+                                      const std::vector<double>& curvatures) {
     if (steps.size() != changes.size() || steps.size() != curvatures.size())
         throw std::invalid_argument("there must be a step, a change and a curvature of each pair");
-    std::vector<CurvaturePair> pairs;
+    std::vector<CurvaturePair<T>> pairs;
     for (size_t k = 0; k < steps.size(); k++) {
         requireSize(steps[k], size, "step");
         requireSize(changes[k], size, "change");
@@ -114,20 +116,32 @@ std::vector<CurvaturePair> pairsOf(size_t size, const std::vector<Numbers<double
     return pairs;
 }
 
-std::vector<double> oldest(Changed vector, const std::vector<Numbers<double>>& steps,
-                           const std::vector<Numbers<double>>& changes, const std::vector<double>& curvatures) {
-    const auto pairs = pairsOf(vector.size(), steps, changes, curvatures);
+template <class T>
+std::vector<double> oldest(Changed vector, const Arrays<T>& steps, const Arrays<T>& changes,
+                           const std::vector<double>& curvatures) {
+    const auto pairs = pairsOf<T>(vector.size(), steps, changes, curvatures);
     nb::gil_scoped_release release;
     return towardsOldest(vector.data(), vector.size(), pairs);
 }
 
-void newest(Changed vector, const std::vector<Numbers<double>>& steps, const std::vector<Numbers<double>>& changes,
-            const std::vector<double>& curvatures, const std::vector<double>& weights) {
-    const auto pairs = pairsOf(vector.size(), steps, changes, curvatures);
+template <class T>
+void newest(Changed vector, const Arrays<T>& steps, const Arrays<T>& changes, const std::vector<double>& curvatures,
+            const std::vector<double>& weights) {
+    const auto pairs = pairsOf<T>(vector.size(), steps, changes, curvatures);
     if (weights.size() != pairs.size())
         throw std::invalid_argument("there must be a weight of each pair");
     nb::gil_scoped_release release;
     towardsNewest(vector.data(), vector.size(), pairs, weights);
+}
+
+/// The recursion over pairs in single or double precision.
+template <class T> void bindRecursion(nb::module_& module) {
+    // The vector is changed in place, and a copy of it would be lost; pairs are never converted from one precision
+    // to the other.
+    module.def("towards_oldest", &oldest<T>, nb::arg("vector").noconvert(), nb::arg("steps").noconvert(),
+               nb::arg("changes").noconvert(), "curvatures"_a);
+    module.def("towards_newest", &newest<T>, nb::arg("vector").noconvert(), nb::arg("steps").noconvert(),
+               nb::arg("changes").noconvert(), "curvatures"_a, "weights"_a);
 }
 
 double dotOf(const Numbers<double>& a, const Numbers<double>& b) {
@@ -156,10 +170,8 @@ void bindDescent(nb::module_& module) {
         .def("errors", &errorsOf, "positions"_a)
         .def("project", &projected, "positions"_a, "vectors"_a)
         .def("approach", &approached, "positions"_a);
-    // In place: a copy would be changed otherwise, and lost.
-    module.def("towards_oldest", &oldest, nb::arg("vector").noconvert(), "steps"_a, "changes"_a, "curvatures"_a);
-    module.def("towards_newest", &newest, nb::arg("vector").noconvert(), "steps"_a, "changes"_a, "curvatures"_a,
-               "weights"_a);
+    bindRecursion<double>(module);
+    bindRecursion<float>(module);
     module.def("dot", &dotOf, "a"_a, "b"_a);
 }
 

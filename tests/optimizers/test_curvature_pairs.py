@@ -6,6 +6,7 @@ import pytest
 from openmm_reparam.optimizers.curvature_pairs import (
     CurvaturePair,
     curvature_ratio,
+    in_memory,
     inverse_hessian_times,
 )
 
@@ -53,3 +54,20 @@ def test_the_ratio_is_one_for_the_true_hessian_and_scales_with_a_wrong_one():
     pair = CurvaturePair(step, matrix @ step, float(step @ matrix @ step))
     assert curvature_ratio(pair, lambda v: np.linalg.solve(matrix, v)) == pytest.approx(1.0)
     assert curvature_ratio(pair, lambda v: np.linalg.solve(4 * matrix, v)) == pytest.approx(4.0)
+
+
+def test_large_pairs_in_single_precision_give_the_same_direction():
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(5):
+        step = rng.standard_normal((20_000, 3))
+        change = step * rng.uniform(1, 3, step.shape)
+        pairs.append(CurvaturePair(step, change, float((step * change).sum())))
+    kept = [in_memory(pair) for pair in pairs]
+    assert {array.dtype for pair in kept for array in pair[:2]} == {np.dtype(np.float32)}
+    vector = rng.standard_normal((20_000, 3))
+    ratio = curvature_ratio(kept[-1], np.copy)
+    exact = inverse_hessian_times(vector, pairs, np.copy, ratio)
+    np.testing.assert_allclose(
+        inverse_hessian_times(vector, kept, np.copy, ratio), exact, atol=1e-6 * np.abs(exact).max()
+    )
