@@ -1,9 +1,14 @@
 """Sparse block factors against dense ones, and which contacts couple."""
 
+import gc
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from openmm_reparam import compiled
+from openmm_reparam import Potential, compiled
+from openmm_reparam.precon.preconditioner import Preconditioner
+from openmm_reparam.prepare.peptides import peptide
 
 NO_PAIRS = np.empty((0, 2), dtype=np.int64)
 NO_CURVATURES, NO_BLOCKS = np.empty((0, 5)), np.empty((0, 3, 3))
@@ -120,3 +125,21 @@ def test_contacts_that_would_fill_the_factors_are_walls():
         if i != j:
             product[j] += block.T @ solution[i]
     np.testing.assert_allclose(product, vectors, rtol=1e-8, atol=1e-10)
+
+
+def test_updates_and_solves_leak_nothing():
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("memory is read from /proc")
+    potential = Potential(peptide("ACD").simulation("Reference").context)
+    preconditioner, x = Preconditioner(potential), potential.positions()
+
+    def resident_after(times):
+        for _ in range(times):
+            preconditioner.update(x)
+            preconditioner.solve(x)
+        gc.collect()
+        return 4096 * int(Path("/proc/self/statm").read_text().split()[1])
+
+    before = resident_after(50)
+    # A matrix and its factors have 100 kB.
+    assert resident_after(200) - before < 2_000_000
