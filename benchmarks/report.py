@@ -62,6 +62,7 @@ BENCHMARKS = {
     "expensive": "benchmarks.expensive",
     "mixed": "benchmarks.mixed",
     "golf": "benchmarks.golf",
+    "sampling": "benchmarks.sampling",
 }
 
 

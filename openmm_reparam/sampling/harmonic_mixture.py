@@ -115,10 +115,15 @@ class HarmonicMixture(torch.nn.Module):
         size = (count, len(self.others))
         noise = torch.randn(size, generator=generator, dtype=torch.float64)
         coordinates = self.minima[k].repeat(count, 1)
-        torsions = coordinates[:, self.torsions] + off + self._turns(count, generator)
-        coordinates[:, self.torsions] = wrap(torsions)
+        coordinates[:, self.torsions] += off + self._turns(count, generator)
         coordinates[:, self.others] += off @ self._responses[k].T + noise @ self._other_factors[k].T
-        return coordinates
+        return self._wrapped(coordinates, self.internal_map.torsion_centres)
+
+    def _wrapped(self, coordinates: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+        """Return coordinates (B, M) with torsions within half a turn of centres."""
+        columns = self.internal_map.columns["torsions"]
+        torsions = wrap(coordinates[:, columns], centres)
+        return torch.cat([coordinates[:, : columns.start], torsions], dim=1)
 
     def _turns(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Return multiples of the rotors' periods, (count, Z): their turns are alike."""
@@ -127,7 +132,11 @@ class HarmonicMixture(torch.nn.Module):
         return (drawn * folds).floor() * 2 * self.half_widths
 
     def _log_density(self, k: int, coordinates: torch.Tensor) -> torch.Tensor:
-        off = coordinates[:, self.torsions] - self.minima[k, self.torsions]
+        minimum = self.minima[k]
+        # Other torsions, too: a minimum may lie where their window ends (a cis peptide).
+        columns = self.internal_map.columns["torsions"]
+        coordinates = self._wrapped(coordinates, minimum[columns])
+        off = coordinates[:, self.torsions] - minimum[self.torsions]
         off = off - 2 * self.half_widths * torch.round(off / (2 * self.half_widths))
         rest = (
             coordinates[:, self.others] - self.minima[k, self.others] - off @ self._responses[k].T
