@@ -20,12 +20,25 @@ vector<double> numbersOf(const vector<Vec3>& vectors) {
     return numbers;
 }
 
+// The Reference platform's PME misplaces charges a rounding error below zero: x / L - floor(x / L) is one there.
+constexpr double BELOW_ZERO = -1e-14;
+
+void raiseToZero(const System& system, vector<Vec3>& positions) {
+    for (size_t i = 0; i < positions.size(); i++)
+        for (int axis = 0; axis < 3; axis++) {
+            double& x = positions[i][axis];
+            if (x < 0 && x > BELOW_ZERO && system.getParticleMass(i) > 0)
+                x = 0;
+        }
+}
+
 } // namespace
 
 void setPositions(Context& context, const double* positions, bool virtualSites) {
     vector<Vec3> vectors(context.getSystem().getNumParticles());
     if (!vectors.empty())
         memcpy(static_cast<void*>(vectors.data()), positions, vectors.size() * sizeof(Vec3));
+    raiseToZero(context.getSystem(), vectors);
     context.setPositions(vectors);
     if (virtualSites)
         context.computeVirtualSites();

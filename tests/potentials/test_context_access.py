@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import openmm as mm
 import pytest
+from openmm import app
 
 from openmm_reparam import NonFiniteError, Potential, compiled, minimize_reparam
 from openmm_reparam.errors import EvaluationError
@@ -76,3 +77,26 @@ def test_two_threads_at_once_agree_with_serial_runs(molecule):
     for result in results.values():
         assert result.energy == alone[0].energy
         assert result.force_evaluations == alone[0].force_evaluations
+
+
+def test_a_rounding_error_below_zero_is_zero():
+    # OpenMM's Reference platform misplaces such charges on its PME grid: -40 kJ/mol, not -8.
+    field, topology, places = app.ForceField("amber14/tip3p.xml"), app.Topology(), []
+    chain = topology.addChain()
+    for x in (0.0, 0.28):
+        residue = topology.addResidue("HOH", chain)
+        oxygen, *hydrogens = [
+            topology.addAtom(name, app.element.get_by_symbol(name[0]), residue)
+            for name in ("O", "H1", "H2")
+        ]
+        for hydrogen in hydrogens:
+            topology.addBond(oxygen, hydrogen)
+        places += [[x, 0, 0], [x + 0.0957, 0, 0], [x - 0.024, 0.0927, 0]]
+    topology.setPeriodicBoxVectors(2.5 * np.eye(3))
+    system = field.createSystem(topology, nonbondedMethod=app.PME)
+    platform = mm.Platform.getPlatform("Reference")
+    potential = Potential(mm.Context(system, mm.VerletIntegrator(0.001), platform))
+    x = np.array(places)
+    expected = potential.evaluate(x)[0]
+    assert potential.evaluate(x - [1e-18, 0, 0])[0] == pytest.approx(expected, abs=1e-6)
+    assert potential.evaluate(x - [0, 0, 1e-17])[0] == pytest.approx(expected, abs=1e-6)
