@@ -31,6 +31,7 @@ from openmm_reparam.sampling.importance import (
     log_weights,
     pareto_k,
 )
+from openmm_reparam.sampling.internal_map import InternalMap, wrap
 from openmm_reparam.sampling.latent import LatentSampler, latent_information
 from openmm_reparam.sampling.latent_model import LatentModel, TemperedTraining
 from openmm_reparam.sampling.method import SamplingMethod
@@ -98,7 +99,8 @@ def trained(make):
 
     def sample(case: SamplingCase, budget: int, seed: int) -> Drawn:
         molecule = case.molecule()
-        simulation = molecule.simulation(case.platform, threads=1)
+        threads = 1 if case.platform == "CPU" else None
+        simulation = molecule.simulation(case.platform, threads=threads)
         target = boltzmann_target(simulation, case.temperature)
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
@@ -138,7 +140,7 @@ def draw(
 
 def checked(case: SamplingCase, method: SamplingMethod, target, logs: np.ndarray) -> dict:
     """Compare with configurations of the reference; these evaluations are not counted."""
-    x = load_reference(case).resampled(CHECKED)
+    x = relabelled(target.internal, load_reference(case).resampled(CHECKED))
     energies, _ = BatchEnergy(target.potential.context)(x)
     log_q = torch.cat([method.log_density(part) for part in torch.as_tensor(x).split(CHUNK)])
     check = forward_check(logs, -target.beta * energies - log_q.numpy())
@@ -148,6 +150,23 @@ def checked(case: SamplingCase, method: SamplingMethod, target, logs: np.ndarray
         "missing": check.missing.value,
         "lost_mode": check.lost_mode,
     }
+
+
+def relabelled(internal: InternalMap, positions: np.ndarray) -> np.ndarray:
+    """Exchange two like atoms of each rotor where they stand the other way round.
+
+    Hydrogens are added in a random order: that of a methyl group in stored frames may be the mirror
+    image of the target's, which is the same structure with other labels.
+    """
+    zmatrix, found = internal.zmatrix, positions.copy()
+    for rotor in internal.rotors.tolist():
+        relatives = np.flatnonzero((zmatrix.leaders == rotor) & (zmatrix.classes == "relative"))
+        values = internal.coordinates(torch.as_tensor(found))[0][:, internal.columns["torsions"]]
+        off = wrap(values - internal.torsion_centres)[:, relatives].abs()
+        other = (off > math.radians(60)).all(1).numpy()
+        first, second = zmatrix.torsions[relatives[:2], 0]
+        found[np.ix_(other, [first, second])] = found[np.ix_(other, [second, first])]
+    return found
 
 
 def information(method: LatentSampler, case: SamplingCase, generator: torch.Generator) -> list:
