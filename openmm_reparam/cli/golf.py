@@ -12,7 +12,7 @@ from . import options
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Relax small molecules on a trained network, verified.",
+    help="Train networks for many small molecules, and relax on them, verified.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
