@@ -66,6 +66,13 @@ class Golf:
             )
         self._make_surrogate = make_surrogate or (maker_of(name) if name else None)
 
+    def __repr__(self) -> str:
+        seen = self.trained_on
+        base = f" on top of {seen.surrogate}" if seen.surrogate else ""
+        return (
+            f"<Golf for {seen.genuine}{base}: {seen.labels} labels of {seen.molecules} molecules>"
+        )
+
     @classmethod
     def load(cls, path: str | Path, make_surrogate: OracleMaker | None = None) -> Golf:
         """Read a model that `save` or ``openmm-reparam golf train`` has written.

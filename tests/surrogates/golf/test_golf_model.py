@@ -8,6 +8,7 @@ import torch
 pytest.importorskip("rdkit")
 from rdkit import Chem
 
+from openmm_reparam.golf import Golf
 from openmm_reparam.prepare.ligands import complete_ligand, positions_of
 from openmm_reparam.surrogates.golf.model_file import (
     TrainedOn,
@@ -149,3 +150,7 @@ def test_scripted_energy_of_a_part(network, acetate):
 def test_elements_beyond_the_table(network):
     with pytest.raises(ValueError, match="no element 92"):
         network_force(network, np.array([92, 8, 8]))
+
+
+def test_a_model_says_what_it_was_trained_on(network):
+    assert repr(Golf(network, FACTS)) == "<Golf for gfn2 on top of mmff: 50 labels of 3 molecules>"
