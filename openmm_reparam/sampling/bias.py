@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import openmm as mm
 from scipy.ndimage import gaussian_filter
 
 from ..constants import BOLTZMANN
+from ..units import in_unit
 from .free_energy_profiles import FreeEnergySurface
 
 __all__ = ["bias_force", "surface_on_nodes"]
@@ -18,7 +21,7 @@ CEILING = 40.0
 
 
 def bias_force(
-    surface: FreeEnergySurface, ceiling: float = CEILING, smoothing: float = SMOOTHING
+    surface: FreeEnergySurface, ceiling: Any = CEILING, smoothing: float = SMOOTHING
 ) -> mm.Force:
     """Return a force whose energy is minus the free energy of torsions, so that these diffuse.
 
@@ -29,7 +32,7 @@ def bias_force(
     ----------
     surface : FreeEnergySurface
         Along one or two torsions, all around.
-    ceiling : float
+    ceiling : float or Quantity
         In kJ/mol: what lies higher is flat.
     smoothing : float
         Standard deviation of a Gaussian that probabilities are smoothed by, in bins.
@@ -59,6 +62,7 @@ def bias_force(
     >>> bias_force(surface).getNumBonds()
     1
     """
+    ceiling = in_unit(ceiling, mm.unit.kilojoule_per_mole, "ceiling")
     bias = ceiling - surface_on_nodes(surface, ceiling, smoothing)
     atoms = [observable.atoms or () for observable in surface.observables]
     return _along_one(bias, atoms[0]) if bias.ndim == 1 else _along_two(bias, *atoms)

@@ -15,6 +15,7 @@ from .target import Target
 __all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
 
 VERSION = 1
+KEYS = {"fingerprint", "reference", "evaluations", "generator", "method"}
 
 
 def fingerprint(target: Target, method: str) -> str:
@@ -49,7 +50,9 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         content = torch.load(path, weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(content, dict) or "fingerprint" not in content:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint: name another file, or remove it"
+        ) from error
+    if not isinstance(content, dict) or not content.keys() >= KEYS:
         raise ValueError(f"{path} is no checkpoint of a sampler: name another file")
     return content

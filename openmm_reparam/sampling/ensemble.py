@@ -10,10 +10,12 @@ from typing import Any
 
 import mdtraj
 import numpy as np
+from openmm import unit
 from openmm.app import Topology
 from scipy.special import softmax
 
 from ..constants import BOLTZMANN
+from ..units import in_unit
 from .free_energy_profiles import FreeEnergySurface, free_energy_surface
 from .importance import (
     LARGEST_PARETO_K,
@@ -23,6 +25,7 @@ from .importance import (
     effective_sample_size,
     log_partition_function,
     pareto_k,
+    refuse_no_weights,
     resample,
 )
 from .observables import Measure, observable
@@ -81,6 +84,7 @@ class WeightedEnsemble:
     @property
     def weights(self) -> np.ndarray:
         """Weights (n,), adding up to one."""
+        refuse_no_weights(self.log_weights)
         return softmax(self.log_weights)
 
     @property
@@ -185,7 +189,7 @@ class WeightedEnsemble:
     def from_mdtraj(
         cls,
         trajectory: mdtraj.Trajectory,
-        temperature: float,
+        temperature: Any,
         log_weights: np.ndarray | None = None,
     ) -> WeightedEnsemble:
         """Return the structures of a trajectory, such as one of dynamics, for the same analyses.
@@ -193,7 +197,7 @@ class WeightedEnsemble:
         Parameters
         ----------
         trajectory : mdtraj.Trajectory
-        temperature : float
+        temperature : float or Quantity
             In K.
         log_weights : (n,) array, optional
             Equal by default. Errors take structures to be independent.
@@ -202,7 +206,8 @@ class WeightedEnsemble:
         logs = np.zeros(count) if log_weights is None else log_weights
         positions = trajectory.xyz.astype(np.float64)
         unknown = np.full(count, np.nan)
-        return cls(trajectory.topology.to_openmm(), positions, logs, unknown, temperature)
+        kelvin = in_unit(temperature, unit.kelvin, "temperature")
+        return cls(trajectory.topology.to_openmm(), positions, logs, unknown, kelvin)
 
     def save(self, path: str | Path) -> None:
         """Write structures as DCD, and beside it weights and energies as ``.npz`` and ``.csv``.
@@ -254,7 +259,8 @@ class WeightedEnsemble:
         weights = self.weights
 
         def average(chosen: np.ndarray) -> float:
-            return float(np.average(values[chosen], weights=weights[chosen]))
+            total = weights[chosen].sum()  # zero if none of the few that count are drawn
+            return float(values[chosen] @ weights[chosen] / total) if total else np.nan
 
         return bootstrap(average, len(self))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
 from ..constants import BOLTZMANN
-from .importance import RESAMPLINGS
+from ..units import whole_number
+from .importance import RESAMPLINGS, refuse_no_weights
 from .observables import Observable
 
 __all__ = ["FreeEnergySurface", "free_energy_surface"]
@@ -102,17 +104,23 @@ def free_energy_surface(
     """
     if len(observables) not in BINS:
         raise ValueError(f"free energies are along one or two observables, not {len(observables)}")
+    refuse_no_weights(logs)
     count = BINS[len(observables)] if bins is None else bins
-    if isinstance(count, int):
+    if isinstance(count, int | np.integer):
+        count = whole_number(count, "bins", 1)
         seen = [value[np.isfinite(logs)] for value in values]
         edges = [_edges(*pair, count) for pair in zip(observables, seen, strict=True)]
     else:
-        edges = [np.asarray(edge, dtype=np.float64) for edge in count]
+        edges = [_checked_edges(edge) for edge in count]
+        if len(edges) != len(observables):
+            raise ValueError(f"bins has edges of {len(edges)} observables, not {len(observables)}")
     shape = tuple(len(edge) - 1 for edge in edges)
     cells = _cells(values, edges)
     weights = softmax(logs)
     probability = np.bincount(cells, weights, minlength=int(np.prod(shape)) + 1)[:-1]
     errors = _errors(cells, weights, len(probability), seed) * BOLTZMANN * temperature
+    if not probability.any():
+        raise ValueError("no structure with a weight is within the bins: choose others")
     with np.errstate(divide="ignore"):
         free_energy = -BOLTZMANN * temperature * np.log(probability / probability.max())
     return FreeEnergySurface(
@@ -130,6 +138,13 @@ def _edges(observable: Observable, values: np.ndarray, count: int) -> np.ndarray
         return np.linspace(-np.pi, np.pi, count + 1)
     low, high = values.min(), values.max()
     return np.linspace(low, high if high > low else low + 1.0, count + 1)
+
+
+def _checked_edges(edges: Any) -> np.ndarray:
+    checked = np.asarray(edges, dtype=np.float64)
+    if checked.ndim != 1 or len(checked) < 2 or not (np.diff(checked) > 0).all():
+        raise ValueError("bins: pass a number, or for each observable an array of rising edges")
+    return checked
 
 
 def _cells(values: Sequence[np.ndarray], edges: Sequence[np.ndarray]) -> np.ndarray:
@@ -150,6 +165,8 @@ def _errors(cells: np.ndarray, weights: np.ndarray, size: int, seed: int) -> np.
     drawn = np.empty((RESAMPLINGS, size))
     for row in drawn:
         again = weights * rng.multinomial(len(weights), np.full(len(weights), 1 / len(weights)))
-        row[:] = np.bincount(cells, again, minlength=size + 1)[:-1] / again.sum()
+        total = again.sum() or np.nan  # of few weights none may be drawn
+        row[:] = np.bincount(cells, again, minlength=size + 1)[:-1] / total
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
     mean = drawn.mean(axis=0)
     return drawn.std(axis=0, ddof=1) / np.where(mean > 0, mean, np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "log_partition_function",
     "log_weights",
     "pareto_k",
+    "refuse_no_weights",
     "resample",
 ]
 
@@ -29,6 +30,8 @@ BLOCKS = 20
 LARGEST_PARETO_K = 0.7
 # Of the probability, in all; less than this may be missing unnoticed.
 LARGEST_MISSING = 0.05
+# Of the model's own effective sample size, that configurations see.
+LEAST_FORWARD = 0.1
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ def bootstrap(estimate: Callable[[np.ndarray], float], count: int, seed: int = 0
     ----------
     Efron, B. Ann. Stat. 1979, 7, 1.
     """
-    return _spread(estimate, np.arange(count)[:, None], seed)
+    return _spread(estimate, np.arange(count), _drawn(count, seed))
 
 
 def block_bootstrap(estimate: Callable[[np.ndarray], float], count: int, seed: int = 0) -> Estimate:
@@ -179,21 +182,37 @@ def block_bootstrap(estimate: Callable[[np.ndarray], float], count: int, seed: i
 
     Blocks of consecutive ones are drawn again.
     """
-    blocks = min(BLOCKS, count)
-    return _spread(estimate, np.arange(count - count % blocks).reshape(blocks, -1), seed)
+    everything = np.arange(count)
+    blocks = np.array_split(everything, min(BLOCKS, count))
+    rows = _drawn(len(blocks), seed)
+    again = (np.concatenate([blocks[k] for k in chosen]) for chosen in rows)
+    return _spread(estimate, everything, again)
 
 
-def _spread(estimate: Callable[[np.ndarray], float], blocks: np.ndarray, seed: int) -> Estimate:
-    drawn = [estimate(blocks[rows].ravel()) for rows in _drawn(len(blocks), seed)]
-    finite = np.array(drawn)[np.isfinite(drawn)]
-    error = float(finite.std(ddof=1)) if len(finite) > 1 else np.inf
-    return Estimate(estimate(blocks.ravel()), error)
+def _spread(
+    estimate: Callable[[np.ndarray], float], everything: np.ndarray, again: Iterable[np.ndarray]
+) -> Estimate:
+    """Return an estimate from everything, and its spread over what is drawn again."""
+    value = estimate(everything)
+    if len(everything) < 2:  # a single one has no spread, and tells nothing of the error
+        return Estimate(value, np.inf)
+    drawn = np.array([estimate(chosen) for chosen in again])
+    finite = drawn[np.isfinite(drawn)]
+    return Estimate(value, float(finite.std(ddof=1)) if len(finite) > 1 else np.inf)
 
 
 def _drawn(count: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     for _ in range(RESAMPLINGS):
         yield rng.integers(count, size=count)
+
+
+def refuse_no_weights(logs: np.ndarray) -> None:
+    """Refuse weights that are all zero."""
+    if np.isneginf(logs).all():
+        raise ValueError(
+            "all weights are zero: no structure has an energy. Train longer, or minimize the start"
+        )
 
 
 def resample(logs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -208,8 +227,7 @@ def resample(logs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
     >>> resample(np.log([1.0, 3.0]), 8, np.random.default_rng(0)).tolist()
     [0, 0, 1, 1, 1, 1, 1, 1]
     """
-    if np.isneginf(logs).all():
-        raise ValueError("all weights are zero: no structure has an energy")
+    refuse_no_weights(logs)
     edges = np.cumsum(softmax(logs))
     places = (np.arange(count) + rng.random()) / count
     return np.minimum(np.searchsorted(edges, places * edges[-1]), len(logs) - 1)
@@ -231,6 +249,11 @@ class ForwardCheck:
         Share of the configurations where the model has no density at all.
     count : int
         Configurations.
+    undrawn : float
+        Share of the configurations with weights above all those of the model's samples: it drew
+        none where they are.
+    model_effective_sample_size : float
+        From the model's samples alone.
     """
 
     effective_sample_size: float
@@ -238,19 +261,33 @@ class ForwardCheck:
     model_log_z: Estimate
     unseen: float
     count: int
+    undrawn: float = 0.0
+    model_effective_sample_size: float = 0.0
 
     @property
     def missing(self) -> Estimate:
         """Share of the probability that the model's samples do not reach: 1 - Z / Z'."""
+        if math.isinf(self.log_z.value):
+            return Estimate(1.0, 0.0)
         ratio = math.exp(min(self.model_log_z.value - self.log_z.value, 100.0))
         error = math.hypot(self.log_z.error, self.model_log_z.error)
         return Estimate(1.0 - ratio, ratio * error)
 
     @property
     def lost_mode(self) -> bool:
-        """Whether more than 5 % of the probability is missing, beyond two standard errors."""
+        """Whether more than 5 % of the probability is missing.
+
+        Either log Z says so, and differs by more than two standard errors, or that share of the
+        configurations has larger weights than any of the model's samples.
+        """
         missing = self.missing
-        return missing.value - 2 * missing.error > LARGEST_MISSING
+        differs = missing.value > 2 * missing.error
+        return (differs and missing.value > LARGEST_MISSING) or self.undrawn > LARGEST_MISSING
+
+    @property
+    def rarely_drawn(self) -> bool:
+        """Whether configurations see less than a tenth of the model's own sample size."""
+        return self.effective_sample_size < LEAST_FORWARD * self.model_effective_sample_size
 
     def __str__(self) -> str:
         text = (
@@ -260,7 +297,10 @@ class ForwardCheck:
         if self.unseen:
             text += f", no density at {self.unseen:.1%} of them"
         if self.lost_mode:
-            text += f"; A MODE IS LOST: {self.missing.value:.0%} of the probability is missing"
+            share = max(self.missing.value, self.undrawn)
+            text += f"; A MODE IS LOST: {share:.0%} of the probability is missing"
+        elif self.rarely_drawn:
+            text += "; A REGION IS DRAWN TOO RARELY: train longer, or draw broadly"
         return text
 
 
@@ -298,12 +338,15 @@ def forward_check(logs: np.ndarray, configuration_logs: np.ndarray, seed: int = 
         return float(math.log(len(chosen)) - logsumexp(-configuration_logs[chosen]))
 
     everything = len(configuration_logs)
+    seen = not np.isposinf(configuration_logs).any()
     mean = logsumexp(configuration_logs) - math.log(everything)
     mean_inverse = logsumexp(-configuration_logs) - math.log(everything)
     return ForwardCheck(
-        float(np.exp(-(mean + mean_inverse))),
+        float(np.exp(-(mean + mean_inverse))) if seen else 0.0,
         block_bootstrap(log_z, everything, seed),
         log_partition_function(logs, seed),
         float(np.isposinf(configuration_logs).mean()),
         everything,
+        float((configuration_logs > logs.max()).mean()),
+        effective_sample_size(logs),
     )

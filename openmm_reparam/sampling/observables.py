@@ -102,7 +102,7 @@ def observable(measure: Measure, topology: Topology) -> Observable:
         return Observable(getattr(measure, "__name__", "value"), measure)
     if not isinstance(measure, str):
         raise TypeError(f"{measure!r} is nothing that can be measured: {_ADVICE}")
-    name, *numbers = re.split(r"[\s:,-]+", measure.strip().lower())
+    name, *numbers = re.split(r"[\s:,]+|(?<=\w)-", measure.strip().lower())
     if name == "rg" and not numbers:
         return Observable("rg", _gyration_radius, unit="nm")
     if not all(number.isdigit() for number in numbers):

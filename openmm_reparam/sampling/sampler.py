@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,7 @@ from .bias import CEILING, bias_force
 from .checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from .ensemble import WeightedEnsemble
 from .free_energy_profiles import FreeEnergySurface
-from .importance import ForwardCheck, forward_check, log_weights
+from .importance import BLOCKS, ForwardCheck, forward_check, log_weights
 from .method import BroadSamplingMethod, SamplingMethod
 from .observables import Measure, Observable, observable
 from .target import Target, boltzmann_target
@@ -172,7 +173,7 @@ class BoltzmannSampler:
             None are spent if it is not above zero.
         progress : bool
         """
-        if evaluations <= 0:
+        if whole_number(evaluations, "evaluations", -sys.maxsize) <= 0:
             return
         before, written = self.evaluations, time.monotonic()
         self._drawn = None
@@ -253,6 +254,8 @@ class BoltzmannSampler:
         WeightedEnsemble
         """
         whole_number(count, "count", 1)
+        if configurations is not None:  # refused before structures are drawn
+            configurations = _as_positions(configurations, len(self.target.reference))
         draw = self.method.sample
         if broad:
             if not isinstance(self.method, BroadSamplingMethod):
@@ -296,6 +299,8 @@ class BoltzmannSampler:
         """
         positions = _as_positions(configurations, len(self.target.reference))
         energies, _ = BatchEnergy(self.target.potential.context)(positions)
+        if not np.isfinite(energies).all():
+            raise ValueError("configurations have energies that are not finite: are they in nm?")
         with torch.no_grad():
             chunks = torch.from_numpy(positions).split(CHUNK)
             log_density = torch.cat([self.method.log_density(chunk) for chunk in chunks]).numpy()
@@ -364,5 +369,9 @@ def _as_positions(configurations: Any, num_atoms: int) -> np.ndarray:
     if positions.ndim != 3 or positions.shape[1:] != (num_atoms, 3) or not len(positions):
         raise ValueError(
             f"configurations have shape {positions.shape}; they need (m, {num_atoms}, 3), in nm"
+        )
+    if len(positions) < BLOCKS or not np.isfinite(positions).all():
+        raise ValueError(
+            f"{len(positions)} configurations are too few, or not finite: pass {BLOCKS} or more"
         )
     return positions

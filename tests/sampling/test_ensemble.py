@@ -206,3 +206,43 @@ def test_surfaces_are_drawn(turned, tmp_path, measures):
     plot_free_energy(turned.free_energy(*measures), tmp_path / "fes.png")
     assert (tmp_path / "fes.png").stat().st_size > 5000
     assert "typical error" in repr(turned.free_energy(*measures))
+
+
+def test_averages_where_few_weights_count(turned):
+    logs = np.full(20, -2000.0)
+    logs[3] = 0.0
+    few = WeightedEnsemble(turned.topology, turned.positions[:20], logs, np.zeros(20), 300.0)
+    assert few.mean("rg").value == pytest.approx(few.measure("rg")[3])
+    assert np.isfinite(few.free_energy("phi").values).sum() == 1
+    nothing = WeightedEnsemble(
+        turned.topology, turned.positions[:20], np.full(20, -np.inf), np.zeros(20), 300.0
+    )
+    assert "effective sample size 0.0%" in repr(nothing)
+    for use in (lambda: nothing.mean("rg"), lambda: nothing.free_energy("phi"), nothing.resample):
+        with pytest.raises(ValueError, match="all weights are zero"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "bins", [0, -1, [[3.0, -3.0]], [[-3.0, 3.0]] * 2, [[5.0, 6.0]], np.linspace(-3, 3, 5)]
+)
+def test_bad_bins_are_refused(turned, bins):
+    with pytest.raises(ValueError, match="bins"):
+        turned.free_energy("phi", bins=bins)
+
+
+def test_bins_may_be_a_numpy_number(turned):
+    assert turned.free_energy("phi", bins=np.int64(10)).values.shape == (10,)
+
+
+def test_negative_atoms_are_refused(turned):
+    with pytest.raises(ValueError, match="nothing that can be measured"):
+        turned.measure("distance -1 2")
+    assert observable("distance 0-2", turned.topology).atoms == (0, 2)
+
+
+def test_ceilings_are_energies(turned):
+    surface = turned.free_energy("phi", bins=24)
+    assert bias_force(surface, 5 * unit.kilocalories_per_mole).getNumBonds() == 1
+    with pytest.raises(ValueError, match="not negative"):
+        bias_force(surface, -1)

@@ -140,3 +140,38 @@ def test_resampled_structures_have_the_weighted_average():
     assert x[resample(logs, 100000, rng)].mean() == pytest.approx(
         np.average(x, weights=weights), abs=1e-3
     )
+
+
+def test_a_basin_that_only_correlated_dynamics_has_seen_is_flagged():
+    """An eleventh of it in one stretch: log Z differs by less than its error can tell."""
+    rng = np.random.default_rng(0)
+    logs = rng.normal(0, 0.3, 2000)
+    configuration_logs = rng.normal(0.09, 0.3, 220)
+    configuration_logs[:25] = 50.0
+    check = forward_check(logs, configuration_logs)
+    assert check.undrawn == pytest.approx(25 / 220)
+    assert check.lost_mode
+
+
+def test_a_rare_region_drawn_too_rarely_is_said():
+    rng = np.random.default_rng(0)
+    configuration_logs = rng.normal(0, 0.3, 1000)
+    configuration_logs[:10] = 12.0
+    check = forward_check(rng.normal(0, 0.3, 2000), configuration_logs)
+    assert not check.lost_mode
+    assert "DRAWN TOO RARELY" in str(check)
+
+
+def test_a_model_that_has_no_density_anywhere_has_lost_everything():
+    check = forward_check(np.zeros(100), np.full(100, np.inf))
+    assert check.lost_mode
+    assert check.missing.value == 1
+    assert check.effective_sample_size == 0
+
+
+def test_one_sample_has_no_error():
+    assert log_partition_function(np.zeros(1)).error == np.inf
+
+
+def test_blocks_leave_no_configuration_out():
+    assert block_bootstrap(lambda chosen: chosen.max(), 39).value == 38

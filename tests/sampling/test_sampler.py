@@ -281,3 +281,15 @@ def test_torsions_have_to_be_named_where_there_are_none():
     trained.sample(200, progress=False)
     profile = trained.free_energy("distance 0 1", bins=10)
     assert profile.values.min() == 0
+
+
+@pytest.mark.parametrize(
+    ("scale", "count", "match"),
+    [(1.0, 5, "too few"), (np.nan, 30, "not finite")],
+)
+def test_configurations_that_tell_nothing_are_refused_before_drawing(scale, count, match):
+    trained = sampler(max_force_evaluations=0)
+    before = trained.evaluations
+    with pytest.raises(ValueError, match=match):
+        trained.sample(10, configurations=scale * exact_configurations(count, 4.0))
+    assert trained.evaluations == before
