@@ -281,7 +281,8 @@ def summarize(runs: list[dict]) -> dict[str, list[dict]]:
     lowest = _lowest(runs)
     tests, relaxations = ([r for r in runs if r["kind"] == kind] for kind in (TEST, RELAXED))
     rows = []
-    for told, members in grouped(tests, SUMMARIES[GOLF]):
+    known = [run for run in tests if run["start"] in lowest]
+    for told, members in grouped(known, SUMMARIES[GOLF]):
         own = [r for r in relaxations if all(r[k] == told[k] for k in ("subset", "method"))]
         rows.append(told | _summary(members, lowest, tests) | _relaxations(own))
     learning = []
@@ -313,7 +314,6 @@ def _residuals(members: Sequence[dict], lowest: dict[str, float]) -> np.ndarray:
 
 
 def _summary(members: list[dict], lowest: dict[str, float], tests: list[dict]) -> dict:
-    members = [run for run in members if run["start"] in lowest]
     begin = [run["start_energy"] for run in members]
     best = [lowest[run["start"]] for run in members]
     row: dict = {"judged": len(members)}
