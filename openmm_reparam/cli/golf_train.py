@@ -77,12 +77,14 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
     Raises
     ------
     ValueError
-        No molecule is left, or a potential is not known or not installed.
+        No molecule is left, the model is a folder, or a potential is not known or not installed.
     """
     for name in (settings.genuine, settings.surrogate):
         if name not in POTENTIALS:
             raise ValueError(f"there is no potential {name!r}; there are {', '.join(POTENTIALS)}")
         require_programs(name)
+    if output.is_dir():
+        raise ValueError(f"-o {output} is a folder: name a file")
     molecules = list(_usable(records, settings))
     if not molecules:
         raise ValueError("there is no molecule to train on")
@@ -98,15 +100,23 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
 
 
 def _usable(records: Iterable[LigandRecord], settings: TrainSettings) -> Iterable[Any]:
-    """Yield molecules with conformers; name those that cannot be used."""
+    """Yield different molecules with conformers; name those that cannot be used."""
+    from rdkit import Chem
+
     make = NamedMaker(settings.surrogate)
+    known: set[str] = set()
     for record in tqdm(records, desc="conformers", unit="molecule"):
         try:
-            molecule = with_conformers(read_ligand(record), settings.conformers, settings.seed)
+            given = read_ligand(record)
+            smiles = Chem.MolToSmiles(Chem.RemoveHs(given))
+            if smiles in known:
+                raise ValueError(f"{smiles} came before")
+            molecule = with_conformers(given, settings.conformers, settings.seed)
             make(molecule)
         except ValueError as error:
             tqdm.write(f"{record.name} is left out: {error}", file=sys.stderr)
             continue
+        known.add(smiles)
         molecule.SetProp("_Name", record.name)
         yield molecule
 

@@ -179,6 +179,7 @@ def _verify(
         if result.energy > above:
             check.doubts.append("its minimum led above the start, which was minimized without it")
             check.result = genuine.minimize(start, model.surrogate, True)
+            check.further_fall = result.initial_energy - check.result.energy
 
 
 class _Genuine:

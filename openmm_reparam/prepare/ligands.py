@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..constants import ANGSTROM
+from ..structure.molecule_parts import set_apart
 
 __all__ = [
     "bonds_by_distance",
@@ -30,8 +31,6 @@ _GAFF = frozenset((1, 6, 7, 8, 9, 15, 16, 17, 35, 53))
 _ANI = frozenset((1, 6, 7, 8))
 _XTB_HEAVIEST = 86
 _EMBEDDING_TRIES = 200
-# Between the parts of a salt, in angstrom.
-_BESIDE = 3.5
 
 
 def complete_ligand(molecule: Any, seed: int = 0) -> tuple[Any, list[str]]:
@@ -115,22 +114,7 @@ def _embed(molecule: Any, seed: int) -> None:
                 "no conformer could be made: is its stereo possible? Pass a file with 3D "
                 "coordinates"
             )
-    _set_apart(molecule)
-
-
-def _set_apart(molecule: Any) -> None:
-    """Move the parts of a salt beside each other: each was embedded about the origin."""
-    from rdkit import Chem
-
-    conformer = molecule.GetConformer()
-    x = np.array(conformer.GetPositions())
-    edge = None
-    for part in Chem.GetMolFrags(molecule):
-        atoms = list(part)
-        if edge is not None:
-            x[atoms] += [edge + _BESIDE - x[atoms, 0].min(), 0.0, 0.0]
-        edge = x[atoms, 0].max()
-    conformer.SetPositions(x)
+    set_apart(molecule)
 
 
 def _unspecified_stereo(molecule: Any) -> list[str]:

@@ -13,12 +13,13 @@ SMALL = ["--labels", "12", "--updates", "0.5", "--conformers", "1", "--features"
 
 def test_a_model_is_trained_written_and_gone_on_from(tmp_path, capsys):
     file = tmp_path / "molecules.smi"
-    file.write_text("CO methanol\nC=O\nXX nonsense\nC[Se]C\n")
+    file.write_text("CO methanol\nOC again\nC=O\nXX nonsense\nC[Se]C\n")
     model = tmp_path / "new" / "model.pt"
     command = ["golf", "train", str(file), "-o", str(model), "--interactions", "1", *SMALL]
     assert main(command) == 0
     told = capsys.readouterr()
     assert "nonsense is left out" in told.err
+    assert "again is left out: CO came before" in told.err
     assert "MMFF94 has no parameters" in told.err
     assert "12 labels of gfn2 on 2 molecules" in told.out
     trained = Golf.load(model).trained_on
@@ -34,3 +35,10 @@ def test_an_unknown_potential_is_refused(tmp_path, capsys):
     file.write_text("CO\n")
     assert main(["golf", "train", str(file), "-o", "m.pt", "--genuine", "dft"]) != 0
     assert "gfn2" in capsys.readouterr().err
+
+
+def test_a_folder_is_refused_before_the_training(tmp_path, capsys):
+    file = tmp_path / "molecules.smi"
+    file.write_text("CO\n")
+    assert main(["golf", "train", str(file), "-o", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err

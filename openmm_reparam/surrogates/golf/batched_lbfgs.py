@@ -38,6 +38,7 @@ class BatchedLBFGS:
     positions, forces : (W, n, 3) tensors
         After the last step that was accepted, in nm and kJ/mol/nm.
     energies : (W,) tensor
+        Infinite until a trial is accepted; positions are then those of the beginning.
     trials : (W, n, 3) tensor
         To be evaluated next.
 
@@ -70,7 +71,7 @@ class BatchedLBFGS:
         self._longest = longest
         self.positions, self.forces = zeros(slots, atoms, 3), zeros(slots, atoms, 3)
         self.trials = zeros(slots, atoms, 3)
-        self.energies = zeros(slots)
+        self.energies = torch.full((slots,), torch.inf, dtype=torch.float64)
         self._begun = torch.zeros(slots, dtype=torch.bool)
         self._steps, self._changes = zeros(memory, slots, size), zeros(memory, slots, size)
         self._inverse = zeros(slots, size, size)
@@ -93,6 +94,8 @@ class BatchedLBFGS:
         n = len(positions)
         self.trials[slot] = 0.0
         self.trials[slot, :n] = positions
+        self.positions[slot], self.forces[slot] = self.trials[slot], 0.0
+        self.energies[slot] = torch.inf
         self._begun[slot] = False
         self._steps[:, slot], self._changes[:, slot] = 0.0, 0.0
         self._inverse[slot] = 0.0

@@ -1,7 +1,8 @@
 """Labels on disk: appended one by one, and whole after the process was killed at any moment.
 
 A file is a list of records. Each has its length, a checksum and an npz archive without pickles. A
-record that was cut off by the end of a process is removed when the file is opened again.
+record that was cut off by the end of a process is removed when the file is opened again. A damaged
+file is refused, since what comes after the damage would be lost.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ __all__ = ["Label", "LabelFile"]
 MAGIC = b"GOLFBUF1"
 HEADER = struct.Struct("<II")
 NOTHING = np.empty((0, 3))
+# How an npz archive ends: a record that was cut off has less than this.
+END, END_SIZE = b"PK\x05\x06", 22
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class LabelFile:
     Raises
     ------
     ValueError
-        The file is another one, or belongs to something else.
+        The file is another one or damaged, belongs to something else, or another process writes
+        to it.
 
     Examples
     --------
@@ -95,6 +99,7 @@ class LabelFile:
     def _opened(self, path: Path, description: dict) -> IO[bytes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+b")  # noqa: SIM115 - closed by close()
+        _lock(file, path)
         file.seek(0)
         records = _records(file, path)
         first = next(records, None)
@@ -134,6 +139,21 @@ class LabelFile:
         self.close()
 
 
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Refuse a file that another process has open; the system frees it when a process ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ValueError(
+            f"another training writes to {path}: wait for it, or name another file"
+        ) from error
+
+
 def _write(file: IO[bytes], data: bytes) -> None:
     file.write(data)
     file.flush()
@@ -152,12 +172,25 @@ def _records(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
             return
         file.close()
         raise ValueError(f"{path} is not a file of labels")
+    begin = file.tell()
     while len(header := file.read(HEADER.size)) == HEADER.size:
         length, checksum = HEADER.unpack(header)
         payload = file.read(length)
         if len(payload) < length or zlib.crc32(payload) != checksum:
+            _refuse_damage(file, path, begin)
             return
-        yield file.tell(), payload
+        begin = file.tell()
+        yield begin, payload
+
+
+def _refuse_damage(file: IO[bytes], path: Path, begin: int) -> None:
+    """Raise where whole labels follow a record that cannot be read."""
+    file.seek(begin)
+    if END in file.read()[: 4 - END_SIZE]:
+        file.close()
+        raise ValueError(
+            f"{path} is damaged at byte {begin}: take a copy of it, or begin a new file"
+        )
 
 
 def _payload(label: Label) -> bytes:

@@ -64,7 +64,7 @@ class Descents:
         return self._cut(self._lbfgs.forces)
 
     def energies(self) -> np.ndarray:
-        """Return the energies there."""
+        """Return the energies there, infinite where none was found."""
         return self._lbfgs.energies.numpy().copy()
 
     def tell(self, energies: np.ndarray, forces: Sequence[np.ndarray]) -> np.ndarray:
@@ -128,6 +128,7 @@ def descend(
         accepted = descents.tell(energies, padded)
         now = np.array([rms(values) for values in descents.forces()]) < converged
         done |= accepted & now
+        done |= np.isinf(descents.energies())  # a start that fails once fails again
         yield descents
         if done.all():
             return

@@ -13,7 +13,7 @@ import torch
 from ...constants import ANGSTROM
 from ..programs import Oracle
 from .buffer import Label
-from .collect import evaluate_each
+from .collect import MOST_FORCE, evaluate_each
 from .descents import EnergiesAndForces
 from .molecules import Batch, TrainingMolecule
 from .network import NetworkSettings, PaiNN, energy_and_forces
@@ -138,9 +138,14 @@ class Learner:
         """Constants of the molecules' energies in kJ/mol, NaN where there was no label."""
         return self._offsets.numpy().copy()
 
+    @property
+    def examples(self) -> int:
+        """Labels to learn from."""
+        return len(self._first) + len(self._later)
+
     def add(self, label: Label, first: bool) -> None:
-        """Take a label to learn from; one without an answer is left out."""
-        if label.failed:
+        """Take a label to learn from; one without an answer, or an absurd one, is left out."""
+        if label.failed or np.linalg.norm(label.forces) > MOST_FORCE:
             return
         energy, forces = label.energy, label.forces
         if self._surrogates is not None:
@@ -171,9 +176,7 @@ class Learner:
         return np.concatenate(energies), forces
 
     def update(self) -> float:
-        """Take one step of Adam; return the loss."""
-        if not self._first and not self._later:
-            return float("nan")
+        """Take one step of Adam, by at least one example; return the loss."""
         drawn = self._drawn()
         rate = self._rate()
         for group in self._adam.param_groups:

@@ -36,6 +36,11 @@ class Ledger:
         self.position = 0
 
     @property
+    def recorded(self) -> int:
+        """Labels of the file."""
+        return len(self._file.labels)
+
+    @property
     def taken(self) -> list[Label]:
         """The labels up to now."""
         return self._file.labels[: self.position]

@@ -61,8 +61,8 @@ def quality(starts: ArrayLike, ends: ArrayLike, lowest: ArrayLike) -> Quality:
     >>> found.pct, found.pct_converged, round(found.success), round(found.divergence)
     (59.666666666666664, 89.5, 33, 33)
     """
-    start, end, low = (np.asarray(x, dtype=float) for x in (starts, ends, lowest))
-    residual = np.where(np.isfinite(end), end - low, np.inf)
+    start, end, low = (_finite_or_nan(x) for x in (starts, ends, lowest))
+    residual = np.where(np.isfinite(end - low), end - low, np.inf)
     diverged = ~((end <= start) & np.isfinite(start - low))
     with np.errstate(divide="ignore", invalid="ignore"):
         pct = np.where(diverged, 0.0, 100 * (start - end) / (start - low))
@@ -74,3 +74,8 @@ def quality(starts: ArrayLike, ends: ArrayLike, lowest: ArrayLike) -> Quality:
         float(100 * diverged.mean()),
         len(start),
     )
+
+
+def _finite_or_nan(energies: ArrayLike) -> np.ndarray:
+    energies = np.asarray(energies, dtype=float)
+    return np.where(np.isfinite(energies), energies, np.nan)

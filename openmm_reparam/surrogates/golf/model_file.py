@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -132,7 +133,9 @@ def save_model(path: str | Path, network: PaiNN, trained_on: TrainedOn) -> None:
         "weights": {name: tensor.cpu() for name, tensor in network.state_dict().items()},
     }
     partial = path.with_name(f"{path.name}.part")
-    torch.save(content, partial)
+    stream = io.BytesIO()  # torch's errors of a full disk do not say so
+    torch.save(content, stream)
+    partial.write_bytes(stream.getbuffer())
     os.replace(partial, path)
 
 
@@ -158,20 +161,24 @@ def load_model(path: str | Path) -> tuple[PaiNN, TrainedOn]:
             f"{path} has format {content.get('format_version')}, and this version reads {VERSION}: "
             "update openmm-reparam"
         )
-    network = PaiNN(NetworkSettings(**content["settings"]))
-    dtype = content["weights"]["scale"].dtype
-    network.to(dtype).load_state_dict(content["weights"])
-    facts = content["trained_on"]
-    for name in ("elements", "charges"):
-        facts[name] = tuple(facts[name])
-    return network.requires_grad_(False), TrainedOn(**facts)
+    try:
+        network = PaiNN(NetworkSettings(**content["settings"]))
+        dtype = content["weights"]["scale"].dtype
+        network.to(dtype).load_state_dict(content["weights"])
+        facts = content["trained_on"]
+        for name in ("elements", "charges"):
+            facts[name] = tuple(facts[name])
+        return network.requires_grad_(False), TrainedOn(**facts)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _content(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises kinds of its own
-        raise ValueError(f"{path} cannot be read as a model: {error}") from error
+        # torch's message advises to load what is not trusted.
+        raise ValueError(f"{path} cannot be read as a model: it is damaged, or none") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no model of `openmm-reparam golf train`")
     return content

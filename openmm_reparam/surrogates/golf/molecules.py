@@ -12,6 +12,7 @@ import torch
 from ...constants import ANGSTROM
 from ...geometry.covalent_radii import bonded_pairs, covalent_radii
 from ...precon.model_hessian import internal_terms
+from ...structure.molecule_parts import set_apart
 from ..programs import required
 from ..stiff_features import StiffFeatures
 
@@ -171,6 +172,7 @@ def with_conformers(molecule, conformers: int, seed: int):
     whole = chem.AddHs(molecule)
     if not list(force_fields.EmbedMultipleConfs(whole, conformers, settings)):
         raise ValueError(f"ETKDG finds no conformer of {chem.MolToSmiles(molecule)}")
+    set_apart(whole)
     return whole
 
 

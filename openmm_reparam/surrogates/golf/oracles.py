@@ -252,12 +252,14 @@ class _Oracles:
             if place not in self._made:
                 self._made[place] = self._make(self._molecules[place])
             energy, forces = self._made[place](np.array(positions))
-        except Exception as error:  # a failed self-consistent field, positions too close
+            energy, forces = float(energy), np.asarray(forces, dtype=float)
+        except (Exception, SystemExit) as error:  # a failed SCF, positions too close
             return Answer.failure(f"{type(error).__name__}: {error}")
-        forces = np.asarray(forces, dtype=float)
+        if forces.shape != positions.shape:
+            return Answer.failure(f"forces have shape {forces.shape}, positions {positions.shape}")
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             return Answer.failure("no finite energy or forces")
-        return Answer(float(energy), forces)
+        return Answer(energy, forces)
 
 
 def _answered(future: Future) -> bool:

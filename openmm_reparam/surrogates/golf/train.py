@@ -151,7 +151,8 @@ def train(
     Raises
     ------
     ValueError
-        No molecules, no labels, or a buffer of another training.
+        No molecules, no labels, a buffer of another training, or none of the first labels can be
+        learnt from.
     RuntimeError
         No walk ends where the genuine oracle could be asked, or its processes cannot begin.
 
@@ -342,6 +343,13 @@ class Loop:
             source.tell(labels)
 
     def _learn(self, updates: int, bar: tqdm) -> None:
+        if not self._learner.examples:
+            failed = [label.message for label in self._ledger.taken if label.failed]
+            why = f"the oracle failed, at last by {failed[-1]}" if failed else "they are absurd"
+            raise ValueError(
+                f"none of {self._labels} labels can be learnt from: {why}. Mend the genuine "
+                "oracle, and begin a new file of labels"
+            )
         while self._learner.updates < updates:
             self._loss = self._learner.update()
             bar.update()
@@ -408,7 +416,8 @@ class Loop:
     def _resume(self) -> bool:
         """Go on from the checkpoint; False where there is none."""
         state = None if self._checkpoint is None else read_checkpoint(self._checkpoint)
-        if state is None:
+        # Without the labels that it has learnt a state is of another training.
+        if state is None or state["position"] > self._ledger.recorded:
             return False
         self._ledger.position = state["position"]
         for label in self._ledger.taken:
@@ -443,7 +452,9 @@ class Loop:
                 references=reference_energies(numbers, offsets[known].tolist()),
                 molecules=len(seen),
                 labels=labels,
-                force_error=self._checks[-1].force_error if self._checks else None,
+                force_error=min(self._checks, key=lambda check: check.score).force_error
+                if self._checks
+                else None,
             ),
             self._ledger.position - labels,
             self._ledger.failures(),

@@ -110,7 +110,9 @@ class Validation:
         found = energies_of(asked)
         assert self._begin is not None
         assert self._lowest is not None
-        residual = np.minimum(np.nan_to_num(found - self._lowest, nan=WORST), WORST)
+        known = np.isfinite(found) & np.isfinite(self._lowest)
+        residual = np.full(len(found), WORST)
+        residual[known] = np.minimum(found[known] - self._lowest[known], WORST)
         judged = quality(self._begin, found, self._lowest)
         return Check(labels, updates, judged, float(residual.mean()), force_error(asked, pulls))
 

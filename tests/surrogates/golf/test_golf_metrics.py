@@ -22,3 +22,8 @@ def test_nan_is_a_failure():
     found = quality([10.0], [np.nan], [0.0])
     assert (found.divergence, found.pct) == (100, 0)
     assert found.residual == np.inf
+
+
+def test_without_a_minimum_nothing_is_a_success():
+    found = quality([np.inf, 0.0], [-1e5, -2.0], [np.inf, -2.0])
+    assert (found.success, found.divergence, found.pct) == (50, 50, 50)

@@ -14,6 +14,7 @@ from morse_training import acid, genuine, slow, surrogate, trained
 from openmm_reparam.surrogates.golf.buffer import LabelFile
 from openmm_reparam.surrogates.golf.collect import evaluate_each
 from openmm_reparam.surrogates.golf.descents import descend
+from openmm_reparam.surrogates.golf.molecules import embedded, training_molecules
 from openmm_reparam.surrogates.golf.network_force import NetworkOracle
 from openmm_reparam.surrogates.golf.train import Schedule, held_out
 
@@ -134,3 +135,73 @@ def test_a_tenth_is_held_out():
     assert len(held) == 4
     assert sorted(kept + held) == list(range(40))
     assert held_out(list(range(5)), seed=1) == (list(range(5)), [])
+
+
+def failing(molecule):
+    def evaluate(positions):
+        raise RuntimeError("no convergence")
+
+    return evaluate
+
+
+def test_an_oracle_that_always_fails_ends_the_training():
+    with pytest.raises(ValueError, match="RuntimeError: no convergence"):
+        trained(8, oracle=failing, validation=[])
+
+
+def test_a_state_without_its_labels_is_of_no_use(tmp_path):
+    path = tmp_path / "labels"
+    trained(12, path, schedule=Schedule(updates=1.0))
+    path.unlink()
+    found = trained(8, path, schedule=Schedule(updates=1.0))
+    assert found.trained_on.labels == 8
+    path.with_name("labels.state").write_bytes(b"PK cut off")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        again = trained(8, path, schedule=Schedule(updates=1.0))
+    for a, b in zip(found.network.parameters(), again.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_start_that_cannot_be_evaluated_has_diverged():
+    asked = []
+
+    def first_fails(molecule):
+        oracle = genuine(molecule)
+
+        def evaluate(positions):
+            asked.append(1)
+            if len(asked) == 1:
+                raise RuntimeError("no convergence")
+            energy, forces = oracle(positions)
+            return energy - 1e5, forces
+
+        return evaluate
+
+    made = trained(8, oracle=first_fails, schedule=Schedule(updates=1.0, checks=1))
+    (check,) = made.checks
+    assert (check.score, check.quality.divergence, check.quality.success) == (100, 100, 0)
+    assert len(asked) == made.trained_on.labels + made.validation_calls == 10
+
+
+def test_absurd_labels_are_not_learnt():
+    asked = []
+
+    def absurd(molecule):
+        oracle = genuine(molecule)
+
+        def evaluate(positions):
+            asked.append(1)
+            energy, forces = oracle(positions)
+            return (1e30, 1e25 * forces) if len(asked) % 4 == 0 else (energy, forces)
+
+        return evaluate
+
+    made = trained(20, oracle=absurd, validation=[], schedule=Schedule(updates=1.0))
+    assert all(torch.isfinite(w).all() and w.abs().max() < 10 for w in made.network.parameters())
+    assert all(abs(e) < 1e5 for e in made.trained_on.references.values())
+
+
+def test_parts_of_a_salt_begin_apart():
+    pytest.importorskip("rdkit")
+    (molecule,) = training_molecules(embedded(["O.O"], conformers=2, seed=0))
+    assert all(molecule.keeps_bonds(start) for start in molecule.starts)

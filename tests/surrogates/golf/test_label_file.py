@@ -58,12 +58,21 @@ def test_every_torn_end_is_cut_off(written):
     assert set(ends) == {0, 1, 2}
 
 
-def test_a_damaged_record_ends_the_file(written):
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])
+def test_a_damaged_file_is_refused_and_stays(written, share):
     whole = bytearray(written.read_bytes())
-    whole[-20] ^= 1
+    whole[max(8, int(share * len(whole)))] ^= 255
     written.write_bytes(bytes(whole))
-    with LabelFile(written, DESCRIPTION) as file:
-        assert len(file.labels) == 2
+    with pytest.raises(ValueError, match="damaged at byte"):
+        LabelFile(written, DESCRIPTION)
+    assert written.read_bytes() == bytes(whole)
+
+
+def test_two_trainings_do_not_write_to_one_file(written):
+    pytest.importorskip("fcntl")
+    with LabelFile(written, DESCRIPTION), pytest.raises(ValueError, match="another training"):
+        LabelFile(written, DESCRIPTION)
+    LabelFile(written, DESCRIPTION).close()
 
 
 def test_labels_of_another_training_are_refused(written):

@@ -57,6 +57,13 @@ def test_what_is_not_finite_is_a_failure():
     assert next(pool.ask([(0, AT)])).message == "no finite energy or forces"
 
 
+@pytest.mark.parametrize("answer", [None, (None, AT), (0.0, AT[0]), (0.0, "none")])
+def test_answers_of_another_kind_are_failures(answer):
+    pool = OraclePool(lambda molecule: lambda x: answer, [None])
+    assert next(pool.ask([(0, AT)])).forces is None
+    assert pool.failures == 1
+
+
 def test_names_and_functions_make_oracles():
     assert maker_of(harmonic) is harmonic
     with pytest.raises(ValueError, match="gfn2"):
