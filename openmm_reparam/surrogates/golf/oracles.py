@@ -6,6 +6,7 @@ forces in kJ/mol/nm. Here it is made for each molecule by a maker: a function of
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -184,17 +185,23 @@ class OraclePool:
             self.failures += bool(answer.message)
             yield answer
 
-    def close(self) -> None:
-        """End the worker processes."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the worker processes.
+
+        Parameters
+        ----------
+        wait : bool
+            For what they evaluate now.
+        """
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
 
     def __enter__(self) -> OraclePool:
         return self
 
-    def __exit__(self, *details) -> None:
-        self.close()
+    def __exit__(self, error, *details) -> None:
+        self.close(wait=error is None)
 
     def _asked(self, questions) -> Iterator[Answer]:
         futures = [self._submitted(question) for question in questions]
@@ -290,6 +297,13 @@ def _begin(make: OracleMaker, molecules: Sequence) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     torch.set_num_threads(1)
     _oracles = _Oracles(make, molecules)
+    # Libraries of oracles are gone when the interpreter frees what is left.
+    atexit.register(_forget)
+
+
+def _forget() -> None:
+    global _oracles
+    _oracles = None
 
 
 def _nothing() -> None:
