@@ -54,9 +54,9 @@ def test_every_example_says_how_to_run_it(path):
 
 
 def test_sample_dipeptide(tmp_path):
-    arguments = ("--evaluations", "2000", "--samples", "500", "--steps", "1000")
+    arguments = ("--evaluations", "2000", "--samples", "500", "--steps", "3000")
     text = run_example("sample_dipeptide.py", *arguments, folder=tmp_path)
-    assert "forward check on 10 configurations" in text
+    assert "forward check on 30 configurations" in text
     assert "kJ/mol" in text
     assert "in biased dynamics" in text
     assert (tmp_path / "ramachandran.png").exists()
