@@ -81,9 +81,7 @@ def tempered_weights(
     return weights[chosen], float(EXPONENTS[chosen])
 
 
-def next_exponent(
-    exponent: float, log_ratio: torch.Tensor, log_weights: torch.Tensor
-) -> float:
+def next_exponent(exponent: float, log_ratio: torch.Tensor, log_weights: torch.Tensor) -> float:
     """Return the next exponent t of a target p0^(1 - t) p1^t, adapted to a model q of the present.
 
     It grows by a factor of three, or by the largest half, quarter, ... of that step for which the
