@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 import time
@@ -17,7 +18,6 @@ import torch
 from tqdm import tqdm
 
 from ..units import whole_number
-from .batch_energy import BatchEnergy
 from .bias import CEILING, bias_force
 from .checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from .ensemble import WeightedEnsemble
@@ -116,10 +116,11 @@ def boltzmann_sampler(
     # Networks draw their first weights from torch's global state.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        sampler = BoltzmannSampler(target, make(target, generator), generator, name, path)
-        if stored is not None:
-            sampler.restore(stored)
-        sampler.train(limit - target.energy.evaluations, progress=progress)
+        made = make(target, generator)
+    sampler = BoltzmannSampler(target, made, generator, name, path)
+    if stored is not None:
+        sampler.restore(stored)
+    sampler.train(limit - target.energy.evaluations, progress=progress)
     return sampler
 
 
@@ -149,7 +150,7 @@ class BoltzmannSampler:
 
     @property
     def evaluations(self) -> int:
-        """Force evaluations so far, training and structures drawn."""
+        """Force evaluations so far: training, structures drawn, configurations checked."""
         return self.target.energy.evaluations
 
     def __repr__(self) -> str:
@@ -281,7 +282,8 @@ class BoltzmannSampler:
             self.evaluations,
         )
         if configurations is not None:
-            self._drawn = self._drawn.checked(self.check(configurations))
+            checked = self._drawn.checked(self.check(configurations))
+            self._drawn = dataclasses.replace(checked, evaluations=self.evaluations)
         return self._drawn
 
     def check(self, configurations: Any) -> ForwardCheck:
@@ -291,14 +293,14 @@ class BoltzmannSampler:
         ----------
         configurations : mdtraj.Trajectory, (m, N, 3) array or Quantity
             In nm, of the molecule in equilibrium at the sampler's temperature, in their order in
-            time. Their evaluations are not counted.
+            time. Each takes one force evaluation.
 
         Returns
         -------
         ForwardCheck
         """
         positions = _as_positions(configurations, len(self.target.reference))
-        energies, _ = BatchEnergy(self.target.potential.context)(positions)
+        energies, _ = self.target.energy(positions)
         if not np.isfinite(energies).all():
             raise ValueError("configurations have energies that are not finite: are they in nm?")
         with torch.no_grad():

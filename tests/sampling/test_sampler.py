@@ -153,7 +153,7 @@ def test_partition_function_and_averages_are_exact():
     assert not check.lost_mode
     assert check.effective_sample_size == pytest.approx(ensemble.effective_sample_size, abs=0.1)
     assert abs(check.log_z.value - exact_log_z(kt)) < 4 * check.log_z.error < 0.1
-    assert ensemble.evaluations == trained.evaluations == 2 + 50 * ROUNDS - 50 + 4000
+    assert ensemble.evaluations == trained.evaluations == 2 + 50 * ROUNDS - 50 + 4000 + 2000
     energy = ensemble.mean(lambda x: ensemble.energies)
     assert abs(energy.value - 1.5 * kt) < 5 * energy.error
 
