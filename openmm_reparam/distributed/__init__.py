@@ -1,0 +1,1 @@
+"""Many structures and long searches on one machine or a cluster, by Dask."""

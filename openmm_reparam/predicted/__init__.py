@@ -1,0 +1,1 @@
+"""Relaxation of predicted protein structures, as their pipelines run it."""
