@@ -94,7 +94,40 @@ UNSEEN = {
     "varenicline": "C1C2CNCC1c1cc3nccnc3cc21",
     "vildagliptin": "N#CC1CCCN1C(=O)CNC12CC3CC(CC(O)(C3)C1)C2",
 }
-MOLECULES = TUNING | REPORT | UNSEEN
+# Drugs for networks trained on enumerated molecules; written before any of these was trained.
+FRESH = {
+    "allopurinol": "O=c1[nH]cnc2[nH]ncc12",
+    "busulfan": "CS(=O)(=O)OCCCCOS(C)(=O)=O",
+    "carisoprodol": "CCCC(C)(COC(N)=O)COC(=O)NC(C)C",
+    "chlorzoxazone": "O=c1[nH]c2cc(Cl)ccc2o1",
+    "chloramphenicol": "O=C(NC(CO)C(O)c1ccc(cc1)[N+](=O)[O-])C(Cl)Cl",
+    "cytarabine": "Nc1ccn(C2OC(CO)C(O)C2O)c(=O)n1",
+    "deferiprone": "Cc1c(O)c(=O)ccn1C",
+    "diethylcarbamazine": "CCN(CC)C(=O)N1CCN(C)CC1",
+    "disulfiram": "CCN(CC)C(=S)SSC(=S)N(CC)CC",
+    "emtricitabine": "Nc1nc(=O)n(cc1F)C1CSC(CO)O1",
+    "ethosuximide": "CCC1(C)CC(=O)NC1=O",
+    "etomidate": "CCOC(=O)c1cncn1C(C)c1ccccc1",
+    "favipiravir": "NC(=O)c1nc(F)c[nH]c1=O",
+    "felbamate": "NC(=O)OCC(COC(N)=O)c1ccccc1",
+    "guaifenesin": "COc1ccccc1OCC(O)CO",
+    "hydralazine": "NNc1nncc2ccccc12",
+    "isosorbide dinitrate": "[O-][N+](=O)OC1COC2C1OCC2O[N+](=O)[O-]",
+    "lacosamide": "COCC(NC(C)=O)C(=O)NCc1ccccc1",
+    "leflunomide": "Cc1oncc1C(=O)Nc1ccc(cc1)C(F)(F)F",
+    "milrinone": "Cc1[nH]c(=O)c(C#N)cc1-c1ccncc1",
+    "modafinil": "NC(=O)CS(=O)C(c1ccccc1)c1ccccc1",
+    "perampanel": "N#Cc1ccccc1-c1cc(-c2ccccn2)cn(-c2ccccc2)c1=O",
+    "pomalidomide": "Nc1cccc2C(=O)N(C3CCC(=O)NC3=O)C(=O)c12",
+    "pramipexole": "CCCNC1CCc2nc(N)sc2C1",
+    "praziquantel": "O=C(C1CCCCC1)N1CC(=O)N2CCc3ccccc3C2C1",
+    "ropinirole": "CCCN(CCC)CCc1cccc2NC(=O)Cc12",
+    "rufinamide": "NC(=O)c1cn(Cc2c(F)cccc2F)nn1",
+    "safinamide": "CC(NCc1ccc(OCc2cccc(F)c2)cc1)C(N)=O",
+    "tinidazole": "CCS(=O)(=O)CCn1c(C)ncc1[N+](=O)[O-]",
+    "tranexamic acid": "NCC1CCC(CC1)C(=O)O",
+}
+MOLECULES = TUNING | REPORT | UNSEEN | FRESH
 SUBSETS = {"tuning": tuple(TUNING), "report": tuple(REPORT)}
 CONFORMERS = 3
 SEED = 20261128

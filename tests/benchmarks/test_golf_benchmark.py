@@ -20,11 +20,15 @@ def flat(smiles):
 
 
 def test_molecules_of_training_validation_and_test_are_apart(golf):
-    lists = [{flat(s) for s in golf.smiles(name)} for name in ("train", "mutated", "validation")]
-    judged = {flat((golf.REPORT | golf.UNSEEN)[name]) for name in golf.test_names()}
-    assert [len(found) for found in lists] == [310, 890, 16]
-    assert len(judged) == 60
-    assert len(set.union(*lists, judged)) == 310 + 890 + 16 + 60
+    names = ("train", "mutated", "enumerated", "validation")
+    lists = [{flat(s) for s in golf.smiles(name)} for name in names]
+    judged = [
+        {flat(molecules[name]) for name in golf.test_names(subset)}
+        for subset, molecules in golf.TESTS.items()
+    ]
+    sizes = [len(found) for found in lists + judged]
+    assert sizes == [310, 890, 2800, 16, 30, 30, 30]
+    assert len(set.union(*lists, *judged)) == sum(sizes)
 
 
 def run(method, start, end, own, calls=5):
