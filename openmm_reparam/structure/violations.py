@@ -11,29 +11,15 @@ from typing import Any
 
 import numpy as np
 import openmm as mm
-import scipy.sparse as sp
 from openmm import app, unit
 
-from ..geometry.neighbors import near_pairs, nearest_image
-from ..potentials.bonded import bonded_parameters
-from ..potentials.potential import constraints_of
 from ..units import positions_in_nanometers
+from .outliers import Outliers, angle_outliers, bond_outliers, clashing_pairs
 from .residues import residue_label
+from .selections import is_heavy
 from .stereochemistry import Stereochemistry
 
 __all__ = ["Violations", "find_violations"]
-
-# Van der Waals radii in nm. Those of C, N, O and S are AlphaFold's; a hydrogen's is Rowland and
-# Taylor's (J. Phys. Chem. 1996, 100, 7384). Atoms of other elements (metals) clash with nothing.
-VAN_DER_WAALS_RADII = {
-    **{"C": 0.170, "N": 0.155, "O": 0.152, "S": 0.180, "P": 0.180, "Se": 0.190},
-    **{"F": 0.147, "Cl": 0.175, "Br": 0.185, "I": 0.198, "H": 0.110},
-}
-# Atoms clash where they overlap by more than this, in nm.
-OVERLAP_TOLERANCE = 0.15
-# nm and degrees away from the force field's value.
-BOND_TOLERANCE = 0.02
-ANGLE_TOLERANCE = 20.0
 
 # A label's last residue is a proline: "GLY 3-PRO 4", "A:GLY 3-A:PRO 4 (residue index 3)".
 _BEFORE_PROLINE = re.compile(r"[-:]PRO \S+( \(residue index \d+\))?$")
@@ -177,20 +163,22 @@ def find_violations(
             f"the system has {system.getNumParticles()} particles, the topology {size} atoms: "
             "pass the topology the system was made from"
         )
-    atoms = list(topology.atoms())
-    names = _AtomNames(topology, atoms)
+    names = _AtomNames(topology)
     box = None
     if system is not None and system.usesPeriodicBoundaryConditions():
         vectors = system.getDefaultPeriodicBoxVectors()
         box = np.array([vector.value_in_unit(unit.nanometer) for vector in vectors])
-    bonded = _adjacency(topology, size)
-    heavy, hydrogens = _clashes(atoms, names, x, box, bonded)
+    heavy, hydrogens = _clash_lines(topology, names, clashing_pairs(topology, x, box))
     bonds = angles = None
     if system is not None:
-        pairs = constraints_of(system)[0]
-        constrained = _keys(pairs[:, 0], pairs[:, 1], size)
-        bonds = _bond_outliers(system, names, x, box, bonded, constrained)
-        angles = _angle_outliers(system, names, x, box, constrained)
+        bonds = tuple(
+            _bond_line(names, *outlier)
+            for outlier in zip(*bond_outliers(topology, system, x, box), strict=True)
+        )
+        angles = tuple(
+            _angle_line(names, *outlier)
+            for outlier in zip(*angle_outliers(system, x, box), strict=True)
+        )
     stereochemistry = Stereochemistry(topology)
     cis = [label for label, state in stereochemistry.peptide_bonds(x).items() if state == "cis"]
     prolines = [label for label in cis if _BEFORE_PROLINE.search(label)]
@@ -212,8 +200,8 @@ def find_violations(
 class _AtomNames:
     """Names atoms for people, with their chain where there are several."""
 
-    def __init__(self, topology: app.Topology, atoms: list[app.Atom]) -> None:
-        self._atoms = atoms
+    def __init__(self, topology: app.Topology) -> None:
+        self._atoms = list(topology.atoms())
         self._several_chains = topology.getNumChains() > 1
 
     def __call__(self, index: int) -> str:
@@ -221,8 +209,8 @@ class _AtomNames:
         chain = f"{atom.residue.chain.id}:" if self._several_chains else ""
         return f"{chain}{residue_label(atom.residue)} {atom.name}"
 
-    def pair(self, i: int, j: int) -> str:
-        return f"{self(i)} - {self(j)}"
+    def join(self, indices: np.ndarray) -> str:
+        return " - ".join(self(index) for index in indices)
 
 
 def _natural_state(label: str) -> str:
@@ -232,100 +220,21 @@ def _natural_state(label: str) -> str:
     return "S" if re.search(r"(^|:)ILE ", label) else "R"
 
 
-def _keys(i: np.ndarray, j: np.ndarray, size: int) -> np.ndarray:
-    """Return one integer for each unordered pair."""
-    return np.minimum(i, j) * size + np.maximum(i, j)
-
-
-def _adjacency(topology: app.Topology, size: int) -> sp.csr_array:
-    """Return which atoms are bonded as a sparse (N, N) matrix."""
-    pairs = [(first.index, second.index) for first, second in topology.bonds()]
-    i, j = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    ones = np.ones(2 * len(i), dtype=np.int64)
-    entries = (ones, (np.concatenate([i, j]), np.concatenate([j, i])))
-    return sp.coo_array(entries, shape=(size, size)).tocsr()
-
-
-def _pairs_of(matrix: sp.csr_array, size: int) -> np.ndarray:
-    entries = matrix.tocoo()
-    return _keys(entries.row.astype(np.int64), entries.col.astype(np.int64), size)
-
-
-def _clashes(atoms, names, x, box, bonded) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _clash_lines(
+    topology: app.Topology, names: _AtomNames, found: Outliers
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return lines of clashing pairs of heavy atoms, and of those with a hydrogen."""
-    symbols = ["" if atom.element is None else atom.element.symbol for atom in atoms]
-    radii = np.array([VAN_DER_WAALS_RADII.get(symbol, 0.0) for symbol in symbols])
-    if not radii.any():
-        return (), ()
-    is_hydrogen = np.array([symbol == "H" for symbol in symbols])
-    is_cystine = np.array(
-        [a.name == "SG" and a.residue.name in ("CYS", "CYX", "CYM") for a in atoms], dtype=bool
-    )
-    i, j, vectors = near_pairs(x, 2 * radii.max() - OVERLAP_TOLERANCE, box)
-    allowed = radii[i] + radii[j] - OVERLAP_TOLERANCE
-    apart = np.linalg.norm(vectors, axis=1)
-    near = (apart < allowed) & (radii[i] > 0) & (radii[j] > 0) & ~(is_cystine[i] & is_cystine[j])
-    i, j, allowed, apart = i[near], j[near], allowed[near], apart[near]
-    excluded = _pairs_of(bonded + bonded @ bonded, len(atoms))
-    free = ~np.isin(_keys(i, j, len(atoms)), excluded)
-    i, j, allowed, apart = i[free], j[free], allowed[free], apart[free]
+    heavy = np.array([is_heavy(atom) for atom in topology.atoms()], dtype=bool)
     lines: tuple[list[str], list[str]] = [], []
-    for k in np.argsort(apart - allowed, kind="stable"):
-        with_hydrogen = int(is_hydrogen[i[k]] or is_hydrogen[j[k]])
-        pair = names.pair(min(i[k], j[k]), max(i[k], j[k]))
-        lines[with_hydrogen].append(f"{pair}: {apart[k]:.3f} nm (allowed from {allowed[k]:.3f})")
+    for pair, apart, allowed in zip(found.atoms, found.values, found.usual, strict=True):
+        line = f"{names.join(pair)}: {apart:.3f} nm (allowed from {allowed:.3f})"
+        lines[int(not heavy[pair].all())].append(line)
     return tuple(lines[0]), tuple(lines[1])
 
 
-def _bond_outliers(system, names, x, box, bonded, constrained) -> tuple[str, ...]:
-    """Return lines of the System's harmonic bonds that are too long or too short."""
-    size = len(x)
-    springs = np.setdiff1d(_pairs_of(bonded @ bonded, size), _pairs_of(bonded, size))
-    found = []
-    for force in _forces(system, mm.HarmonicBondForce):
-        pairs, parameters = bonded_parameters(force)
-        lengths, constants = parameters.T
-        counts = (constants > 0) & ~np.isin(
-            _keys(pairs[:, 0], pairs[:, 1], size), np.concatenate([constrained, springs])
-        )
-        pairs, lengths = pairs[counts], lengths[counts]
-        vectors = x[pairs[:, 0]] - x[pairs[:, 1]]
-        periodic = force.usesPeriodicBoundaryConditions()
-        apart = np.linalg.norm(nearest_image(vectors, box, periodic), axis=1)
-        off = np.abs(apart - lengths)
-        for k in np.flatnonzero(off > BOND_TOLERANCE):
-            found.append(
-                (off[k], f"{names.pair(*pairs[k])}: {apart[k]:.3f} nm (usual {lengths[k]:.3f})")
-            )
-    return _worst_first(found)
+def _bond_line(names: _AtomNames, atoms: np.ndarray, length: float, usual: float) -> str:
+    return f"{names.join(atoms)}: {length:.3f} nm (usual {usual:.3f})"
 
 
-def _angle_outliers(system, names, x, box, constrained) -> tuple[str, ...]:
-    """Return lines of the System's harmonic angles that are too wide or too narrow."""
-    found = []
-    for force in _forces(system, mm.HarmonicAngleForce):
-        triples, parameters = bonded_parameters(force)
-        usual, constants = np.degrees(parameters[:, 0]), parameters[:, 1]
-        ends = _keys(triples[:, 0], triples[:, 2], len(x))
-        counts = (constants > 0) & ~np.isin(ends, constrained)
-        triples, usual = triples[counts], usual[counts]
-        periodic = force.usesPeriodicBoundaryConditions()
-        first, last = (
-            nearest_image(x[triples[:, k]] - x[triples[:, 1]], box, periodic) for k in (0, 2)
-        )
-        # Unlike arccos, exact near 0 and 180 degrees, and 0 where two atoms coincide.
-        sines = np.linalg.norm(np.cross(first, last), axis=1)
-        angles = np.degrees(np.arctan2(sines, np.einsum("ti,ti->t", first, last)))
-        off = np.abs(angles - usual)
-        for k in np.flatnonzero(off > ANGLE_TOLERANCE):
-            label = " - ".join(names(atom) for atom in triples[k])
-            found.append((off[k], f"{label}: {angles[k]:.0f} degrees (usual {usual[k]:.0f})"))
-    return _worst_first(found)
-
-
-def _forces(system: mm.System, kind: type) -> list[mm.Force]:
-    return [force for force in system.getForces() if isinstance(force, kind)]
-
-
-def _worst_first(found: list[tuple[float, str]]) -> tuple[str, ...]:
-    return tuple(line for _, line in sorted(found, key=lambda entry: -entry[0]))
+def _angle_line(names: _AtomNames, atoms: np.ndarray, angle: float, usual: float) -> str:
+    return f"{names.join(atoms)}: {angle:.0f} degrees (usual {usual:.0f})"
