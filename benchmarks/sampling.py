@@ -33,10 +33,12 @@ from openmm_reparam.sampling.importance import (
 )
 from openmm_reparam.sampling.internal_map import InternalMap, wrap
 from openmm_reparam.sampling.latent import LatentSampler, latent_information
-from openmm_reparam.sampling.latent_model import LatentModel, TemperedTraining
+from openmm_reparam.sampling.latent_model import LatentModel
 from openmm_reparam.sampling.method import SamplingMethod
 from openmm_reparam.sampling.minima_mixture import MinimaMixture
+from openmm_reparam.sampling.rungs import Rungs
 from openmm_reparam.sampling.target import boltzmann_target
+from openmm_reparam.sampling.tempered_training import TemperedTraining
 from openmm_reparam.structure.stereochemistry import Stereochemistry
 
 from .report import (
@@ -248,13 +250,13 @@ def double_well(budget: int, method: str, start: int) -> dict:
     torch.manual_seed(start)
     generator = torch.Generator().manual_seed(start)
     density = DoubleWell()
-    model = LatentModel(density.periodic, 1)
+    rungs = Rungs(LatentModel(density.periodic, 1))
     first = {"tempered": 1e-10, "untempered": 1.0}[method]
     began = time.perf_counter()
-    for _ in TemperedTraining(model, density, generator, first).steps(budget - MOST_DRAWN):
+    for _ in TemperedTraining(rungs, density, generator, first).steps(budget - MOST_DRAWN):
         pass
     with torch.no_grad():
-        x, _, log_q = model.sample(MOST_DRAWN, generator)
+        x, _, log_q = rungs.sample(MOST_DRAWN, generator)
         logs = (density(x)[1] - log_q).numpy()
     right = softmax(logs)[x[:, 0].numpy() > 0].sum()
     return record(

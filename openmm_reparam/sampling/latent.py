@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
-from sklearn.metrics import mutual_info_score
+from scipy.stats import entropy
 
 from .harmonic_frame import HarmonicFrame, internal_hessian, relaxed
 from .latent_densities import InternalDensity, PinnedDensity
-from .latent_model import LatentModel, TemperedTraining
+from .latent_model import LatentModel
 from .method import TrainingStep
+from .rungs import Rungs
 from .target import Target
+from .tempered_training import TemperedTraining
 
 __all__ = ["LatentSampler", "latent_information"]
 
@@ -38,7 +41,8 @@ class LatentSampler:
     Notes
     -----
     Weights are those of structures with their latents, so that the density of a structure alone is
-    not needed: see `LatentModel.sample`.
+    not needed: see `LatentModel.sample`. Models from along the tempering are drawn from, too, for
+    basins that the last one lost: see `Rungs`.
 
     References
     ----------
@@ -79,9 +83,9 @@ class LatentSampler:
             self._density: Any = InternalDensity(self._frame, self._log_boltzmann)
         else:
             self._density = self._pinned_density(minimum)
-        self.model = LatentModel(self._density.periodic, num_latents)
+        self._rungs = Rungs(LatentModel(self._density.periodic, num_latents))
         self._training = TemperedTraining(
-            self.model, self._density, generator, FIRST_EXPONENTS[coordinates]
+            self._rungs, self._density, generator, FIRST_EXPONENTS[coordinates]
         )
 
     def training_steps(self, evaluations: int) -> Iterator[TrainingStep]:
@@ -90,15 +94,20 @@ class LatentSampler:
 
     def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return positions (count, N, 3) in nm and log q, (count,), per nm^(3N - 6)."""
-        positions, _, log_q = self.sample_with_latents(count, generator)
-        return positions, log_q
+        with torch.no_grad():
+            x, _, log_q = self._rungs.sample(count, generator)
+            positions, log_jacobian = self._density.decode(x)
+        return positions, log_q - log_jacobian
 
     def sample_with_latents(
         self, count: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return positions (count, N, 3) in nm, their latents (count, K), and log q, (count,)."""
+        """Return positions (count, N, 3) in nm, their latents (count, K), and log q, (count,).
+
+        Of the last model alone: latents of models from smaller exponents mean other structures.
+        """
         with torch.no_grad():
-            x, z, log_q = self.model.sample(count, generator)
+            x, z, log_q = self._rungs.model.sample(count, generator)
             positions, log_jacobian = self._density.decode(x)
         return positions, z, log_q - log_jacobian
 
@@ -106,14 +115,14 @@ class LatentSampler:
         """Return an estimate of log q, (B,), of any positions (B, N, 3) in nm."""
         with torch.no_grad():
             x, log_jacobian = self._density.encode(positions)
-            return self.model.log_density(x, self._generator) - log_jacobian
+            return self._rungs.log_density(x, self._generator) - log_jacobian
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is trained, and all that its training needs to go on."""
         frame = {} if self._frame is None else self._frame.state_dict()
         return {
             "frame": frame,
-            "model": self.model.state_dict(),
+            "rungs": self._rungs.state_dict(),
             "training": self._training.state_dict(),
         }
 
@@ -121,7 +130,7 @@ class LatentSampler:
         """Take over what `state_dict` returned."""
         if self._frame is not None:
             self._frame.load_state_dict(state["frame"])
-        self.model.load_state_dict(state["model"])
+        self._rungs.load_state_dict(state["rungs"])
         self._training.load_state_dict(state["training"])
 
     def _pinned_density(self, minimum: torch.Tensor) -> PinnedDensity:
@@ -162,6 +171,10 @@ def latent_information(latents: torch.Tensor, torsions: torch.Tensor) -> list[fl
     bins = ((torsions / (2 * torch.pi)) % 1.0 * TORSION_BINS).long().clamp_max(TORSION_BINS - 1)
     shares = []
     for column in bins.T.numpy():
-        entropy = mutual_info_score(column, column)
-        shares.append(float(mutual_info_score(labels, column) / entropy) if entropy > 0 else 0.0)
+        own, joint = _entropy(column), _entropy(labels * TORSION_BINS + column)
+        shares.append((_entropy(labels) + own - joint) / own if own > 0 else 0.0)
     return shares
+
+
+def _entropy(labels: np.ndarray) -> float:
+    return float(entropy(np.unique(labels, return_counts=True)[1]))

@@ -1,29 +1,22 @@
-"""The published generative model: normal latents, a decoder, an encoder, tempered training."""
+"""The published generative model: normal latents, a decoder, an encoder."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from .gaussians import standard_normal_log_density
 from .internal_map import wrap
-from .method import TrainingStep
-from .training import guard, learning_rate_factor, next_exponent
 
-__all__ = ["LatentModel", "TemperedDensity", "TemperedTraining"]
+__all__ = ["LatentModel", "TemperedDensity"]
 
 DECODER, ENCODER = (100, 100, 100), (150, 150)
 # Logarithms of the standard deviations of the decoder, before training and at least.
 FIRST_SCALE, LEAST_SCALE = 0.0, -8.0
 # Turns of a wrapped normal distribution that count.
 TURNS = 2
-BATCH, RATE, LARGEST_NORM = 256, 1e-3, 100.0
-FIRST_EXPONENT = 1e-10
-# The exponent may grow so often in a training, and is one when this share of it is done.
-STAGES, TEMPERED = 100, 0.7
 # Samples of the encoder for the density of a structure.
 ENCODED = 64
 
@@ -102,22 +95,24 @@ class LatentModel(torch.nn.Module):
         mean, log_scale = self._encoded(x)
         return standard_normal_log_density((z - mean) / log_scale.exp()) - log_scale.sum(-1)
 
-    def log_density(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return an estimate of log q(x), (B,), from samples of the encoder.
+    def log_density(
+        self, x: torch.Tensor, generator: torch.Generator, encoded: int = ENCODED
+    ) -> torch.Tensor:
+        """Return an estimate of log q(x), (B,), from so many samples of the encoder.
 
         References
         ----------
         Burda, Grosse, Salakhutdinov, Importance weighted autoencoders, ICLR 2016.
         """
-        repeated = x.repeat(ENCODED, 1)
+        repeated = x.repeat(encoded, 1)
         mean, log_scale = self._encoded(repeated)
         noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
         z = mean + log_scale.exp() * noise
         log_r = standard_normal_log_density(noise) - log_scale.sum(-1)
         log_joint = standard_normal_log_density(z)
         log_joint = log_joint + self._log_normal(repeated, *self._decoded(z))
-        logs = (log_joint - log_r).view(ENCODED, len(x))
-        return torch.logsumexp(logs, 0) - math.log(ENCODED)
+        logs = (log_joint - log_r).view(encoded, len(x))
+        return torch.logsumexp(logs, 0) - math.log(encoded)
 
     def _decoded(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         found = self.decoder(z.float()).double()
@@ -141,80 +136,6 @@ class LatentModel(torch.nn.Module):
         logs = -0.5 * (off / log_scale.exp()).square() - log_scale - 0.5 * math.log(2 * math.pi)
         wrapped = torch.logsumexp(logs, 0)
         return torch.where(self.periodic, wrapped, logs[TURNS]).sum(-1)
-
-
-class TemperedTraining:
-    """Reverse Kullback-Leibler training of a latent model towards a density that is tempered.
-
-    Minimizes E_q[log q(x | z) + log q(z) - log r(z | x) - log p_t(x)], a bound of KL(q(x) || p_t).
-    The exponent t grows when the model has followed: see `next_exponent`.
-
-    Parameters
-    ----------
-    model : LatentModel
-    density : TemperedDensity
-    generator : torch.Generator
-    first_exponent : float
-        One trains without tempering.
-    """
-
-    def __init__(
-        self,
-        model: LatentModel,
-        density: TemperedDensity,
-        generator: torch.Generator,
-        first_exponent: float = FIRST_EXPONENT,
-    ) -> None:
-        self.model, self.density = model, density
-        self.exponent = self._first = first_exponent
-        self._generator, self._spent, self._count = generator, 0, 0
-        self._optimizer = torch.optim.Adam(model.parameters(), RATE)
-
-    def steps(self, evaluations: int) -> Iterator[TrainingStep]:
-        """Train with at most so many more evaluations; yield after each step."""
-        total = self._spent + evaluations
-        length = max(1, total // (BATCH * STAGES))
-        while self._spent < total:
-            size = min(BATCH, total - self._spent)
-            done = self._spent / total
-            log_ratio, log_weights, loss = self._step(size, done)
-            self._spent += size
-            self._count += 1
-            if self.exponent < 1 and self._count % length == 0:
-                following = next_exponent(self.exponent, log_ratio, log_weights)
-                self.exponent = max(following, min(1.0, self._first ** (1 - done / TEMPERED)))
-            share = torch.softmax(log_weights, 0).square().sum().reciprocal() / size
-            yield TrainingStep(f"training, exponent {self.exponent:.2g}", loss, float(share))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to go on, the model apart."""
-        return {
-            "exponent": self.exponent,
-            "spent": self._spent,
-            "count": self._count,
-            "optimizer": self._optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.exponent, self._spent, self._count = state["exponent"], state["spent"], state["count"]
-        self._optimizer.load_state_dict(state["optimizer"])
-
-    def _step(self, size: int, done: float) -> tuple[torch.Tensor, torch.Tensor, float]:
-        x, _, log_q = self.model.sample(size, self._generator)
-        easy, wanted = self.density(x)
-        sound = torch.isfinite(wanted) & torch.isfinite(easy)
-        easy, wanted = torch.where(sound, easy, 0.0), torch.where(sound, wanted, 0.0)
-        log_p = (1 - self.exponent) * easy + self.exponent * wanted
-        factors = guard(-log_p, torch.where(sound, 0.0, -torch.inf))
-        loss = (factors * (log_q - log_p)).mean()
-        self._optimizer.zero_grad()
-        self._optimizer.param_groups[0]["lr"] = RATE * learning_rate_factor(done)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_NORM)
-        self._optimizer.step()
-        log_weights = torch.where(sound, log_p - log_q, -torch.inf).detach()
-        return (wanted - easy).detach(), log_weights, float(loss.detach())
 
 
 def _network(

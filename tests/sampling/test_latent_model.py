@@ -9,20 +9,22 @@ import torsion_wells as wells
 from openmm_reparam.sampling.double_well import DoubleWell
 from openmm_reparam.sampling.latent import LatentSampler
 from openmm_reparam.sampling.latent_densities import PinnedDensity
-from openmm_reparam.sampling.latent_model import LatentModel, TemperedTraining
+from openmm_reparam.sampling.latent_model import LatentModel
+from openmm_reparam.sampling.rungs import Rungs
+from openmm_reparam.sampling.tempered_training import TemperedTraining
 
 EXACT = 4.777  # kT, Schöberl et al., arXiv:2002.10148
-EVALUATIONS = 150_000
+EVALUATIONS = 100_000
 
 
 def trained_on_double_well(first_exponent, seed):
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     density = DoubleWell()
-    model = LatentModel(density.periodic, 1)
-    list(TemperedTraining(model, density, generator, first_exponent).steps(EVALUATIONS))
+    rungs = Rungs(LatentModel(density.periodic, 1))
+    list(TemperedTraining(rungs, density, generator, first_exponent).steps(EVALUATIONS))
     with torch.no_grad():
-        x, _, log_q = model.sample(40_000, generator)
+        x, _, log_q = rungs.sample(8_000, generator)
         weights = torch.softmax(density(x)[1] - log_q, 0)
     return float(weights[x[:, 0] > 0].sum()), float(1 / weights.square().sum() / len(x))
 
@@ -31,6 +33,27 @@ def test_untempered_training_loses_a_well_and_cannot_tell():
     right, size = trained_on_double_well(1.0, seed=0)
     assert right in (0.0, 1.0)
     assert size > 0.5
+
+
+def test_tempered_training_keeps_the_well_that_the_last_model_loses():
+    right, size = trained_on_double_well(1e-10, seed=0)
+    assert math.log((1 - right) / right) == pytest.approx(EXACT, abs=0.3)
+    assert size > 0.05
+
+
+def test_weights_of_rungs_average_to_the_volume():
+    """However different the models are, and however badly their shares are estimated."""
+    torch.manual_seed(0)
+    rungs = Rungs(LatentModel(torch.tensor([True, True]), num_latents=1))
+    for exponent in (0.01, 0.1):
+        rungs.keep_before(exponent, 1.0)
+        for parameter in rungs.model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    assert rungs.exponents == [0.01, 0.1]
+    with torch.no_grad():
+        _, _, log_q = rungs.sample(10_000, torch.Generator().manual_seed(1))
+    ratios = (-log_q).exp()
+    assert abs(ratios.mean() - (2 * math.pi) ** 2) < 4 * ratios.std() / math.sqrt(len(ratios))
 
 
 def test_joint_density_of_model_and_encoder_averages_to_the_volume():
