@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .openmm_torch.torch_potential import PluginUnavailableError, torch_potential
     from .potentials.hessian import BondedHessian, dense_hessian, hessian_vector_product
     from .potentials.potential import Potential
+    from .predicted.api import relax_prediction
+    from .predicted.report import RelaxationReport
     from .sampling.ensemble import WeightedEnsemble
     from .sampling.sampler import BoltzmannSampler, boltzmann_sampler
     from .sampling.superposition import HarmonicSuperposition, harmonic_superposition
@@ -48,6 +50,7 @@ __all__ = [
     "NotConvergedError",
     "PluginUnavailableError",
     "Potential",
+    "RelaxationReport",
     "ReparamMinimizer",
     "Replicas",
     "SlowModes",
@@ -62,6 +65,7 @@ __all__ = [
     "latent_system",
     "minimize_reparam",
     "molecular_slow_modes",
+    "relax_prediction",
     "torch_potential",
 ]
 
@@ -87,6 +91,8 @@ _NAMES = {
     "openmm_torch.torch_potential": ("PluginUnavailableError", "torch_potential"),
     "potentials.hessian": ("BondedHessian", "dense_hessian", "hessian_vector_product"),
     "potentials.potential": ("Potential",),
+    "predicted.api": ("relax_prediction",),
+    "predicted.report": ("RelaxationReport",),
     "sampling.ensemble": ("WeightedEnsemble",),
     "sampling.sampler": ("BoltzmannSampler", "boltzmann_sampler"),
     "sampling.superposition": ("HarmonicSuperposition", "harmonic_superposition"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import openmm
 from openmm import app, unit
 
@@ -20,6 +21,8 @@ def restrain_heavy_atoms(
     topology: app.Topology,
     positions: Any,
     force_constant: Any = 10.0 * unit.kilocalories_per_mole / unit.angstrom**2,
+    *,
+    atoms: np.ndarray | None = None,
 ) -> openmm.CustomExternalForce:
     """Add harmonic restraints of the heavy atoms of proteins, nucleic acids and ligands.
 
@@ -35,6 +38,8 @@ def restrain_heavy_atoms(
     positions : (N, 3) array in nm, or Quantity
         Where the atoms are held. In a periodic system the nearest image counts.
     force_constant : float in kJ/mol/nm^2, or Quantity
+    atoms : (n,) int array, optional
+        The atoms to hold; by default all heavy atoms of the solute.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def restrain_heavy_atoms(
     force.addGlobalParameter("restraint_k", k)
     for parameter in ("x0", "y0", "z0"):
         force.addPerParticleParameter(parameter)
-    for index in heavy_solute_atoms(topology).tolist():
+    for index in (heavy_solute_atoms(topology) if atoms is None else atoms).tolist():
         if system.getParticleMass(index)._value > 0:
             force.addParticle(index, x[index])
     if force.getNumParticles() == 0:

@@ -6,10 +6,10 @@ import numpy as np
 from openmm.app import Atom, Residue, Topology
 from openmm.app.element import hydrogen
 
-__all__ = ["heavy_solute_atoms", "is_heavy", "is_ion", "is_water", "solute_atoms"]
+__all__ = ["WATER_NAMES", "heavy_solute_atoms", "is_heavy", "is_ion", "is_water", "solute_atoms"]
 
 # As PDB and mmCIF files, Amber, CHARMM and GROMACS spell them.
-_WATER_NAMES = frozenset(("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP2", "TIP3", "TP3", "SPC"))
+WATER_NAMES = frozenset(("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP2", "TIP3", "TP3", "SPC"))
 
 
 def is_water(residue: Residue) -> bool:
@@ -23,7 +23,7 @@ def is_water(residue: Residue) -> bool:
     -------
     bool
     """
-    return residue.name in _WATER_NAMES
+    return residue.name in WATER_NAMES
 
 
 def is_ion(residue: Residue) -> bool:

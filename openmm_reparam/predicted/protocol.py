@@ -1,0 +1,269 @@
+"""Rounds of restrained minimization that release the residues with violations."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from openmm import unit
+
+from ..errors import ConvergenceWarning
+from ..minimization.api import minimize_reparam
+from ..prepare.molecular_system import MolecularSystem
+from ..prepare.restraints import restrain_heavy_atoms
+from ..structure.selections import heavy_solute_atoms
+from ..units import positions_in_nanometers
+from .violating_residues import violating_residues
+
+__all__ = ["Relaxed", "RelaxationRound", "RelaxationSettings", "relax_molecule"]
+
+# kJ/mol/nm^2 in one kcal/mol/A^2.
+_RESTRAINT_UNIT = 418.4
+
+
+@dataclass(frozen=True)
+class RelaxationSettings:
+    """How a prediction is relaxed: AlphaFold's protocol by default.
+
+    Attributes
+    ----------
+    forcefield : str
+        A file that OpenMM ships, or the path of your own.
+    restraint : float
+        Force constant of the heavy atoms in kcal/mol/A^2; 0 restrains nothing.
+    tolerance : float
+        RMS force at which a round ends, in kJ/mol/nm. 10 is the 2.39 kcal/mol/nm of AlphaFold's
+        code.
+    max_rounds : int
+        Rounds at most. AlphaFold recommends 20; its and ColabFold's pipelines stop after 3.
+    max_force_evaluations : int or None
+        In each round.
+    ph : float
+        Decides which hydrogens are added.
+    seed : int
+    platform : str or None
+        None lets OpenMM choose.
+    threads : int or None
+        Of the CPU platform.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range.
+    """
+
+    forcefield: str = "amber99sb.xml"
+    restraint: float = 10.0
+    tolerance: float = 10.0
+    max_rounds: int = 20
+    max_force_evaluations: int | None = None
+    ph: float = 7.0
+    seed: int = 0
+    platform: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("restraint", "tolerance"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0) or (name == "tolerance" and value == 0):
+                raise ValueError(f"{name} is {value}: a number above zero is needed")
+        if self.max_rounds < 1:
+            raise ValueError(f"max_rounds is {self.max_rounds}: at least one round is needed")
+
+
+@dataclass(frozen=True)
+class RelaxationRound:
+    """One round.
+
+    Attributes
+    ----------
+    released : int
+        Residues without restraints.
+    violating : int
+        Residues with violations at its end.
+    force_evaluations : int
+    converged : bool
+    message : str
+        Why the minimization ended.
+    rms_force : float
+        kJ/mol/nm, restraints included.
+    seconds : float
+    """
+
+    released: int
+    violating: int
+    force_evaluations: int
+    converged: bool
+    message: str
+    rms_force: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """What the rounds led to.
+
+    Attributes
+    ----------
+    positions : (N, 3) array
+        In nm.
+    rounds : tuple of RelaxationRound
+    stopped : str
+        Why there was no further round.
+    converged : bool
+        Of the round that the positions are of.
+    released : frozenset of int
+        Indices of residues without restraints in that round.
+    violating : frozenset of int
+        Indices of residues with violations.
+    initial_energy, final_energy : float
+        Of the force field, in kJ/mol, restraints left out.
+    """
+
+    positions: np.ndarray
+    rounds: tuple[RelaxationRound, ...]
+    stopped: str
+    converged: bool
+    released: frozenset[int]
+    violating: frozenset[int]
+    initial_energy: float
+    final_energy: float
+
+
+def relax_molecule(molecule: MolecularSystem, settings: RelaxationSettings) -> Relaxed:
+    """Relax a molecule in rounds until no residue has a violation.
+
+    Parameters
+    ----------
+    molecule : MolecularSystem
+        Unrestrained.
+    settings : RelaxationSettings
+
+    Returns
+    -------
+    Relaxed
+        Of the round with the fewest residues in violations, the last of these.
+
+    Raises
+    ------
+    NonFiniteError
+        The force field has no finite energy for the start; the worst atoms are named.
+
+    Notes
+    -----
+    Each round minimizes with harmonic restraints on the heavy atoms of all residues that were not
+    released, at their places at its start. Residues with violations at its end are released from
+    the next one on. As in AlphaFold's relaxation, a round starts where the last one ended. Unlike
+    there, hydrogens are not placed anew in each round, and rounds end early where one releases no
+    residue and leaves the same violations.
+
+    Examples
+    --------
+    >>> from openmm_reparam.prepare.peptides import peptide
+    >>> settings = RelaxationSettings(platform="Reference")
+    >>> relaxed = relax_molecule(peptide("GAG"), settings)
+    >>> relaxed.stopped, len(relaxed.rounds)
+    ('no violations', 1)
+    """
+    start = positions_in_nanometers(molecule.positions, molecule.topology.getNumAtoms())
+    steps = [_step(molecule, start, frozenset(), settings)]
+    while (stopped := _reason_to_stop(steps, settings.max_rounds)) is None:
+        last = steps[-1]
+        steps.append(_step(molecule, last.positions, last.released | last.violating, settings))
+    best = min(reversed(steps), key=lambda step: len(step.violating))
+    return Relaxed(
+        best.positions,
+        tuple(step.record for step in steps),
+        stopped,
+        best.record.converged,
+        best.released,
+        best.violating,
+        steps[0].initial_energy,
+        best.final_energy,
+    )
+
+
+class _Step(NamedTuple):
+    """A round with the structure at its end."""
+
+    positions: np.ndarray
+    released: frozenset[int]
+    violating: frozenset[int]
+    initial_energy: float
+    final_energy: float
+    record: RelaxationRound
+
+
+def _reason_to_stop(steps: list[_Step], max_rounds: int) -> str | None:
+    last = steps[-1]
+    if not last.violating:
+        return "no violations"
+    if len(steps) == max_rounds:
+        return f"{max_rounds} round{'s' if max_rounds > 1 else ''}"
+    if len(steps) > 1 and last.violating <= last.released and last.violating == steps[-2].violating:
+        return "the same violations, and no residue left to release"
+    return None
+
+
+def _step(
+    molecule: MolecularSystem,
+    x: np.ndarray,
+    released: frozenset[int],
+    settings: RelaxationSettings,
+) -> _Step:
+    """Minimize from x with the residues that are not released restrained to their places there."""
+    began = time.perf_counter()
+    held = _held_atoms(molecule, released) if settings.restraint > 0 else np.zeros(0, dtype=int)
+    constant = settings.restraint * _RESTRAINT_UNIT
+    system = copy.deepcopy(molecule.system)
+    if len(held):
+        restrain_heavy_atoms(
+            system,
+            molecule.topology,
+            x,
+            constant * unit.kilojoules_per_mole / unit.nanometer**2,
+            atoms=held,
+        )
+    restrained = replace(molecule, system=system, positions=x * unit.nanometer)
+    platform = "CPU" if settings.platform is None and settings.threads else settings.platform
+    simulation = restrained.simulation(platform, threads=settings.threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the round says so
+        result = minimize_reparam(
+            simulation,
+            settings.tolerance,
+            max_force_evaluations=settings.max_force_evaluations,
+            seed=settings.seed,
+            progress=False,
+        )
+    end = simulation.context.getState(positions=True).getPositions(asNumpy=True)._value
+    violating = violating_residues(molecule.topology, molecule.system, end)
+    return _Step(
+        end,
+        released,
+        violating,
+        result.initial_energy,
+        result.energy - 0.5 * constant * float(((end - x)[held] ** 2).sum()),
+        RelaxationRound(
+            len(released),
+            len(violating),
+            result.force_evaluations,
+            result.converged,
+            result.message,
+            result.rms_force,
+            time.perf_counter() - began,
+        ),
+    )
+
+
+def _held_atoms(molecule: MolecularSystem, released: Set[int]) -> np.ndarray:
+    """Return the heavy atoms of the residues that are not released."""
+    heavy = heavy_solute_atoms(molecule.topology)
+    residues = np.array([atom.residue.index for atom in molecule.topology.atoms()], dtype=int)
+    return heavy[~np.isin(residues[heavy], list(released))]
