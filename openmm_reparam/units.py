@@ -72,8 +72,8 @@ def real_number(value: Any, name: str) -> float:
         raise TypeError(f"{name} is {value!r}: pass a number without a unit") from error
 
 
-def whole_number(value: Any, name: str, least: int) -> int:
-    """Return a whole number of at least ``least`` as an int.
+def whole_number(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Return a whole number of at least ``least``, and at most ``most``, as an int.
 
     Parameters
     ----------
@@ -82,13 +82,14 @@ def whole_number(value: Any, name: str, least: int) -> int:
     name : str
         What an error calls the value.
     least : int
+    most : int, optional
 
     Raises
     ------
     TypeError
         If the value is no whole number: 1.0, "1" and True are none.
     ValueError
-        If it is below ``least``.
+        If it is below ``least`` or above ``most``.
 
     Examples
     --------
@@ -103,6 +104,8 @@ def whole_number(value: Any, name: str, least: int) -> int:
         raise TypeError(f"{name} is {value!r}: pass a whole number") from error
     if number < least:
         raise ValueError(f"{name} is {number}: it must be {least} or more")
+    if most is not None and number > most:
+        raise ValueError(f"{name} is {number}: it must be {most} or less")
     return number
 
 

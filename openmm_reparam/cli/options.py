@@ -200,7 +200,12 @@ MinimaTemperature = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
+# The largest that RDKit takes, less one.
+LARGEST_SEED = 2**31 - 2
+Seed = Annotated[
+    int,
+    typer.Option(min=0, max=LARGEST_SEED, metavar="INTEGER", help="Seed of every random choice."),
+]
 PlatformName = Annotated[
     str | None,
     typer.Option("--platform", help="CUDA, OpenCL, CPU or Reference; by default OpenMM chooses."),

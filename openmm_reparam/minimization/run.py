@@ -29,9 +29,10 @@ from .settings import MinimizationSettings
 from .stages import IsomerStage, LatentStage, SearchStage
 from .surrogate_descent import SurrogateDescent, surrogate_descent
 
-__all__ = ["Run", "RunStage"]
+__all__ = ["INTERRUPTED", "Run", "RunStage"]
 
 AT_TOLERANCE = "the RMS force reached the tolerance"
+INTERRUPTED = "stopped by Ctrl-C"
 
 
 class RunStage(Protocol):
@@ -234,7 +235,7 @@ class Run:
             # A search, and the last stage after it, have something to keep.
             if self._search is None:
                 raise
-            self.stopped, message = True, "stopped by Ctrl-C"
+            self.stopped, message = True, INTERRUPTED
         except (StageEnd, LineSearchError, BudgetExhausted) as end:
             message = str(end)
             budget = self._settings.max_force_evaluations

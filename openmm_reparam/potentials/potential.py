@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from .. import compiled
 from ..errors import BudgetExhausted, EvaluationError, NonFiniteError
+from .interruption import raise_interruption
 from .nonbonded import NonbondedParameters
 
 if TYPE_CHECKING:
@@ -234,8 +235,9 @@ class Potential:
                 compiled.address(self.context), positions, self.groups, self._has_virtual_sites
             )
         except mm.OpenMMException as error:
-            # Ctrl-C inside a PythonForce arrives without a message, and must not pass for a
-            # potential that has failed to converge.
+            raise_interruption(error)
+            # Ctrl-C inside a PythonForce of others arrives without a message, and must not pass for
+            # a potential that has failed to converge.
             if not str(error):
                 raise
             raise EvaluationError(f"the energy could not be evaluated: {error}") from error

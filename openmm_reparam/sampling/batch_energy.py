@@ -12,6 +12,7 @@ import torch
 from ..errors import BudgetExhausted
 from ..openmm_torch.context_copy import ContextCopy
 from ..openmm_torch.torch_potential import PluginUnavailableError, torch_potential
+from ..potentials.interruption import raise_interruption
 from ..potentials.potential import UNBOUNDED
 
 __all__ = ["BatchEnergy"]
@@ -149,7 +150,8 @@ class BatchEnergy:
         try:
             return self._single.evaluate(positions)
         except mm.OpenMMException as error:
-            # Ctrl-C inside a PythonForce arrives without a message.
+            raise_interruption(error)
+            # Ctrl-C inside a PythonForce of others arrives without a message.
             if not str(error):
                 raise
             return np.inf, np.zeros_like(positions)

@@ -31,6 +31,8 @@ def relaxed(
 ) -> torch.Tensor:
     """Return the internal coordinates of the minimum that L-BFGS finds from a start.
 
+    Torsions are within half a turn of their centres.
+
     Parameters
     ----------
     internal_map : InternalMap
@@ -50,7 +52,11 @@ def relaxed(
 
     options = {"maxfun": DESCENT, "maxiter": DESCENT, "gtol": SMALL, "ftol": 0.0}
     found = minimize(value, np.zeros(len(widths)), jac=True, method="L-BFGS-B", options=options)
-    return coordinates + widths * torch.as_tensor(found.x)
+    reached = coordinates + widths * torch.as_tensor(found.x)
+    # One step past half a turn, and the vector would stand for no positions.
+    torsions = internal_map.columns["torsions"]
+    reached[torsions] = wrap(reached[torsions], internal_map.torsion_centres)
+    return reached
 
 
 def internal_hessian(

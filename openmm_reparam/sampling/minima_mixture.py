@@ -13,6 +13,7 @@ from openmm import app
 
 from ..errors import ConvergenceWarning
 from ..minimization.api import minimize_reparam
+from ..minimization.run import INTERRUPTED
 from ..potentials.contexts import platform_properties
 from ..search.minima import Minimum
 from .harmonic_frame import internal_hessian, relaxed
@@ -66,7 +67,6 @@ class MinimaMixture:
         self._hessians: list[torch.Tensor] = []
         self._energies: list[float] = []
         self._add(torch.as_tensor(target.reference))
-        self._mixture = self._made()
 
     @property
     def num_minima(self) -> int:
@@ -87,7 +87,6 @@ class MinimaMixture:
             if last - energy.evaluations < self._cost_of_a_minimum() + BATCH:
                 break
             self._add(torch.as_tensor(positions))
-            self._mixture = self._made()
             yield TrainingStep(f"{self.num_minima} minima")
         while last - energy.evaluations >= BATCH:
             yield TrainingStep("shares", effective_sample_size=self._learn_shares())
@@ -112,9 +111,7 @@ class MinimaMixture:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        self._minima, self._hessians = list(state["minima"]), list(state["hessians"])
-        self._energies = list(state["energies"])
-        self._mixture = self._made()
+        self._take(list(state["minima"]), list(state["hessians"]), list(state["energies"]))
         self._mixture.log_shares.copy_(state["log_shares"])
 
     def _searched(self, start: np.ndarray, evaluations: int) -> list[Minimum]:
@@ -132,6 +129,8 @@ class MinimaMixture:
                 progress=False,
             )
         self._target.energy.evaluations += result.force_evaluations
+        if any(INTERRUPTED in stage.message for stage in result.stages):  # it ended the search only
+            raise KeyboardInterrupt
         return list(result.minima or ())
 
     def _simulation(self) -> app.Simulation:
@@ -166,9 +165,9 @@ class MinimaMixture:
             return
         with torch.no_grad():
             energy = float(self._scaled_energy(internal.positions(minimum[None])[0])[0])
-        self._minima.append(minimum)
-        self._hessians.append(internal_hessian(internal, self._scaled_energy, minimum))
-        self._energies.append(energy)
+        hessian = internal_hessian(internal, self._scaled_energy, minimum)
+        # All of it or nothing, whenever Ctrl-C comes.
+        self._take([*self._minima, minimum], [*self._hessians, hessian], [*self._energies, energy])
 
     def _known(self, coordinates: torch.Tensor) -> bool:
         """Say whether a minimum is one of those before it, but for turns of rotors."""
@@ -187,10 +186,21 @@ class MinimaMixture:
         """Return about how many evaluations relaxing and the Hessian take."""
         return 4 * self._target.internal.num_coordinates
 
-    def _made(self) -> HarmonicMixture:
-        minima, hessians = torch.stack(self._minima), torch.stack(self._hessians)
-        energies = torch.tensor(self._energies, dtype=torch.float64)
-        return HarmonicMixture(self._target.internal, minima, hessians, energies - energies.min())
+    def _take(
+        self, minima: list[torch.Tensor], hessians: list[torch.Tensor], energies: list[float]
+    ) -> None:
+        """Make the mixture of these minima."""
+        relative = torch.tensor(energies, dtype=torch.float64)
+        mixture = HarmonicMixture(
+            self._target.internal,
+            torch.stack(minima),
+            torch.stack(hessians),
+            relative - relative.min(),
+        )
+        self._minima, self._hessians, self._energies, self._mixture = (
+            *(minima, hessians, energies),
+            mixture,
+        )
 
     def _learn_shares(self) -> float:
         """Move the shares towards those of the weights; return the effective sample size."""

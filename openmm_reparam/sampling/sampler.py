@@ -17,6 +17,7 @@ import openmm as mm
 import torch
 from tqdm import tqdm
 
+from ..random_states import global_random_states_kept
 from ..units import whole_number
 from .bias import CEILING, bias_force
 from .checkpoint import fingerprint, read_checkpoint, write_checkpoint
@@ -36,12 +37,14 @@ METHODS = {
     "minima": "minima_mixture.MinimaMixture",
 }
 MethodFactory: TypeAlias = Callable[[Target, torch.Generator], SamplingMethod]
+Draw: TypeAlias = Callable[[int, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
 
 # Evaluations that a training gets by default: minutes for some twenty atoms.
 EVALUATIONS, EVALUATIONS_OF_MINIMA = 450_000, 30_000
 SAMPLES = 20_000
-# Structures drawn and evaluated at once.
-CHUNK = 1000
+# Structures drawn at once, and evaluated at once: Ctrl-C loses no more than these.
+CHUNK, EVALUATED = 1000, 128
+LARGEST_SEED = 2**63 - 1
 # Between two writings of a checkpoint.
 SECONDS = 60.0
 
@@ -59,7 +62,8 @@ def boltzmann_sampler(
 ) -> BoltzmannSampler:
     """Train a sampler of what a Simulation holds, from its energies alone.
 
-    Ctrl-C ends the training and keeps what is trained.
+    Ctrl-C ends the training and keeps what is trained. While structures are drawn, it keeps those
+    that are.
 
     Parameters
     ----------
@@ -102,7 +106,7 @@ def boltzmann_sampler(
     if max_force_evaluations is None:
         max_force_evaluations = EVALUATIONS_OF_MINIMA if method == "minima" else EVALUATIONS
     limit = whole_number(max_force_evaluations, "max_force_evaluations", 0)
-    generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0))
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0, LARGEST_SEED))
     make, name = _factory(method)
     path = None if checkpoint is None else Path(checkpoint)
     stored = None if path is None else read_checkpoint(path)
@@ -113,9 +117,9 @@ def boltzmann_sampler(
             f"{path} is the checkpoint of another System, temperature, method or choice of "
             "latents: name another file, or remove it"
         )
-    # Networks draw their first weights from torch's global state.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_random_states_kept():
+        # Networks draw their first weights from it; torch.manual_seed seeds GPUs, too.
+        torch.default_generator.manual_seed(int(seed))
         made = make(target, generator)
     sampler = BoltzmannSampler(target, made, generator, name, path)
     if stored is not None:
@@ -132,7 +136,7 @@ class BoltzmannSampler:
     target : Target
     method : SamplingMethod
     interrupted : bool
-        Whether Ctrl-C ended the training.
+        Whether Ctrl-C ended a training or a drawing.
     """
 
     def __init__(
@@ -253,6 +257,7 @@ class BoltzmannSampler:
         Returns
         -------
         WeightedEnsemble
+            After Ctrl-C of the structures drawn until then.
         """
         whole_number(count, "count", 1)
         if configurations is not None:  # refused before structures are drawn
@@ -262,16 +267,8 @@ class BoltzmannSampler:
             if not isinstance(self.method, BroadSamplingMethod):
                 raise ValueError(f"method {self._name!r} cannot draw broadly: leave broad=True out")
             draw = self.method.sample_broadly
-        chunks = [min(CHUNK, count - first) for first in range(0, count, CHUNK)]
         bar = tqdm(total=count, unit="structure", desc="drawing", disable=_hidden(progress))
-        drawn = []
-        with torch.no_grad(), bar:
-            for size in chunks:
-                positions, log_density = draw(size, self._generator)
-                energies, _ = self.target.energy(positions)
-                drawn.append((positions.numpy(), log_density.numpy(), energies.numpy()))
-                bar.update(size)
-        x, log_q, energy = map(np.concatenate, zip(*drawn, strict=True))
+        x, log_q, energy = self._evaluated(draw, count, bar)
         target = self.target
         self._drawn = WeightedEnsemble(
             target.potential.topology,
@@ -285,6 +282,28 @@ class BoltzmannSampler:
             checked = self._drawn.checked(self.check(configurations))
             self._drawn = dataclasses.replace(checked, evaluations=self.evaluations)
         return self._drawn
+
+    def _evaluated(self, draw: Draw, count: int, bar: tqdm) -> tuple[np.ndarray, ...]:
+        """Return positions, log densities and energies of structures: all, or up to Ctrl-C."""
+        drawn: list[tuple[np.ndarray, ...]] = []
+        try:
+            with torch.no_grad(), bar:
+                for first in range(0, count, CHUNK):
+                    positions, log_density = draw(min(CHUNK, count - first), self._generator)
+                    parts = positions.split(EVALUATED), log_density.split(EVALUATED)
+                    for x, log_q in zip(*parts, strict=True):
+                        energies, _ = self.target.energy(x)
+                        drawn.append((x.numpy(), log_q.numpy(), energies.numpy()))
+                        bar.update(len(x))
+        except KeyboardInterrupt:
+            if not drawn:
+                raise
+            self.interrupted = True
+            done = sum(len(x) for x, *_ in drawn)
+            warnings.warn(
+                f"drawing was interrupted: {done} of {count} structures are kept", stacklevel=3
+            )
+        return tuple(map(np.concatenate, zip(*drawn, strict=True)))
 
     def check(self, configurations: Any) -> ForwardCheck:
         """Compare the sampler with configurations that it has not seen.
@@ -353,12 +372,16 @@ def _hidden(progress: bool) -> bool | None:
 
 
 def _factory(method: str | MethodFactory) -> tuple[MethodFactory, str]:
-    if not isinstance(method, str):
+    if callable(method):
         return method, getattr(method, "__qualname__", type(method).__name__)
-    if method not in METHODS:
-        raise ValueError(f"method {method!r} is unknown: choose one of {', '.join(METHODS)}")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(
+            f"method is {method!r}: choose one of {', '.join(METHODS)}, or pass a function "
+            "(target, torch.Generator) -> SamplingMethod"
+        )
     module, _, name = METHODS[method].rpartition(".")
-    return getattr(importlib.import_module(f".{module}", __package__), name), method
+    with global_random_states_kept():
+        return getattr(importlib.import_module(f".{module}", __package__), name), method
 
 
 def _as_positions(configurations: Any, num_atoms: int) -> np.ndarray:

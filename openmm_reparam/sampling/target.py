@@ -128,7 +128,7 @@ def boltzmann_target(
     bonds = np.array(sorted(graph.edges))
     planar = planar_bonds(potential.system)
     zmatrix = build_zmatrix(numbers, bonds, reference, planar, potential.label)
-    if latents != "auto":
+    if not (isinstance(latents, str) and latents == "auto"):
         chosen = _torsions(latents, simulation.topology)
         zmatrix = with_free_torsions(zmatrix, chosen, potential.label)
     internal = InternalMap(zmatrix, reference, _fixed_lengths(potential, zmatrix.bonds))
@@ -138,7 +138,7 @@ def boltzmann_target(
 
 
 def _torsions(latents: str | Iterable[Measure], topology: Any) -> list[tuple[int, ...]]:
-    if isinstance(latents, str):
+    if isinstance(latents, str) or not isinstance(latents, Iterable):
         raise ValueError(
             f'latents is {latents!r}: pass "auto", or names of torsions such as ("phi", "psi")'
         )

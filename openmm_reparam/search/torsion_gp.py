@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..random_states import global_random_states_kept
 from .torsion_angles import ShapeAngles
 from .torsion_kinematics import TorsionRotation
 
@@ -97,8 +98,9 @@ class TorsionGP:
 
     def _regression(self) -> GaussianProcessRegressor:
         # Slow to import, and only a search needs it.
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import RBF
+        with global_random_states_kept():
+            from sklearn.gaussian_process import GaussianProcessRegressor
+            from sklearn.gaussian_process.kernels import RBF
 
         count = len(self._energies)
         each = self._fitted_minima < count <= REFIT_EACH_UP_TO

@@ -13,6 +13,7 @@ import openmm as mm
 from openmm import app, unit
 
 from ..constants import ANGSTROM
+from ..potentials.interruption import named_interruption
 from ..structure.molecule_topology import molecule_topology
 from .programs import ANI, GFNFF, MMFF94, XTB, EnergyAndForces, Oracle, without
 
@@ -41,7 +42,7 @@ class _OfState:
 
     def __call__(self, state: mm.State) -> EnergyAndForces:
         positions = state.getPositions(asNumpy=True)._value
-        with self._turn:
+        with self._turn, named_interruption():
             return self.oracle(positions)
 
 

@@ -1,5 +1,6 @@
 """The one call: a method of one's own on a molecule whose partition function is known."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -12,7 +13,11 @@ from scipy import integrate
 from openmm_reparam.constants import BOLTZMANN
 from openmm_reparam.prepare.molecular_system import MolecularSystem
 from openmm_reparam.sampling.method import TrainingStep
+from openmm_reparam.sampling.minima_mixture import MinimaMixture
 from openmm_reparam.sampling.sampler import boltzmann_sampler
+from openmm_reparam.sampling.target import boltzmann_target
+from openmm_reparam.surrogates.golf.oracles import context_oracle
+from openmm_reparam.surrogates.oracles import python_force
 
 BOND, ANGLE = (0.1, 2e4), (1.8, 300.0)
 ROUNDS = 80
@@ -195,6 +200,21 @@ def test_free_energy_of_a_torsion_is_its_energy():
     assert profile.errors.max() < 0.7 * trained.free_energy(bins=24).errors.max()
 
 
+def test_a_minimum_at_half_a_turn_has_its_share():
+    """Descents end on either side of it, and one of these is beyond the torsion's window."""
+    target = boltzmann_target(harmonic_peroxide().simulation("Reference"), 300)
+    start, _ = target.internal.coordinates(torch.as_tensor(target.reference)[None])
+    for torsion in (2.8, -2.8):
+        start[0, -1] = torsion
+        positions, _ = target.internal.positions(start)
+        there = dataclasses.replace(target, reference=positions[0].numpy())
+        mixture = MinimaMixture(there, torch.Generator().manual_seed(0))
+        drawn, log_q = mixture.sample(50, torch.Generator().manual_seed(0))
+        assert torch.isfinite(log_q).all()
+        torsions = target.internal.coordinates(drawn)[0][:, -1]
+        assert torsions.abs().min() > 1.5
+
+
 def test_methods_that_cannot_draw_broadly_say_so():
     with pytest.raises(ValueError, match="cannot draw broadly"):
         sampler(max_force_evaluations=0).sample(10, broad=True)
@@ -260,13 +280,92 @@ def test_ctrl_c_keeps_what_is_trained(tmp_path):
     ("options", "words"),
     [
         ({"method": "guess"}, "choose one of"),
-        ({"max_force_evaluations": -1}, "max_force_evaluations"),
-        ({"seed": "one"}, "seed"),
+        ({"method": None}, "method is None: choose one of"),
+        ({"method": 3}, "method is 3: choose one of"),
+        ({"latents": None}, 'latents is None: pass "auto"'),
+        ({"latents": 5}, 'latents is 5: pass "auto"'),
+        ({"latents": "phi"}, "latents is 'phi': pass \"auto\""),
+        ({"latents": (1, 2, 3, 4)}, "1 is nothing that can be measured"),
+        ({"max_force_evaluations": -1}, "max_force_evaluations is -1"),
+        ({"max_force_evaluations": 0.5}, "max_force_evaluations is 0.5: pass a whole number"),
+        ({"max_force_evaluations": np.nan}, "max_force_evaluations is nan"),
+        ({"seed": "one"}, "seed is 'one': pass a whole number"),
+        ({"seed": -1}, "seed is -1: it must be 0 or more"),
+        ({"seed": 2**70}, "seed is 1180591620717411303424: it must be .* or less"),
+        ({"temperature": 0}, "temperature is 0: pass one above zero"),
+        ({"temperature": np.nan}, "temperature is nan"),
+        ({"temperature": -1 * unit.kelvin}, "temperature is .*not negative"),
+        ({"temperature": 300 * unit.picosecond}, "temperature is 300 ps: .*kelvin"),
+        ({"temperature": "300"}, "temperature is '300': .*kelvin"),
+        ({"temperature": None}, "temperature is None: .*kelvin"),
     ],
 )
-def test_wrong_arguments_are_refused(options, words):
+def test_wrong_arguments_are_refused_in_words(options, words):
+    options = {"temperature": 500, "method": Widths, **options}
     with pytest.raises((ValueError, TypeError), match=words):
-        sampler(**options)
+        boltzmann_sampler(harmonic_water().simulation("Reference"), progress=False, **options)
+
+
+@pytest.mark.parametrize("count", [0, -3, 1.5, "many", None])
+def test_as_many_structures_as_a_whole_number_says(count):
+    with pytest.raises((ValueError, TypeError), match=f"count is {count!r}"):
+        sampler(max_force_evaluations=0).sample(count)
+
+
+@pytest.fixture
+def interruptible():
+    """Peroxide by a PythonForce that Ctrl-C hits in the evaluation that is named."""
+    given = harmonic_peroxide()
+    energy = Interrupted(context_oracle(given.simulation("Reference").context))
+    system = mm.System()
+    for k in range(4):
+        system.addParticle(given.system.getParticleMass(k))
+    system.addForce(python_force(energy))
+    molecule = MolecularSystem("peroxide", given.topology, system, given.positions)
+    return molecule.simulation("Reference"), energy
+
+
+class Interrupted:
+    def __init__(self, oracle):
+        self.oracle, self.calls, self.at = oracle, 0, None
+
+    def __call__(self, positions):
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return self.oracle(positions)
+
+
+def test_ctrl_c_keeps_what_is_drawn(interruptible):
+    simulation, energy = interruptible
+    trained = boltzmann_sampler(simulation, max_force_evaluations=0, progress=False)
+    energy.at = energy.calls + 300
+    with pytest.warns(UserWarning, match="interrupted: 256 of 2000 structures are kept"):
+        ensemble = trained.sample(2000, progress=False)
+    assert len(ensemble) == 256
+    assert trained.interrupted
+    assert trained.free_energy("torsion 2 0 1 3").values.shape == (60,)  # of those drawn
+    energy.at = energy.calls + 5
+    with pytest.raises(KeyboardInterrupt):  # there is nothing to keep
+        trained.sample(2000, progress=False)
+
+
+@pytest.mark.parametrize("at", [30, 300, 1000])
+@pytest.mark.parametrize("method", ["conditional", "minima", "latent"])
+def test_ctrl_c_at_any_time_leaves_a_training_that_goes_on(interruptible, tmp_path, method, at):
+    """In a search, too, which keeps Ctrl-C to itself."""
+    simulation, energy = interruptible
+    options = {"method": method, "checkpoint": tmp_path / "run.pt", "progress": False}
+    boltzmann_sampler(simulation, max_force_evaluations=0, **options)
+    energy.at = energy.calls * 2 + at  # a second time for the method that is made again
+    with pytest.warns(UserWarning, match="interrupted after"):
+        stopped = boltzmann_sampler(simulation, max_force_evaluations=1500, **options)
+    assert energy.calls == energy.at
+    ensemble = stopped.sample(200, progress=False)
+    assert np.isfinite(ensemble.log_weights).any()
+    resumed = boltzmann_sampler(simulation, max_force_evaluations=0, **options)
+    again = [s.method.sample(5, torch.Generator().manual_seed(0)) for s in (stopped, resumed)]
+    torch.testing.assert_close(*again)
 
 
 def test_configurations_of_another_molecule_are_refused():

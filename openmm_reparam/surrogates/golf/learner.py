@@ -119,7 +119,7 @@ class Learner:
         self._molecules, self._surrogates, self._settings = molecules, surrogates, settings
         self._seed, self._device, self._planned = seed, device, max(1, updates)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds GPUs, too
             self._network = PaiNN(network).to(device)
         self._average = copy.deepcopy(self._network).requires_grad_(False)
         self._adam = torch.optim.Adam(self._network.parameters(), lr=settings.rate)
