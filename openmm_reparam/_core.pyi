@@ -1,6 +1,12 @@
 """The compiled core. OpenMM's objects are given by their addresses, see `compiled.address`."""
 
+from collections.abc import Callable
+
 import numpy as np
+
+from .optimizers.coordinates import Coordinates, Projection
+from .optimizers.metric import Metric
+from .potentials.point import Point
 
 def particles(system: int) -> tuple[np.ndarray, np.ndarray]:
     """Masses (N,) in daltons, and which particles are virtual sites (N,) uint8."""
@@ -138,22 +144,47 @@ class Constraints:
     def approach(self, positions: np.ndarray) -> np.ndarray:
         """Positions (N, 3) after a step of Newton's towards the lengths."""
 
-def towards_oldest(
-    vector: np.ndarray,
-    steps: list[np.ndarray],
-    changes: list[np.ndarray],
-    curvatures: list[float],
-) -> list[float]:
-    """First half of L-BFGS's recursion, in place; the weights of pairs, the newest last."""
+class Landscape:
+    """What an L-BFGS descends on; see `optimizers.lbfgs.Descent`.
 
-def towards_newest(
-    vector: np.ndarray,
-    steps: list[np.ndarray],
-    changes: list[np.ndarray],
-    curvatures: list[float],
-    weights: list[float],
-) -> None:
-    """Second half, in place."""
+    Without coordinates, steps are displacements of the atoms, of these molecules (N,).
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[np.ndarray], Point],
+        coordinates: Coordinates | None,
+        metric: Metric | None,
+        project: Projection | None,
+        refuses: Callable[[Point, Point, float], bool] | None,
+        noise: Callable[[float], float],
+        molecules: np.ndarray | None,
+    ) -> None: ...
+
+class LbfgsState:
+    """Where an L-BFGS stands between two steps: all that it goes on from. It can be pickled."""
+
+    point: Point
+    failures: int
+    """Line searches in a row that have failed."""
+
+    def __init__(
+        self,
+        landscape: Landscape,
+        start: Point,
+        memory: int,
+        max_step: float,
+        largest_step: float,
+        refresh: tuple[int, int],
+    ) -> None: ...
+    def step(self, landscape: Landscape) -> Point:
+        """Take one step; see `optimizers.lbfgs.lbfgs_step`."""
+
+def longest(vectors: np.ndarray) -> float:
+    """Return the largest length of (N, 3) vectors."""
+
+def longest_within(vectors: np.ndarray, molecules: np.ndarray | None) -> float:
+    """Return that relative to the mean of each molecule, (N,) labels from 0."""
 
 def dot(a: np.ndarray, b: np.ndarray) -> float:
     """Inner product of two arrays of one size."""

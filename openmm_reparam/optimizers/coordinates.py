@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from .. import compiled
 from ..potentials.point import Point
 from .metric import Metric
 
@@ -66,6 +67,10 @@ class Cartesian:
     molecules : (N,) int array, optional
         The molecule of each atom; all are of one by default.
 
+    Attributes
+    ----------
+    molecules : (N,) int array or None
+
     Examples
     --------
     >>> import numpy as np
@@ -77,7 +82,7 @@ class Cartesian:
     """
 
     def __init__(self, molecules: np.ndarray | None = None) -> None:
-        self._molecules = molecules
+        self.molecules = None if molecules is None else np.asarray(molecules, dtype=np.int64)
 
     def begin(self, positions: np.ndarray) -> Chart:
         """Return the empty chart."""
@@ -109,13 +114,8 @@ class Cartesian:
 
     def longest(self, chart: Chart, positions: np.ndarray, step: np.ndarray) -> float:
         """Return the largest displacement in nm."""
-        return float(np.sqrt(np.einsum("ij,ij->i", step, step).max()))
+        return compiled.longest(step)
 
     def longest_within(self, chart: Chart, positions: np.ndarray, step: np.ndarray) -> float:
         """Return the largest displacement relative to the mean of its molecule, in nm."""
-        labels = self._molecules
-        if labels is None:
-            labels = np.zeros(len(step), dtype=int)
-        counts = np.bincount(labels)
-        means = np.stack([np.bincount(labels, column) for column in step.T], axis=1)
-        return self.longest(chart, positions, step - (means / counts[:, None])[labels])
+        return compiled.longest_within(step, self.molecules)

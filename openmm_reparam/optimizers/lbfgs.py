@@ -9,27 +9,17 @@ on Matrix Manifolds", 2008).
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 
 import numpy as np
 
-from ..errors import NonFiniteError
-from ..potentials.point import Point, dot
-from .coordinates import Cartesian, Chart, Coordinates, Projection
-from .curvature_pairs import (
-    CurvaturePair,
-    Solver,
-    curvature_ratio,
-    in_memory,
-    inverse_hessian_times,
-)
-from .line_search import Direction, LineSearch, LineSearchError, Trial
+from .. import compiled
+from ..compiled import LbfgsState
+from ..potentials.point import Point
+from .coordinates import Cartesian, Coordinates, Projection
 from .metric import Metric
-from .step_bound import StepBound
 
 __all__ = [
     "Descent",
@@ -40,16 +30,6 @@ __all__ = [
     "lbfgs_step",
     "relative_noise",
 ]
-
-# A metric whose curvature along a step is wrong by more than this factor is stale.
-STALE = 3.0
-# Nor does a pair tell anything of what follows whose curvature P underrates by this factor, unless
-# so many in a row do.
-CLASH, PASSING = 1e-3, 2
-# Steps in a row that were refused at first, until there is no going on.
-BLOCKED = 20
-# A step along plain forces moves no atom further than this (nm) the first time.
-FIRST_STEP = 1e-3
 
 
 def relative_noise(energy: float) -> float:
@@ -86,61 +66,31 @@ class Descent:
     largest_step: float = 0.05
     refresh: tuple[int, int] = (20, 50)
 
-
-@dataclass
-class LbfgsState:
-    """Where an L-BFGS stands between two steps: all that it goes on from.
-
-    Attributes
-    ----------
-    point : Point
-    chart, metric_chart : Chart
-        Of the coordinates: at the point, and where the metric was updated last.
-    forces : array
-        At the point, along the coordinates.
-    pairs : deque of CurvaturePair
-    bound : StepBound
-    ratio : float
-        What P makes of the newest pair's curvature, over what it is.
-    age : int
-        Steps since the metric was updated.
-    failures : int
-        Line searches in a row that have failed.
-    dropped : int
-        Pairs in a row that were taken for a clash left behind.
-    blocked : int
-        Steps in a row that were refused at first.
-    coarse : float
-        What the noise is multiplied with.
-    timid : float
-        How far a step along plain forces moves an atom, in nm.
-    """
-
-    point: Point
-    chart: Chart
-    metric_chart: Chart
-    forces: np.ndarray
-    pairs: deque[CurvaturePair]
-    bound: StepBound
-    ratio: float = 1.0
-    age: int = 0
-    failures: int = 0
-    dropped: int = 0
-    blocked: int = 0
-    coarse: float = 1.0
-    timid: float = FIRST_STEP
+    @cached_property
+    def landscape(self) -> compiled.Landscape:
+        """The same for the compiled core."""
+        # Displacements of the atoms never leave it.
+        straight = type(self.coordinates) is Cartesian
+        return compiled.Landscape(
+            self.evaluate,
+            None if straight else self.coordinates,
+            self.metric,
+            self.project,
+            self.refuses,
+            self.noise,
+            self.coordinates.molecules if isinstance(self.coordinates, Cartesian) else None,
+        )
 
 
 def lbfgs_init(descent: Descent, start: Point) -> LbfgsState:
     """Return the state before the first step; the metric has been updated at the start."""
-    chart = descent.coordinates.begin(start.positions)
     return LbfgsState(
+        descent.landscape,
         start,
-        chart,
-        chart,
-        descent.coordinates.forces(chart, start),
-        deque(maxlen=descent.memory),
-        StepBound.between(descent.max_step, descent.largest_step),
+        descent.memory,
+        descent.max_step,
+        descent.largest_step,
+        descent.refresh,
     )
 
 
@@ -152,21 +102,7 @@ def lbfgs_step(descent: Descent, state: LbfgsState) -> Point:
     LineSearchError
         No direction lowers the energy any more.
     """
-    while True:
-        direction = _direction(descent, state)
-        first, held = _first_length(descent, state, direction.vector)
-        noise = state.coarse * descent.noise(state.point.energy)
-        search = LineSearch(descent.evaluate, descent.coordinates, descent.refuses, noise)
-        result = search(direction, first, content=state.failures > 0)
-        if state.blocked > BLOCKED:
-            raise LineSearchError(result.why())
-        if result.trial is not None:
-            break
-        _begin_anew(descent, state, result.why())
-    state.blocked = state.blocked + 1 if result.refused else 0
-    promised, at_once = -result.trial.length * direction.slope, result.trial.length == first
-    _accept(descent, state, result.trial, promised, at_once=at_once, held=held)
-    return state.point
+    return state.step(descent.landscape)
 
 
 def lbfgs(
@@ -248,115 +184,3 @@ def descend(descent: Descent, start: Point) -> Iterator[Point]:
     state = lbfgs_init(descent, start)
     while True:
         yield lbfgs_step(descent, state)
-
-
-def _direction(descent: Descent, state: LbfgsState) -> Direction:
-    """Return where to go, and the slope of the energy that way."""
-    point, chart, forces = state.point, state.chart, state.forces
-    vector = inverse_hessian_times(forces, state.pairs, _solver(descent, state), state.ratio)
-    if descent.project is not None:
-        vector = descent.coordinates.project(descent.project, chart, point.positions, vector)
-    slope = -dot(forces, vector)
-    if slope < 0 and state.failures <= 2:
-        return Direction(point, chart, vector, slope)
-    # Not a descent direction (indefinite pairs, stale metric), or a failed restart: the plain
-    # forces always are one.
-    state.pairs.clear()
-    slope = -dot(forces, forces)
-    if slope == 0:
-        raise LineSearchError("the forces are exactly zero")
-    return Direction(point, chart, np.array(forces), slope)
-
-
-def _first_length(descent: Descent, state: LbfgsState, vector: np.ndarray) -> tuple[float, bool]:
-    """Return the step to try first, in units of a direction, and whether its bound holds it."""
-    coordinates, place = descent.coordinates, (state.chart, state.point.positions)
-    longest = coordinates.longest(*place, vector)
-    first, held = state.bound.length(longest, partial(coordinates.longest_within, *place, vector))
-    if descent.metric is None and not state.pairs or state.failures > 2:
-        # Of plain forces the length means nothing.
-        first = min(first, state.timid / max(longest, np.finfo(float).tiny))
-    return first, held
-
-
-def _begin_anew(descent: Descent, state: LbfgsState, why: str) -> None:
-    """Forget the pairs after a failed line search, and more the more have failed."""
-    metric = descent.metric
-    state.failures += 1
-    state.coarse, state.timid = 10.0, FIRST_STEP
-    state.bound = state.bound.reset()
-    state.pairs.clear()
-    if state.failures > (3 if metric is not None else 1):
-        raise LineSearchError(why)
-    # Steepest descent in the metric; in a stiffer one; along the plain forces.
-    if metric is not None and state.failures == 1:
-        _update(metric, state)
-    elif metric is not None and state.failures == 2:
-        metric.raise_shift()
-
-
-def _accept(
-    descent: Descent,
-    state: LbfgsState,
-    trial: Trial,
-    promised: float,
-    *,
-    at_once: bool,
-    held: bool,
-) -> None:
-    """Go on to the next point: learn from the step, and renew the metric where it is stale."""
-    coordinates, before = descent.coordinates, state.point
-    state.failures, state.timid = 0, 2 * state.timid
-    step = coordinates.step_taken(before, trial.point, trial.step)
-    forces = coordinates.forces(trial.chart, trial.point)
-    change = state.forces - forces
-    pair = CurvaturePair(step, change, dot(step, change))
-    state.bound = state.bound.after(
-        trial.length,
-        at_once=at_once,
-        held=held,
-        fall=before.energy - trial.point.energy,
-        promised=promised,
-        curvature=pair.curvature,
-    )
-    if pair.curvature > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
-        _keep(descent, state, pair)
-    state.point, state.chart, state.forces = trial.point, trial.chart, forces
-    state.age += 1
-    least, most = descent.refresh
-    stale = state.age >= least and not 1 / STALE < state.ratio < STALE
-    if descent.metric is not None and (stale or state.age >= most):
-        _update(descent.metric, state)
-        if state.pairs:
-            state.ratio = curvature_ratio(state.pairs[-1], _solver(descent, state))
-
-
-def _keep(descent: Descent, state: LbfgsState, pair: CurvaturePair) -> None:
-    """Keep a pair, unless it tells of a clash that the step has left behind.
-
-    P finds that far too stiff; kept, it would hold everything still.
-    """
-    ratio = curvature_ratio(pair, _solver(descent, state))
-    known = descent.metric is not None and descent.metric.complete
-    passing = known and ratio <= CLASH and state.dropped < PASSING
-    state.dropped = state.dropped + 1 if passing else 0
-    if not passing:
-        state.pairs.append(in_memory(pair))
-        state.ratio = ratio
-
-
-def _update(metric: Metric, state: LbfgsState) -> None:
-    """Update a metric at the state's point."""
-    state.age = 0
-    # A displaced configuration may be non-finite where the point itself is not; the metric in use
-    # stays a valid one.
-    with contextlib.suppress(NonFiniteError):
-        metric.update(state.point.positions)
-        state.metric_chart = state.chart
-
-
-def _solver(descent: Descent, state: LbfgsState) -> Solver:
-    """Return what multiplies with the initial inverse Hessian."""
-    if descent.metric is None:
-        return np.copy
-    return partial(descent.coordinates.solve, descent.metric, state.metric_chart)

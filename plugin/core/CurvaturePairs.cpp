@@ -24,7 +24,7 @@ template <class T> double addAndDot(double* v, double factor, const T* a, const 
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-template <class T> void add(double* v, double factor, const T* a, size_t size) {
+template <class T> void addScaled(double* v, double factor, const T* a, size_t size) {
     for (size_t i = 0; i < size; i++)
         v[i] += factor * a[i];
 }
@@ -46,38 +46,89 @@ double dot(const double* a, const double* b, size_t size) {
     return innerProduct(a, b, size);
 }
 
-template <class T> vector<double> towardsOldest(double* v, size_t size, const vector<CurvaturePair<T>>& pairs) {
+CurvaturePairs::CurvaturePairs(size_t memory) : memory(memory) {}
+
+void CurvaturePairs::add(CurvaturePair pair) {
+    if (count() >= memory) {
+        if (singles.empty())
+            doubles.erase(doubles.begin());
+        else
+            singles.erase(singles.begin());
+    }
+    const auto &s = pair.step, &y = pair.change;
+    if (s.size() > LARGEST_IN_DOUBLE)
+        singles.push_back(make_shared<Kept<float>>(
+            Kept<float>{{s.begin(), s.end()}, {y.begin(), y.end()}, pair.curvature}));
+    else
+        doubles.push_back(
+            make_shared<Kept<double>>(Kept<double>{move(pair.step), move(pair.change), pair.curvature}));
+}
+
+void CurvaturePairs::clear() {
+    singles.clear();
+    doubles.clear();
+}
+
+size_t CurvaturePairs::count() const {
+    return singles.size() + doubles.size();
+}
+
+CurvaturePair CurvaturePairs::pair(size_t k) const {
+    const auto copied = [&](const auto& kept) {
+        return CurvaturePair{{kept.step.begin(), kept.step.end()},
+                             {kept.change.begin(), kept.change.end()},
+                             kept.curvature};
+    };
+    return singles.empty() ? copied(*doubles.at(k)) : copied(*singles.at(k));
+}
+
+void CurvaturePairs::multiply(vector<double>& v, const Solver& solve, double ratio) const {
+    const size_t size = v.size();
+    vector<double> weights =
+        singles.empty() ? towardsOldest(v.data(), size, doubles) : towardsOldest(v.data(), size, singles);
+    solve(v.data());
+    if (count() == 0)
+        return;
+    for (double& number : v)
+        number *= ratio;
+    if (singles.empty())
+        towardsNewest(v.data(), size, doubles, weights);
+    else
+        towardsNewest(v.data(), size, singles, weights);
+}
+
+/// The first half of the recursion, from the newest pair to the oldest.
+template <class T> vector<double> CurvaturePairs::towardsOldest(double* v, size_t size, const Memory<T>& pairs) {
     vector<double> weights(pairs.size());
     if (pairs.empty())
         return weights;
-    double product = innerProduct(pairs.back().step, v, size);
+    double product = innerProduct(pairs.back()->step.data(), v, size);
     for (size_t k = pairs.size(); k-- > 0;) {
-        weights[k] = product / pairs[k].curvature;
+        weights[k] = product / pairs[k]->curvature;
         if (k > 0)
-            product = addAndDot(v, -weights[k], pairs[k].change, pairs[k - 1].step, size);
+            product = addAndDot(v, -weights[k], pairs[k]->change.data(), pairs[k - 1]->step.data(), size);
         else
-            add(v, -weights[k], pairs[k].change, size);
+            addScaled(v, -weights[k], pairs[k]->change.data(), size);
     }
     return weights;
 }
 
 template <class T>
-void towardsNewest(double* v, size_t size, const vector<CurvaturePair<T>>& pairs, const vector<double>& weights) {
-    if (pairs.empty())
-        return;
-    double product = innerProduct(pairs[0].change, v, size);
+void CurvaturePairs::towardsNewest(double* v, size_t size, const Memory<T>& pairs, const vector<double>& weights) {
+    double product = innerProduct(pairs[0]->change.data(), v, size);
     for (size_t k = 0; k < pairs.size(); k++) {
-        const double factor = weights[k] - product / pairs[k].curvature;
+        const double factor = weights[k] - product / pairs[k]->curvature;
         if (k + 1 < pairs.size())
-            product = addAndDot(v, factor, pairs[k].step, pairs[k + 1].change, size);
+            product = addAndDot(v, factor, pairs[k]->step.data(), pairs[k + 1]->change.data(), size);
         else
-            add(v, factor, pairs[k].step, size);
+            addScaled(v, factor, pairs[k]->step.data(), size);
     }
 }
 
-template vector<double> towardsOldest(double*, size_t, const vector<CurvaturePair<float>>&);
-template vector<double> towardsOldest(double*, size_t, const vector<CurvaturePair<double>>&);
-template void towardsNewest(double*, size_t, const vector<CurvaturePair<float>>&, const vector<double>&);
-template void towardsNewest(double*, size_t, const vector<CurvaturePair<double>>&, const vector<double>&);
+double curvatureRatio(const CurvaturePair& pair, const CurvaturePairs::Solver& solve) {
+    vector<double> solved = pair.change;
+    solve(solved.data());
+    return pair.curvature / dot(pair.change.data(), solved.data(), solved.size());
+}
 
 } // namespace openmm_reparam

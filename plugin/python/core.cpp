@@ -15,6 +15,7 @@ using namespace openmm_reparam;
 
 namespace openmm_reparam {
 void bindDescent(nb::module_& module);
+void bindLbfgs(nb::module_& module);
 void bindPreconditioner(nb::module_& module);
 }
 
@@ -113,5 +114,6 @@ NB_MODULE(_core, module) {
     module.def("near_pairs", &nearPairs, nb::arg("positions"), nb::arg("cutoff"), nb::arg("box").none(),
                nb::arg("excluded").none() = nb::none(), nb::arg("names").none() = nb::none());
     bindDescent(module);
+    bindLbfgs(module);
     bindPreconditioner(module);
 }

@@ -98,52 +98,6 @@ nb::object approached(Constraints& constraints, const Numbers<double>& positions
     return nb::cast(arrayOf(std::move(found), {constraints.size(), 3}));
 }
 
-using Changed = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
-
-template <class T> using Arrays = std::vector<Numbers<T>>;
-
-template <class T>
-std::vector<CurvaturePair<T>> pairsOf(size_t size, const Arrays<T>& steps, const Arrays<T>& changes,
-                                      const std::vector<double>& curvatures) {
-    if (steps.size() != changes.size() || steps.size() != curvatures.size())
-        throw std::invalid_argument("there must be a step, a change and a curvature of each pair");
-    std::vector<CurvaturePair<T>> pairs;
-    for (size_t k = 0; k < steps.size(); k++) {
-        requireSize(steps[k], size, "step");
-        requireSize(changes[k], size, "change");
-        pairs.push_back({steps[k].data(), changes[k].data(), curvatures[k]});
-    }
-    return pairs;
-}
-
-template <class T>
-std::vector<double> oldest(Changed vector, const Arrays<T>& steps, const Arrays<T>& changes,
-                           const std::vector<double>& curvatures) {
-    const auto pairs = pairsOf<T>(vector.size(), steps, changes, curvatures);
-    nb::gil_scoped_release release;
-    return towardsOldest(vector.data(), vector.size(), pairs);
-}
-
-template <class T>
-void newest(Changed vector, const Arrays<T>& steps, const Arrays<T>& changes, const std::vector<double>& curvatures,
-            const std::vector<double>& weights) {
-    const auto pairs = pairsOf<T>(vector.size(), steps, changes, curvatures);
-    if (weights.size() != pairs.size())
-        throw std::invalid_argument("there must be a weight of each pair");
-    nb::gil_scoped_release release;
-    towardsNewest(vector.data(), vector.size(), pairs, weights);
-}
-
-/// The recursion over pairs in single or double precision.
-template <class T> void bindRecursion(nb::module_& module) {
-    // The vector is changed in place, and a copy of it would be lost; pairs are never converted from one precision
-    // to the other.
-    module.def("towards_oldest", &oldest<T>, nb::arg("vector").noconvert(), nb::arg("steps").noconvert(),
-               nb::arg("changes").noconvert(), "curvatures"_a);
-    module.def("towards_newest", &newest<T>, nb::arg("vector").noconvert(), nb::arg("steps").noconvert(),
-               nb::arg("changes").noconvert(), "curvatures"_a, "weights"_a);
-}
-
 double dotOf(const Numbers<double>& a, const Numbers<double>& b) {
     requireSize(b, a.size(), "vector");
     return dot(a.data(), b.data(), a.size());
@@ -170,8 +124,6 @@ void bindDescent(nb::module_& module) {
         .def("errors", &errorsOf, "positions"_a)
         .def("project", &projected, "positions"_a, "vectors"_a)
         .def("approach", &approached, "positions"_a);
-    bindRecursion<double>(module);
-    bindRecursion<float>(module);
     module.def("dot", &dotOf, "a"_a, "b"_a);
 }
 

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace openmm_reparam {
+
+/// The largest length of `size` vectors of 3 numbers.
+double longestVector(const double* vectors, size_t size);
+
+/// Those relative to the mean of their molecule, whose labels count from 0; all are of one where there are none.
+double longestWithinMolecules(const double* vectors, size_t size, const std::vector<int64_t>& molecules);
+
+} // namespace openmm_reparam
