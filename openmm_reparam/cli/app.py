@@ -95,6 +95,7 @@ def minimize(
     compare: options.Compare = False,
     plot: options.Plot = None,
     json: options.Json = None,
+    report: options.Report = None,
     workers: options.Workers = None,
     csv: options.Csv = None,
 ) -> int:
@@ -120,14 +121,16 @@ def minimize(
     )
     command: Callable[..., int] = partial(minimize_file, ligands=ligand or (), charges=charges)
     if file.is_dir():
-        options.refuse(context, ("ligand", "charges", "temperature"), "one structure file")
+        options.refuse(
+            context, ("ligand", "charges", "temperature", "report"), "one structure file"
+        )
         command = partial(minimize_folder, workers=workers, summary=csv)
     elif workers is not None or csv is not None:
         raise ValueError(f"--workers and --csv are for a folder of files, and {file} is none")
     return command(
         file,
         run_settings(context.params),
-        Outputs(output, plot, json),
+        Outputs(output, plot, json, report),
         forcefield=forcefield,
         solvent=solvent.value,
         restraint=restraint if restrain is options.RestrainedAtoms.heavy else None,
@@ -182,6 +185,7 @@ def fold(
     compare: options.Compare = False,
     plot: options.Plot = None,
     json: options.Json = None,
+    report: options.Report = None,
 ) -> int:
     """Minimize a chain built from its sequence.
 
@@ -194,7 +198,7 @@ def fold(
     return fold_target(
         target,
         run_settings(context.params),
-        Outputs(output, plot, json),
+        Outputs(output, plot, json, report),
         forcefield=forcefield,
         solvent=solvent.value,
         start=start.value,
@@ -274,7 +278,8 @@ def sample(
     """Free energies of one molecule without dynamics: independent structures with weights.
 
     For a small molecule or peptide in vacuum or implicit solvent. It is minimized first. Ctrl-C
-    ends the training, and structures are drawn from what is trained.
+    ends the training, and structures are drawn from what is trained; while they are drawn, it keeps
+    those that are. The exit code is then 1. Killed, the same command goes on from --checkpoint.
     """
     from .sample import SamplingSettings, sample_file
     from .settings import Outputs

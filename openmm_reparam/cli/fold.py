@@ -18,7 +18,7 @@ from ..prepare.peptides import peptide
 from ..prepare.sequences import REFUSED_CODES, SEQUENCES
 from ..prepare.structure_files import ca_only_residues, fetch_pdb, read_structure
 from ..structure.measures import radius_of_gyration, rmsd
-from .minimize import write_outputs
+from .minimize import structure_violations, write_outputs
 from .reporting import Run, describe, minimize_molecule, write_json
 from .settings import Console, Outputs, RunSettings
 
@@ -106,6 +106,15 @@ def fold(
     console.say()
     console.say(native_line(comparison))
     console.say(closing_remark(run, start, solvent))
+    if outputs.report is not None:
+        facts = {
+            "Sequence": found.sequence,
+            "Start": f"{start} chain",
+            "Force field": ", ".join(forcefield),
+            "Solvent": solvent,
+        }
+        notes = (native_line(comparison), closing_remark(run, start, solvent))
+        _write_report(run, outputs.report, console, found.name, facts, gyration, notes)
     described = {
         "target": target,
         "sequence": found.sequence,
@@ -128,6 +137,31 @@ def _gyration_report(run: Run, console: Console) -> dict[str, float]:
         f"\nRadius of gyration: {start:.2f} -> {end:.2f} nm"
     )
     return {"start": start, "end": end}
+
+
+def _write_report(
+    run: Run,
+    path: Path,
+    console: Console,
+    title: str,
+    facts: dict[str, Any],
+    gyration: dict[str, float],
+    notes: tuple[str, ...],
+) -> None:
+    """Write the page of a run, with the radii of gyration in nm."""
+    from ..report.data import BeforeAfter
+    from .report_page import write_report_page
+
+    write_report_page(
+        run,
+        path,
+        console,
+        title=title,
+        violations=structure_violations(run),
+        facts=facts,
+        quantities=(BeforeAfter("Radius of gyration", gyration["start"], gyration["end"], "nm"),),
+        notes=notes,
+    )
 
 
 def closing_remark(run: Run, start: str, solvent: str) -> str:

@@ -14,13 +14,13 @@ from ..prepare.molecular_system import MolecularSystem
 from ..prepare.restraints import restrain_heavy_atoms
 from ..prepare.structure_files import prepare_file
 from ..structure.selections import heavy_solute_atoms
-from ..structure.violations import find_violations
+from ..structure.violations import Violations, find_violations
 from ..units import positions_in_nanometers
 from .placed_ligands import ligand_report, placed_ligands
 from .reporting import Run, describe, minimize_molecule, write_json, write_plot, write_structure
 from .settings import Console, Outputs, RunSettings
 
-__all__ = ["heavy_atom_shifts", "minimize_file", "restrained_molecule"]
+__all__ = ["heavy_atom_shifts", "minimize_file", "restrained_molecule", "structure_violations"]
 
 
 def minimize_file(
@@ -77,11 +77,30 @@ def minimize_file(
             "energies include them"
         )
     run = minimize_molecule(molecule, settings, console)
-    found = _structure_report(run, console)
+    violations = structure_violations(run)
+    found = _structure_report(run, violations, console)
     kept = ligand_report(placed, molecule.topology, run.positions._value)
     for line in kept:
         console.say(line)
     write_outputs(run, outputs, console, file.name)
+    if outputs.report is not None:
+        from .report_page import write_report_page
+
+        write_report_page(
+            run,
+            outputs.report,
+            console,
+            title=file.name,
+            violations=violations,
+            facts={
+                "File": file,
+                "Force field": ", ".join(forcefield),
+                "Solvent": solvent,
+                "Restraints of heavy atoms": restraint and f"{restraint:g} kcal/mol/Å²",
+                "Ligands": ", ".join(str(path) for path in ligands),
+            },
+            notes=tuple(kept),
+        )
     described = {
         "file": str(file),
         "forcefield": forcefield,
@@ -102,13 +121,20 @@ def describe_preparation(
     console.say(f"Repairs: {'; '.join(molecule.repairs) or 'none'}")
 
 
-def _structure_report(run: Run, console: Console) -> dict[str, Any]:
+def structure_violations(run: Run) -> tuple[Violations, Violations]:
+    """Return the violations before and after."""
+    molecule = run.molecule
+    start, end = molecule.positions, run.positions
+    before, after = (find_violations(molecule.topology, x, molecule.system) for x in (start, end))
+    return before, after
+
+
+def _structure_report(
+    run: Run, violations: tuple[Violations, Violations], console: Console
+) -> dict[str, Any]:
     """Say what violations there are, before and after, and how far atoms moved; return it."""
     molecule = run.molecule
-    before, after = (
-        find_violations(molecule.topology, positions, molecule.system)
-        for positions in (molecule.positions, run.positions)
-    )
+    before, after = violations
     console.say(f"\n{before.table(after)}")
     shift, aligned = heavy_atom_shifts(molecule.topology, molecule.positions, run.positions)
     moved = not np.isnan(shift)
@@ -175,7 +201,8 @@ def heavy_atom_shifts(topology: app.Topology, before: Any, after: Any) -> tuple[
 
 def write_outputs(run: Run, outputs: Outputs, console: Console, title: str) -> None:
     """Write the structure and the plot that were asked for."""
-    if outputs.structure or outputs.plot or outputs.json not in (None, "-"):
+    files = (outputs.structure, outputs.plot, outputs.report)
+    if any(files) or outputs.json not in (None, "-"):
         console.say()
     if outputs.structure is not None:
         write_structure(run, outputs.structure, console)

@@ -24,7 +24,7 @@ DEFAULT_FORCE_FIELD = ("amber14-all.xml",)
 # Options of `minimize` that small molecules have no use for.
 OF_PROTEINS = (
     *("solvent", "forcefield", "restrain", "restraint", "ph", "keep_water", "keep_heterogens"),
-    *("build_missing_residues", "ligand", "compare", "plot", "temperature"),
+    *("build_missing_residues", "ligand", "compare", "plot", "report", "temperature"),
 )
 
 
@@ -130,6 +130,14 @@ Json = Annotated[
 ]
 Plot = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", help="Draw a .png, .pdf or .svg.")
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write a page to look at: 3D before and after, violations, plots; .html, works "
+        "offline.",
+    ),
 ]
 Csv = Annotated[
     Path | None,

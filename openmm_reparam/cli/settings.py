@@ -19,6 +19,7 @@ __all__ = ["Console", "Outputs", "RunSettings", "platform_name", "run_settings"]
 
 STRUCTURE_ENDINGS = (".pdb", ".cif")
 PICTURE_ENDINGS = (".png", ".pdf", ".svg")
+PAGE_ENDINGS = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,14 @@ class Outputs:
     structure, plot : Path or None
     json : str or None
         A path, or "-" for the standard output.
+    report : Path or None
+        A page in HTML.
     """
 
     structure: Path | None = None
     plot: Path | None = None
     json: str | None = None
+    report: Path | None = None
 
     def prepare(self, structures: tuple[str, ...] = STRUCTURE_ENDINGS) -> None:
         """Make the folders, so that no finished run is lost for want of one.
@@ -136,13 +140,14 @@ class Outputs:
         for path, endings, option in (
             (self.structure, structures, "-o"),
             (self.plot, PICTURE_ENDINGS, "--plot"),
+            (self.report, PAGE_ENDINGS, "--report"),
         ):
             if path is not None and path.suffix.lower() not in endings:
                 raise ValueError(
                     f"{option} {path}: the file name must end in {' or '.join(endings)}"
                 )
         to_file = None if self.json in (None, "-") else Path(self.json)
-        for path in (self.structure, self.plot, to_file):
+        for path in (self.structure, self.plot, self.report, to_file):
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
 

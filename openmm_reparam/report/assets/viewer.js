@@ -98,7 +98,7 @@ class MoleculeView {
     this.viewer.zoomTo(selection ?? { model: this.visibleModels() });
     // 3Dmol leaves a wide margin around a whole molecule, but none at the sides on a phone.
     const canvas = this.viewer.getCanvas();
-    this.viewer.zoom(selection ? 0.6 : 1.2 * Math.min(1, canvas.width / canvas.height));
+    this.viewer.zoom(selection ? 0.6 : Math.min(1.2, (0.95 * canvas.width) / canvas.height));
     this.viewer.render();
   }
 
