@@ -1,0 +1,328 @@
+"""Worker processes: on this machine, of a queueing system, or of a scheduler that runs already."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import multiprocessing.resource_tracker
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed
+import psutil
+from tornado.ioloop import PeriodicCallback
+
+__all__ = ["ClusterSettings", "default_workers", "open_cluster"]
+
+LOOPBACK = "127.0.0.1"
+# Of the libraries that numpy and torch compute with, and of OpenMM's CPU platform by default.
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    "OPENMM_CPU_THREADS",
+)
+CONNECT_TIMEOUT = "10s"
+CONFIGURATION_KEYS = {"class", "workers", "arguments"}
+# A worker that is away for longer is given up, and another started in its place.
+LOST_WORKER_TIMEOUT = "5 minutes"
+REFILLED_EVERY_MS = 10_000
+# Of workers on this machine. A worker gets its next task when it has ended one, so that a task is
+# never blamed for another's worker. Results are small: nothing is spilled, and no worker pauses.
+LOCAL_CONFIGURATION = {
+    "distributed.deploy.lost-worker-timeout": LOST_WORKER_TIMEOUT,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.profile.enabled": False,
+}
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Which workers to compute with: by default processes on this machine.
+
+    Attributes
+    ----------
+    workers : int or None
+        Processes; None is half of the cores of this machine, or what `configuration` says.
+    address : str or None
+        Of a Dask scheduler that runs already (``"tcp://10.0.0.1:8786"``), or the path of its
+        scheduler file (``"scheduler.json"``). It has its own workers.
+    configuration : Path or None
+        A YAML file with the cluster to start: ``class``, ``workers`` and ``arguments``.
+    threads : int or None
+        Of the numerical libraries in each process on this machine. None is 1, or as the libraries
+        choose where there is a single worker.
+
+    Raises
+    ------
+    ValueError
+        Both an address and a configuration, or workers for a scheduler that has its own.
+
+    Examples
+    --------
+    >>> ClusterSettings(workers=4).workers
+    4
+    """
+
+    workers: int | None = None
+    address: str | None = None
+    configuration: Path | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.configuration is not None:
+            raise ValueError("name the address of a scheduler or a configuration, not both")
+        if self.address is not None and self.workers is not None:
+            raise ValueError(f"the scheduler {self.address} has its own workers: name no number")
+
+
+def default_workers() -> int:
+    """Return half of the cores that this process may use, at least one."""
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    return max(1, cores // 2)
+
+
+@contextmanager
+def open_cluster(settings: ClusterSettings) -> Iterator[distributed.Client]:
+    """Connect to workers for the length of a ``with`` block.
+
+    Workers on this machine are fresh processes of one thread each, and listen on the loopback
+    interface only. Whatever ends the block ends them. A scheduler that was named by its address
+    goes on.
+
+    Parameters
+    ----------
+    settings : ClusterSettings
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    ConnectionError
+        No scheduler answers at the address.
+    ValueError
+        The configuration file makes no cluster.
+
+    Examples
+    --------
+    >>> with open_cluster(ClusterSettings(workers=1)) as client:  # doctest: +SKIP
+    ...     client.submit(sum, [1, 2]).result()
+    3
+    """
+    if settings.address is not None:
+        opened = _running_cluster(settings.address)
+    elif settings.configuration is not None:
+        opened = _configured_cluster(settings.configuration, settings.workers)
+    else:
+        opened = _local_cluster(settings.workers or default_workers(), settings.threads)
+    with opened as client:
+        yield client
+
+
+@contextmanager
+def _running_cluster(address: str) -> Iterator[distributed.Client]:
+    """Connect to a scheduler that goes on when the block has ended."""
+    where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+    if "scheduler_file" in where and not Path(address).is_file():
+        raise FileNotFoundError(f"there is no scheduler file {address}")
+    with _quiet():
+        try:
+            client = distributed.Client(**where, timeout=CONNECT_TIMEOUT, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"no Dask scheduler answers at {address} ({error}): start one by `dask scheduler`"
+            ) from error
+        with client:
+            yield client
+
+
+@contextmanager
+def _configured_cluster(path: Path, workers: int | None) -> Iterator[distributed.Client]:
+    """Start the cluster that a file describes."""
+    described = read_configuration(path)
+    make = _cluster_class(described["class"], path)
+    with (
+        _quiet(),
+        dask.config.set({"distributed.deploy.lost-worker-timeout": LOST_WORKER_TIMEOUT}),
+        make(**described.get("arguments", {})) as cluster,
+        _kept_at(cluster, workers or described.get("workers", 1)),
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _kept_at(cluster: Any, workers: int) -> Iterator[None]:
+    """Ask for workers, and again for those that are lost: at the end of a job, say."""
+    refill = PeriodicCallback(lambda: cluster.scale(workers), REFILLED_EVERY_MS)
+    cluster.scale(workers)
+    cluster.loop.add_callback(refill.start)
+    try:
+        yield
+    finally:
+        cluster.loop.add_callback(refill.stop)
+
+
+def read_configuration(path: Path) -> Mapping[str, Any]:
+    """Read the description of a cluster to start.
+
+    Parameters
+    ----------
+    path : Path
+        YAML with ``class`` (``dask_jobqueue.SLURMCluster``), ``workers`` (how many) and
+        ``arguments`` of the class.
+
+    Returns
+    -------
+    mapping
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is no such description.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        described = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(described, dict) or not isinstance(described.get("class"), str):
+        raise ValueError(f"{path} names no class: write 'class: dask_jobqueue.SLURMCluster', say")
+    unknown = set(described) - CONFIGURATION_KEYS
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown {', '.join(sorted(map(str, unknown)))}; there are "
+            f"{', '.join(sorted(CONFIGURATION_KEYS))}"
+        )
+    return described
+
+
+def _cluster_class(name: str, path: Path) -> Callable[..., Any]:
+    """Return the class of a dotted name."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: there is no class {name} ({error}); queues need dask-jobqueue: pip install "
+            "'openmm-reparam[cluster]'"
+        ) from error
+
+
+@contextmanager
+def _local_cluster(workers: int, threads: int | None) -> Iterator[distributed.Client]:
+    """Start processes on this machine."""
+    limited = threads or (1 if workers > 1 else None)
+    with (
+        _quiet(),
+        _threads_of_children(limited),
+        tempfile.TemporaryDirectory(prefix="openmm-reparam-") as scratch,
+        _local_processes(workers, scratch) as cluster,
+        _kept_at(cluster, workers),
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _local_processes(workers: int, scratch: str) -> Iterator[distributed.LocalCluster]:
+    """Start a scheduler in this process and workers in others; an error ends them at once."""
+    with dask.config.set(LOCAL_CONFIGURATION), _interrupts_of_parent():
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:0",
+            local_directory=scratch,
+            memory_limit=1.0 / workers,
+            silence_logs=logging.CRITICAL,
+        )
+    try:
+        yield cluster
+    except BaseException:
+        _kill_workers(cluster)
+        raise
+    finally:
+        cluster.close()
+
+
+def _kill_workers(cluster: distributed.LocalCluster) -> None:
+    """End the worker processes, and what they have started, without asking them."""
+    for nanny in cluster.workers.values():
+        pid = nanny.pid
+        nanny.close_gracefully()  # or it starts another one
+        if pid is None:
+            continue
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            for one in [*process.children(recursive=True), process]:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+
+
+@contextmanager
+def _interrupts_of_parent() -> Iterator[None]:
+    """Leave Ctrl-C to this process: what starts in the block, and its children, never see it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    multiprocessing.resource_tracker.ensure_running()  # it would unblock the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _threads_of_children(threads: int | None) -> Iterator[None]:
+    """Set the threads of libraries in processes that start in the block.
+
+    Libraries read these variables when they are loaded: they must be there before.
+    """
+    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, "PYTHONHASHSEED")}
+    if threads is not None:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:  # Dask leaves some behind, too
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's logs off the terminal: what becomes of a task is told by its result."""
+    logger = logging.getLogger("distributed")
+    before, variable = logger.level, "DASK_LOGGING__DISTRIBUTED"
+    children = os.environ.get(variable)
+    logger.setLevel(logging.CRITICAL)
+    if children is None:
+        os.environ[variable] = "critical"
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        if children is None:
+            os.environ.pop(variable, None)
