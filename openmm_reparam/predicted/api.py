@@ -146,6 +146,7 @@ def _report(
     end = relaxed.positions
     from_file = _atoms_of_the_file(prepared)
     shifts = (end - start)[from_file]
+    stereochemistry = Stereochemistry(topology)
     chains = {residue.key.chain for residue in prepared.residues}
     return RelaxationReport(
         name=name,
@@ -154,12 +155,12 @@ def _report(
         chains=len(chains),
         converged=relaxed.converged,
         stopped=relaxed.stopped,
-        before=_state(prepared, start, relaxed.initial_energy),
-        after=_state(prepared, end, relaxed.final_energy),
+        before=_state(prepared, start, relaxed.initial_energy, stereochemistry),
+        after=_state(prepared, end, relaxed.final_energy, stereochemistry),
         rounds=relaxed.rounds,
         released=_labels(topology, relaxed.released),
         notes=(*notes, *prepared.notes),
-        stereo_changes=tuple(Stereochemistry(topology).changes(start, end)),
+        stereo_changes=tuple(stereochemistry.changes(start, end)),
         disulfides=_disulfides(prepared),
         rmsd=10.0 * float(np.sqrt((shifts**2).sum(axis=1).mean())),
         force_evaluations=sum(entry.force_evaluations for entry in relaxed.rounds),
@@ -168,11 +169,16 @@ def _report(
     )
 
 
-def _state(prepared: PreparedPrediction, x: np.ndarray, energy: float) -> StructureState:
+def _state(
+    prepared: PreparedPrediction,
+    x: np.ndarray,
+    energy: float,
+    stereochemistry: Stereochemistry,
+) -> StructureState:
     molecule = prepared.molecule
     violating = violating_residues(molecule.topology, molecule.system, x)
     return StructureState(
-        find_violations(molecule.topology, x, molecule.system),
+        find_violations(molecule.topology, x, molecule.system, stereochemistry=stereochemistry),
         structure_scores(molecule.topology, x),
         _labels(molecule.topology, violating),
         energy,

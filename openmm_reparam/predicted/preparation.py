@@ -17,13 +17,13 @@ from pdbfixer.pdbfixer import proteinResidues
 from ..prepare.molecular_system import MolecularSystem
 from ..prepare.system_builder import (
     add_hydrogens,
-    build_system,
     explained_template_errors,
     load_forcefield,
 )
 from ..structure.selections import is_heavy
 from ..units import positions_in_nanometers
 from .atom_records import AtomRecord, ResidueKey, residue_name
+from .hydrogens import with_hydrogens
 from .selection import SelectedResidue, Selection, element_of
 
 __all__ = ["PreparedPrediction", "prepare_prediction"]
@@ -117,18 +117,11 @@ def prepare_prediction(
     segments, notes = _segments(selection.residues)
     topology, x, residues, more = _topology(segments)
     topology, x, added = _with_missing_atoms(topology, x, seed)
-    modeller = app.Modeller(topology, x * unit.nanometer)
     field = _forcefield(forcefield)
     with explained_template_errors(topology, name):
-        hydrogens = add_hydrogens(modeller, field, ph=ph, seed=seed)
-        molecule = build_system(
-            modeller.topology,
-            modeller.positions,
-            name=name,
-            forcefield=field,
-            constraints="HBonds",
-            seed=seed,
-        )
+        topology, x, hydrogens = _with_hydrogens(topology, x, field, ph, seed)
+        system = field.createSystem(topology, constraints=app.HBonds)
+    molecule = MolecularSystem(name, topology, system, x * unit.nanometer)
     return PreparedPrediction(molecule, residues, (*notes, *more, *added, *hydrogens))
 
 
@@ -287,3 +280,17 @@ def _with_missing_atoms(
     fixer.addMissingAtoms(seed=seed + 1)  # OpenMM takes 0 for "choose one at random"
     completed = positions_in_nanometers(fixer.positions, fixer.topology.getNumAtoms())
     return fixer.topology, completed, notes
+
+
+def _with_hydrogens(
+    topology: app.Topology, x: np.ndarray, field: app.ForceField, ph: float, seed: int
+) -> tuple[app.Topology, np.ndarray, list[str]]:
+    """Return topology and positions (nm) with hydrogens; those that are there are kept."""
+    if any(atom.element is app.element.hydrogen for atom in topology.atoms()):
+        modeller = app.Modeller(topology, x * unit.nanometer)
+        lines = add_hydrogens(modeller, field, ph=ph, seed=seed)
+        size = modeller.topology.getNumAtoms()
+        return modeller.topology, positions_in_nanometers(modeller.positions, size), lines
+    completed, positions = with_hydrogens(topology, x, ph)
+    count = completed.getNumAtoms() - topology.getNumAtoms()
+    return completed, positions, [f"added {count} hydrogens"]

@@ -113,7 +113,11 @@ class Violations:
 
 
 def find_violations(
-    topology: app.Topology, positions: Any, system: mm.System | None = None
+    topology: app.Topology,
+    positions: Any,
+    system: mm.System | None = None,
+    *,
+    stereochemistry: Stereochemistry | None = None,
 ) -> Violations:
     """Look for clashes, bond and angle outliers, wrong chirality and cis peptide bonds.
 
@@ -125,6 +129,8 @@ def find_violations(
     system : openmm.System, optional
         Its harmonic bonds and angles say what lengths and angles should be. In a periodic one
         clashes are looked for over images of its default box, too.
+    stereochemistry : Stereochemistry, optional
+        Of the topology, where several of its structures are looked at.
 
     Returns
     -------
@@ -179,7 +185,7 @@ def find_violations(
             _angle_line(names, *outlier)
             for outlier in zip(*angle_outliers(system, x, box), strict=True)
         )
-    stereochemistry = Stereochemistry(topology)
+    stereochemistry = stereochemistry or Stereochemistry(topology)
     cis = [label for label, state in stereochemistry.peptide_bonds(x).items() if state == "cis"]
     prolines = [label for label in cis if _BEFORE_PROLINE.search(label)]
     return Violations(
