@@ -22,6 +22,7 @@ from ..sampling.importance import Estimate
 from ..sampling.method import BroadSamplingMethod
 from ..sampling.observables import observable
 from ..sampling.sampler import METHODS, boltzmann_sampler
+from ..sampling.target import refuse_unsupported
 from .ligands import LigandTask, ligand_simulation, require_programs
 from .minimize import describe_preparation
 from .reporting import write_json
@@ -99,19 +100,28 @@ def sample_file(
     Returns
     -------
     int
-        Exit code: 0 done.
+        Exit code: 0 done, 1 if Ctrl-C ended the training or the drawing and what there was then
+        has been written.
 
     Raises
     ------
     ValueError
         The file holds no molecule or several, or an option is wrong.
+    KeyboardInterrupt
+        Before there was anything to draw from, or anything drawn.
     """
     _refuse_bad_arguments(settings, outputs)
+    if not small and solvent == "tip3p":
+        raise ValueError(
+            "--solvent tip3p makes a periodic box of many molecules, and structures are drawn for "
+            "one: choose --solvent vacuum, gbn2 or obc2"
+        )
     console = Console(outputs.json)
     if small:
         simulation = _small_molecule(file, settings, potential, charges, console)
     else:
         simulation = _structure(file, settings, forcefield, solvent, console)
+    refuse_unsupported(simulation)  # before it is minimized
     surfaces = [names.split(",") for names in settings.surfaces]
     for name in itertools.chain(*surfaces):  # misspelt ones are refused before the training
         observable(name, simulation.topology)
@@ -141,7 +151,7 @@ def sample_file(
         **{key: _plain(value) for key, value in asdict(settings).items()},
     }
     write_json("sample", described, None, outputs, console, **_numbers(ensemble, found))
-    return 0
+    return int(sampler.interrupted)
 
 
 def _refuse_bad_arguments(settings: SamplingSettings, outputs: Outputs) -> None:
@@ -166,12 +176,21 @@ def _structure(
 def _small_molecule(
     file: Path, settings: SamplingSettings, potential: str, charges: str, console: Console
 ) -> app.Simulation:
-    require_programs(potential)
     records = list(itertools.islice(ligand_records(file), 2))
     if len(records) != 1:
         count = "several molecules" if records else "no molecule"
         raise ValueError(f"{file} holds {count}: pass a file of one")
-    molecule, notes = complete_ligand(read_ligand(records[0]), settings.seed)
+    require_programs(potential)
+    from rdkit import Chem
+
+    given = read_ligand(records[0])
+    parts = len(Chem.GetMolFrags(given))
+    if parts > 1:
+        raise ValueError(
+            f"{file} holds {parts} molecules in one entry (a salt?), and structures are drawn for "
+            "one: remove the others"
+        )
+    molecule, notes = complete_ligand(given, settings.seed)
     reason = unsupported(molecule, potential)
     if reason:
         raise ValueError(reason)

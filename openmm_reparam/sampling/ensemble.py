@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from openmm.app import Topology
 from scipy.special import softmax
 
 from ..constants import BOLTZMANN
-from ..units import in_unit
+from ..units import in_unit, whole_number
 from .free_energy_profiles import FreeEnergySurface, free_energy_surface
 from .importance import (
     LARGEST_PARETO_K,
@@ -32,6 +34,9 @@ from .observables import Measure, observable
 
 __all__ = ["WeightedEnsemble"]
 
+# Of a nm; and what the .npz beside the structures holds.
+ANGSTROMS = 10.0
+NUMBERS = {"log_weights", "energies", "temperature", "evaluations", "check"}
 NO_CHECK = "no forward check: pass configurations from dynamics to see whether modes are missing"
 
 
@@ -80,6 +85,14 @@ class WeightedEnsemble:
                 f"positions have shape {self.positions.shape} and energies {self.energies.shape}: "
                 f"with {shape[0]} weights and {shape[1]} atoms they need {shape} and {shape[:1]}"
             )
+        bad = np.flatnonzero(np.isnan(self.log_weights) | np.isposinf(self.log_weights))
+        if len(bad):
+            raise ValueError(
+                f"log_weights of {len(bad)} structures are NaN or infinite ({bad[0]} first): a "
+                "structure that does not count has -inf"
+            )
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"temperature is {self.temperature}: pass one above zero, in K")
 
     @property
     def weights(self) -> np.ndarray:
@@ -175,6 +188,7 @@ class WeightedEnsemble:
         """
         if count is None:
             count = max(1, round(self.effective_sample_size * len(self)))
+        count, seed = whole_number(count, "count", 1), whole_number(seed, "seed", 0)
         return self.positions[resample(self.log_weights, count, np.random.default_rng(seed))]
 
     def checked(self, check: ForwardCheck) -> WeightedEnsemble:
@@ -203,7 +217,7 @@ class WeightedEnsemble:
             Equal by default. Errors take structures to be independent.
         """
         count = len(trajectory)
-        logs = np.zeros(count) if log_weights is None else log_weights
+        logs = np.zeros(count) if log_weights is None else np.asarray(log_weights, dtype=float)
         positions = trajectory.xyz.astype(np.float64)
         unknown = np.full(count, np.nan)
         kelvin = in_unit(temperature, unit.kelvin, "temperature")
@@ -212,23 +226,31 @@ class WeightedEnsemble:
     def save(self, path: str | Path) -> None:
         """Write structures as DCD, and beside it weights and energies as ``.npz`` and ``.csv``.
 
-        DCD keeps single precision; the energies are those of the structures before that.
+        DCD keeps single precision; the energies are those of the structures before that. The
+        ``.npz`` has the forward check, too.
 
         Parameters
         ----------
         path : str or Path
-            Ending in ``.dcd``.
+            Ending in ``.dcd``. Its folder is made.
+
+        Raises
+        ------
+        ValueError
+            All weights are zero, or the name has another ending.
         """
-        dcd = _dcd_path(path)
+        dcd, table = _dcd_path(path), np.column_stack([self.weights, self.energies])
+        dcd.parent.mkdir(parents=True, exist_ok=True)
         self.to_mdtraj().save_dcd(str(dcd))
+        check = None if self.check is None else dataclasses.asdict(self.check)
         np.savez(
             dcd.with_suffix(".npz"),
             log_weights=self.log_weights,
             energies=self.energies,
             temperature=self.temperature,
             evaluations=self.evaluations,
+            check=json.dumps(check),
         )
-        table = np.column_stack([self.weights, self.energies])
         header = "weight,energy (kJ/mol)"
         np.savetxt(dcd.with_suffix(".csv"), table, "%.9g", ",", header=header, comments="")
 
@@ -241,19 +263,25 @@ class WeightedEnsemble:
         path : str or Path
             Of the DCD; the ``.npz`` lies beside it.
         topology : openmm.app.Topology
+            Of the same atoms.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            One of the files is missing, or they were not written by `save`, or not for these atoms.
         """
         dcd = _dcd_path(path)
-        atoms = mdtraj.Topology.from_openmm(topology)
-        positions = mdtraj.load_dcd(str(dcd), top=atoms).xyz.astype(np.float64)
-        with np.load(dcd.with_suffix(".npz")) as stored:
-            return cls(
-                topology,
-                positions,
-                stored["log_weights"],
-                stored["energies"],
-                float(stored["temperature"]),
-                int(stored["evaluations"]),
-            )
+        stored = _read_numbers(dcd.with_suffix(".npz"))
+        check = json.loads(str(stored["check"]))
+        return cls(
+            topology,
+            _read_positions(dcd, topology),
+            stored["log_weights"],
+            stored["energies"],
+            float(stored["temperature"]),
+            int(stored["evaluations"]),
+            None if check is None else ForwardCheck.of(check),
+        )
 
     def _average(self, values: np.ndarray) -> Estimate:
         weights = self.weights
@@ -272,6 +300,41 @@ class WeightedEnsemble:
                 f"positions that gives these; this is {inside.dtype} of shape {inside.shape}"
             )
         return inside
+
+
+def _read_numbers(path: Path) -> dict[str, np.ndarray]:
+    """Return what `WeightedEnsemble.save` wrote beside the structures."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no {path}: the weights lie beside the DCD, as ensemble.save(...) wrote both"
+        )
+    try:
+        with np.load(path) as stored:
+            numbers = dict(stored)
+    except (ValueError, OSError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as weights of an ensemble ({error})") from error
+    missing = NUMBERS - numbers.keys()
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(sorted(missing))}: it is none that ensemble.save(...) wrote"
+        )
+    return numbers
+
+
+def _read_positions(path: Path, topology: Topology) -> np.ndarray:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}")
+    try:
+        with mdtraj.formats.DCDTrajectoryFile(str(path)) as file:
+            positions, _, _ = file.read()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as DCD ({error})") from error
+    if positions.shape[1] != topology.getNumAtoms():
+        raise ValueError(
+            f"{path} has {positions.shape[1]} atoms, and the topology {topology.getNumAtoms()}: "
+            "pass the topology of the molecule that was sampled"
+        )
+    return positions.astype(np.float64) / ANGSTROMS
 
 
 def _dcd_path(path: str | Path) -> Path:

@@ -17,6 +17,8 @@ from .observables import Observable
 __all__ = ["FreeEnergySurface", "free_energy_surface"]
 
 BINS = {1: 60, 2: 40}
+# kT: a bin with a larger error says little.
+RESOLVED = 0.5
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,13 +57,21 @@ class FreeEnergySurface:
         """Of the observables."""
         return tuple(found.name for found in self.observables)
 
+    @property
+    def resolved(self) -> np.ndarray:
+        """Whether each bin's error is below kT / 2: some four structures or more decide there."""
+        return self.errors < RESOLVED * BOLTZMANN * self.temperature
+
     def __repr__(self) -> str:
-        seen = np.isfinite(self.values)
-        typical = np.median(self.errors[seen & (self.values < 10)])
+        known = self.resolved
+        least = RESOLVED * BOLTZMANN * self.temperature
+        text = f"{known.sum()} of {known.size} bins are known to better than {least:.2f} kJ/mol"
+        if known.any():
+            highest, typical = self.values[known].max(), np.median(self.errors[known])
+            text += f", up to {highest:.1f} kJ/mol, their typical error {typical:.2f}"
         return (
             f"<{type(self).__name__} along {' and '.join(self.names)} at {self.temperature:g} K: "
-            f"{seen.sum()} of {seen.size} bins seen, up to {self.values[seen].max():.1f} kJ/mol, "
-            f"typical error below 10 kJ/mol {typical:.2f}>"
+            f"{text}; structures in {np.isfinite(self.values).sum()}>"
         )
 
 
@@ -169,4 +179,5 @@ def _errors(cells: np.ndarray, weights: np.ndarray, size: int, seed: int) -> np.
         row[:] = np.bincount(cells, again, minlength=size + 1)[:-1] / total
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     mean = drawn.mean(axis=0)
-    return drawn.std(axis=0, ddof=1) / np.where(mean > 0, mean, np.nan)
+    # Relative ones: squares of the smallest would be zero.
+    return (drawn / np.where(mean > 0, mean, np.nan)).std(axis=0, ddof=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -263,6 +264,12 @@ class ForwardCheck:
     count: int
     undrawn: float = 0.0
     model_effective_sample_size: float = 0.0
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> ForwardCheck:
+        """Return the check that `dataclasses.asdict` told."""
+        estimates = {name: Estimate(**told[name]) for name in ("log_z", "model_log_z")}
+        return cls(**{**told, **estimates})
 
     @property
     def missing(self) -> Estimate:

@@ -107,7 +107,7 @@ def boltzmann_sampler(
         max_force_evaluations = EVALUATIONS_OF_MINIMA if method == "minima" else EVALUATIONS
     limit = whole_number(max_force_evaluations, "max_force_evaluations", 0)
     generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0, LARGEST_SEED))
-    make, name = _factory(method)
+    name = _method_name(method)
     path = None if checkpoint is None else Path(checkpoint)
     stored = None if path is None else read_checkpoint(path)
     reference = None if stored is None else stored["reference"].numpy()
@@ -120,7 +120,7 @@ def boltzmann_sampler(
     with global_random_states_kept():
         # Networks draw their first weights from it; torch.manual_seed seeds GPUs, too.
         torch.default_generator.manual_seed(int(seed))
-        made = make(target, generator)
+        made = _factory(method)(target, generator)
     sampler = BoltzmannSampler(target, made, generator, name, path)
     if stored is not None:
         sampler.restore(stored)
@@ -371,17 +371,22 @@ def _hidden(progress: bool) -> bool | None:
     return None if progress else True
 
 
-def _factory(method: str | MethodFactory) -> tuple[MethodFactory, str]:
+def _method_name(method: str | MethodFactory) -> str:
     if callable(method):
-        return method, getattr(method, "__qualname__", type(method).__name__)
+        return getattr(method, "__qualname__", type(method).__name__)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(
             f"method is {method!r}: choose one of {', '.join(METHODS)}, or pass a function "
             "(target, torch.Generator) -> SamplingMethod"
         )
+    return method
+
+
+def _factory(method: str | MethodFactory) -> MethodFactory:
+    if callable(method):
+        return method
     module, _, name = METHODS[method].rpartition(".")
-    with global_random_states_kept():
-        return getattr(importlib.import_module(f".{module}", __package__), name), method
+    return getattr(importlib.import_module(f".{module}", __package__), name)
 
 
 def _as_positions(configurations: Any, num_atoms: int) -> np.ndarray:

@@ -20,9 +20,9 @@ from ..units import in_unit
 from .batch_energy import BatchEnergy
 from .internal_map import InternalMap
 from .observables import Measure, observable
-from .zmatrix import build_zmatrix, with_free_torsions
+from .zmatrix import build_zmatrix, refuse_several, with_free_torsions
 
-__all__ = ["Target", "boltzmann_target"]
+__all__ = ["Target", "boltzmann_target", "refuse_unsupported"]
 
 # An energy that changes by more than this (kJ/mol, and in units of its rounding error) when the
 # molecule is turned and moved depends on where it is.
@@ -108,11 +108,40 @@ def boltzmann_target(
         raise ValueError("temperature is 0: pass one above zero")
     context = simulation.context
     potential = Potential(context, simulation.topology)
-    _refuse_kinds(potential)
+    numbers, bonds = _molecule(potential)
     if reference is None:
         reference = potential.positions()
     potential.refuse_non_finite(reference)
     _refuse_coincident(potential, reference)
+    planar = planar_bonds(potential.system)
+    zmatrix = build_zmatrix(numbers, bonds, reference, planar, potential.label)
+    if not (isinstance(latents, str) and latents == "auto"):
+        chosen = _torsions(latents, simulation.topology)
+        zmatrix = with_free_torsions(zmatrix, chosen, potential.label)
+    internal = InternalMap(zmatrix, reference, _fixed_lengths(potential, zmatrix.bonds))
+    energy = BatchEnergy(context)
+    _refuse_fields(potential, energy, reference)
+    return Target(potential, energy, internal, reference, kelvin)
+
+
+def refuse_unsupported(simulation: Any) -> None:
+    """Refuse what is not one free molecule, before anything that takes long.
+
+    Parameters
+    ----------
+    simulation : openmm.app.Simulation
+
+    Raises
+    ------
+    UnsupportedSystemError
+        As `boltzmann_target`, as far as positions do not matter.
+    """
+    _molecule(Potential(simulation.context, simulation.topology))
+
+
+def _molecule(potential: Potential) -> tuple[np.ndarray, np.ndarray]:
+    """Return atomic numbers (N,) and bonds (B, 2) of one molecule; refuse what is none."""
+    _refuse_kinds(potential)
     numbers = atomic_numbers_of(potential, np.arange(potential.num_particles))
     if numbers is None:
         raise UnsupportedSystemError(
@@ -125,16 +154,8 @@ def boltzmann_target(
             "no bonds are known, neither from the topology nor from the System: add them with "
             "topology.createStandardBonds() or topology.addBond()"
         )
-    bonds = np.array(sorted(graph.edges))
-    planar = planar_bonds(potential.system)
-    zmatrix = build_zmatrix(numbers, bonds, reference, planar, potential.label)
-    if not (isinstance(latents, str) and latents == "auto"):
-        chosen = _torsions(latents, simulation.topology)
-        zmatrix = with_free_torsions(zmatrix, chosen, potential.label)
-    internal = InternalMap(zmatrix, reference, _fixed_lengths(potential, zmatrix.bonds))
-    energy = BatchEnergy(context)
-    _refuse_fields(potential, energy, reference)
-    return Target(potential, energy, internal, reference, kelvin)
+    refuse_several(graph, potential.label)
+    return numbers, np.array(sorted(graph.edges))
 
 
 def _torsions(latents: str | Iterable[Measure], topology: Any) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from ..geometry import internal_coordinates as ic
 from ..geometry.covalent_radii import covalent_radii
 from ..potentials.bond_graph import interchangeable_atoms
 
-__all__ = ["ZMatrix", "build_zmatrix", "with_free_torsions"]
+__all__ = ["ZMatrix", "build_zmatrix", "refuse_several", "with_free_torsions"]
 
 NONE = -1
 # Rings are opened at their longest bond, as a multiple of the sum of the covalent radii. Bonds
@@ -151,7 +151,7 @@ def build_zmatrix(
     graph: nx.Graph = nx.Graph()
     graph.add_nodes_from(range(len(numbers)))
     graph.add_edges_from(np.asarray(bonds).tolist())
-    _refuse_several(graph, label)
+    refuse_several(graph, label)
     in_rings = set(graph.edges) - _both_ways(nx.bridges(graph))
     cyclic = {atom for bond in in_rings for atom in bond}
     straight = {i for i in graph if _is_straight(graph, positions, i)}
@@ -223,7 +223,20 @@ def with_free_torsions(
     return replace(zmatrix, classes=classes, folds=folds)
 
 
-def _refuse_several(graph: nx.Graph, label: Callable[[int], str]) -> None:
+def refuse_several(graph: nx.Graph, label: Callable[[int], str]) -> None:
+    """Refuse bonds of several molecules, or of none.
+
+    Parameters
+    ----------
+    graph : networkx.Graph
+        Of the atoms' bonds.
+    label : callable
+        Names an atom in errors.
+
+    Raises
+    ------
+    UnsupportedSystemError
+    """
     if len(graph) < 2:
         raise UnsupportedSystemError("a molecule has two atoms or more: there is nothing to sample")
     parts = list(nx.connected_components(graph))
