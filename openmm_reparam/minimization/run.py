@@ -17,6 +17,8 @@ from ..optimizers.line_search import LineSearchError
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import Potential
+from ..search import MinimaDatabase, SearchRecord
+from ..search.torsions import TorsionTopology
 from ..structure.stereochemistry import Stereochemistry
 from .best import BestStructure
 from .bond_continuation import HarmonicContinuation
@@ -29,7 +31,7 @@ from .settings import MinimizationSettings
 from .stages import IsomerStage, LatentStage, SearchStage
 from .surrogate_descent import SurrogateDescent, surrogate_descent
 
-__all__ = ["INTERRUPTED", "Run", "RunStage"]
+__all__ = ["INTERRUPTED", "Run", "RunStage", "SearchingStage"]
 
 AT_TOLERANCE = "the RMS force reached the tolerance"
 INTERRUPTED = "stopped by Ctrl-C"
@@ -57,6 +59,25 @@ class RunStage(Protocol):
 
     def points(self, begin: Point) -> Generator[Point, None, None]:
         """Yield a point after each iteration; `StageEnd` says why there are no more."""
+
+
+class SearchingStage(RunStage, Protocol):
+    """A stage that searches; its points are the valid minima on the way.
+
+    Attributes
+    ----------
+    topology : TorsionTopology
+    database : MinimaDatabase
+        The minima found.
+    record : SearchRecord
+    """
+
+    @property
+    def topology(self) -> TorsionTopology: ...  # noqa: D102
+    @property
+    def database(self) -> MinimaDatabase: ...  # noqa: D102
+    @property
+    def record(self) -> SearchRecord: ...  # noqa: D102
 
 
 class Run:
@@ -95,7 +116,7 @@ class Run:
         self._converged_at: Point | None = None
         self._bottomless = False
         self._resumed: LatentReplica | None = None
-        self._search: SearchStage | None = None
+        self._search: SearchingStage | None = None
         self._surrogate: SurrogateDescent | None = None
         self._terms_of_surrogate: Potential | None = None
         self.stopped = False
@@ -198,7 +219,9 @@ class Run:
         settings, counter = self._settings, self._potential.counter
         quenched, self._converged_at = self._converged_at, None
         counter.limit = settings.search_force_evaluations
-        self._search = search = SearchStage(self._evaluator, settings, self._start.positions)
+        make = settings.search_stage or SearchStage
+        search: SearchingStage = make(self._evaluator, settings, self._start.positions)
+        self._search = search
         message = self._run_stage(search)
         found = f"{search.record}; {message}"
         self._stages[-1] = dataclasses.replace(self._stages[-1], message=found)

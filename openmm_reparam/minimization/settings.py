@@ -47,6 +47,9 @@ class MinimizationSettings:
     engine : {"python", "openmm-torch"}
     harmonic_continuation : bool
     search : SearchSettings or None
+    search_stage : callable or None
+        Evaluator, these settings, (N, 3) positions of the start in nm -> the stage that searches;
+        None is a `SearchStage`.
     surrogate : str, System, Simulation, callable, ..., False or None
         As `openmm_reparam.surrogates.choose.choose_surrogate` takes it.
     surrogate_first : bool or None
@@ -77,6 +80,7 @@ class MinimizationSettings:
     engine: str = "python"
     harmonic_continuation: bool = False
     search: SearchSettings | None = None
+    search_stage: Any = None
     surrogate: Any = None
     surrogate_first: bool | None = None
     internal_steps: bool | None = None

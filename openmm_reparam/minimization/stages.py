@@ -26,7 +26,7 @@ from ..search.torsions import TorsionTopology
 from .replicas import compared_atoms
 from .settings import MinimizationSettings
 
-__all__ = ["IsomerStage", "LatentStage", "SearchStage"]
+__all__ = ["IsomerStage", "LatentStage", "SearchStage", "quenching_search"]
 
 
 class LatentStage:
@@ -101,7 +101,7 @@ class SearchStage:
     def __init__(
         self, evaluator: Evaluator, settings: MinimizationSettings, reference: np.ndarray
     ) -> None:
-        search = _search_settings(settings)
+        search = quenching_search(settings)
         rng = np.random.default_rng(settings.seed)
         self._context = SearchContext.of(evaluator, search, rng, settings.tolerance)
         self._reference = reference
@@ -155,8 +155,18 @@ class IsomerStage:
         raise StageEnd(f"equivalent atoms exchanged, {lower or 'no'} exchange lowered the energy")
 
 
-def _search_settings(settings: MinimizationSettings) -> SearchSettings:
-    """Return the search's settings, with a tolerance of its quenches."""
+def quenching_search(settings: MinimizationSettings) -> SearchSettings:
+    """Return the search's settings, with a tolerance of its quenches.
+
+    Parameters
+    ----------
+    settings : MinimizationSettings
+
+    Raises
+    ------
+    ValueError
+        They have no search.
+    """
     search = settings.search
     if search is None:
         raise ValueError("these settings have no search")

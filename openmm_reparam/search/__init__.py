@@ -6,11 +6,12 @@ from typing import Any
 
 from .basin_hopping import BasinHopping
 from .context import SearchContext
-from .minima import MinimaDatabase, Minimum
+from .minima import MinimaDatabase, Minimum, ShapeComparison
 from .permutations import isomer_points
 from .protocols import AcceptanceRule, Explorer, Move, Proposal, Situation, ValidityCheck
 from .record import SearchRecord
 from .settings import LOOSE_FORCE, SEARCHES, SearchSettings, search_settings
+from .state import SearchState, WalkerState
 
 __all__ = [
     "LOOSE_FORCE",
@@ -25,8 +26,11 @@ __all__ = [
     "SearchContext",
     "SearchRecord",
     "SearchSettings",
+    "SearchState",
+    "ShapeComparison",
     "Situation",
     "ValidityCheck",
+    "WalkerState",
     "isomer_points",
     "search_settings",
 ]

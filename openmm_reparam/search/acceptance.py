@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,11 +74,20 @@ class Metropolis:
     ----------
     settings : SearchSettings
     rng : numpy Generator
+    rises : sequence of float
+        Changes of energy in hops made before, in kJ/mol.
     """
 
-    def __init__(self, settings: SearchSettings, rng: np.random.Generator) -> None:
+    def __init__(
+        self, settings: SearchSettings, rng: np.random.Generator, rises: Sequence[float] = ()
+    ) -> None:
         self._settings, self._rng = settings, rng
-        self._rises: deque[float] = deque(maxlen=TEMPERATURE_WINDOW_HOPS)
+        self._rises: deque[float] = deque(rises, maxlen=TEMPERATURE_WINDOW_HOPS)
+
+    @property
+    def rises(self) -> tuple[float, ...]:
+        """Changes of energy in the last hops, in kJ/mol, that the temperature is taken from."""
+        return tuple(self._rises)
 
     def accepts(self, walker: Walker, energy: float, visits: int) -> bool:
         """Whether a walker goes on from a minimum of this energy and number of visits."""

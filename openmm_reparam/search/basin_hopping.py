@@ -22,6 +22,7 @@ from .quench import Quench
 from .record import SearchRecord
 from .schedule import Schedule
 from .settings import LOOSE_FORCE
+from .state import SearchState, WalkerState
 from .validity import first_violation, validity_checks
 
 __all__ = ["BasinHopping"]
@@ -42,11 +43,15 @@ class BasinHopping:
     start : Point
         A minimum.
     database : MinimaDatabase
-        Filled on the way.
+        Filled on the way. Minima that are in it at the start guide the search as its own do.
     record : SearchRecord
         Filled on the way.
     reference : (N, 3) array, optional
         In nm; what the validity checks compare with, by default the start.
+    state : SearchState, optional
+        Of an earlier round, to go on from. Restarts still begin from the start.
+    restart_first : bool
+        Whether the first hop restarts from another fold, where the explorer can.
 
     Attributes
     ----------
@@ -62,12 +67,16 @@ class BasinHopping:
         database: MinimaDatabase,
         record: SearchRecord,
         reference: np.ndarray | None = None,
+        state: SearchState | None = None,
+        restart_first: bool = False,
     ) -> None:
         self._context, self._settings = context, context.settings
         self._start, self._database, self._record = start, database, record
         self._quench = Quench(context)
         self.explorer = make_explorer(context, self._quench.preconditioner)
-        self.acceptance = Metropolis(context.settings, context.rng)
+        self._begin_from, self._restart_first = state, restart_first
+        rises = () if state is None else state.rises
+        self.acceptance = Metropolis(context.settings, context.rng, rises)
         self.checks = validity_checks(
             context.potential,
             context.graph,
@@ -90,7 +99,8 @@ class BasinHopping:
         try:
             while True:
                 walker = self._next_walker()
-                reseed = self.explorer.reseed if self._schedule.restarts(walker) else None
+                restarts = self._restart_first or self._schedule.restarts(walker)
+                reseed = self.explorer.reseed if restarts else None
                 found = self._next_minimum(walker, reseed)
                 if found is None:
                     continue
@@ -98,6 +108,7 @@ class BasinHopping:
                 walker.note(found.energy)
                 yield found
                 if reseed is not None:
+                    self._restart_first = False
                     self._record.restarts += 1
                     self._walkers, self._turn = [self._walker(found, minimum)], 0
                     self.acceptance.reset()
@@ -110,11 +121,49 @@ class BasinHopping:
         self._schedule = Schedule(
             self._context.potential, self._settings, self.explorer.num_torsions
         )
-        self._lowest = self._keep(self._start)
-        self._walkers = [
-            self._walker(self._start, self._lowest) for _ in range(self._settings.walkers)
-        ]
+        for known in self._database.minima:
+            self.explorer.move.tell(known.positions, known.energy)
+        if self._begin_from is None:
+            start = self._keep(self._start)
+            self._walkers = [
+                self._walker(self._start, start) for _ in range(self._settings.walkers)
+            ]
+        else:
+            self._walkers = [self._walker_of(state) for state in self._begin_from.walkers]
+        self._lowest, lowest = self._database.lowest(1)[0]
+        if lowest.energy < self._best.energy:
+            self._best = _without_forces(lowest.positions, lowest.energy)
         self._turn = 0
+
+    def _walker_of(self, state: WalkerState) -> Walker:
+        """Return a walker where one stood in an earlier round."""
+        minimum = self._database.find(state.energy, state.positions)
+        if minimum is None:
+            minimum = self._database.add(state.energy, state.positions, 0)
+        return Walker(
+            _without_forces(state.positions, state.energy),
+            minimum,
+            state.amplitude,
+            state.temperature_factor,
+            lowest=state.lowest,
+            stagnation=state.stagnation,
+        )
+
+    @property
+    def state(self) -> SearchState:
+        """Where the search stands, once it has begun."""
+        walkers = tuple(
+            WalkerState(
+                walker.current.positions,
+                walker.current.energy,
+                walker.amplitude,
+                walker.temperature_factor,
+                walker.lowest,
+                walker.stagnation,
+            )
+            for walker in self._walkers
+        )
+        return SearchState(walkers, self.acceptance.rises)
 
     def _walker(self, point: Point, minimum: int) -> Walker:
         return Walker(point, minimum, self._settings.amplitude)
@@ -173,8 +222,7 @@ class BasinHopping:
         if proposal.origins is not None:
             walker.minimum = proposal.origins[chosen]
             origin = self._database.minima[walker.minimum]
-            forces = np.zeros_like(points[chosen].forces)
-            walker.current = Point(origin.positions, origin.energy, forces)
+            walker.current = _without_forces(origin.positions, origin.energy)
         return points[chosen]
 
     def _relaxed(self, displaced: Point) -> tuple[Point, str]:
@@ -210,3 +258,8 @@ class BasinHopping:
         if accepted:
             self._record.accepted += 1
             walker.current, walker.minimum = found, minimum
+
+
+def _without_forces(positions: np.ndarray, energy: float) -> Point:
+    """Return a minimum as a point; nobody asks for its forces."""
+    return Point(positions, energy, np.zeros_like(positions))

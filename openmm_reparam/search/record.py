@@ -42,6 +42,15 @@ class SearchRecord:
         """Count a refused hop."""
         self.refusals[reason] = self.refusals.get(reason, 0) + 1
 
+    def add(self, other: SearchRecord) -> None:
+        """Count what another search of the same molecule did, but for its minima."""
+        self.tried += other.tried
+        self.accepted += other.accepted
+        self.restarts += other.restarts
+        self.force_evaluations += other.force_evaluations
+        for reason, count in other.refusals.items():
+            self.refusals[reason] = self.refusals.get(reason, 0) + count
+
     @property
     def refused(self) -> int:
         """Refused hops of every kind."""
