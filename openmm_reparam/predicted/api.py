@@ -205,10 +205,11 @@ def _atoms_of_the_file(prepared: PreparedPrediction) -> np.ndarray:
 
 
 def _disulfides(prepared: PreparedPrediction) -> tuple[str, ...]:
+    pairs = sorted(
+        sorted(atom.residue.index for atom in (bond[0], bond[1]))
+        for bond in prepared.molecule.topology.bonds()
+        if bond[0].name == bond[1].name == "SG"
+    )
     return tuple(
-        "-".join(
-            residue_name(prepared.residues[atom.residue.index].key) for atom in (first, second)
-        )
-        for first, second in prepared.molecule.topology.bonds()
-        if first.name == second.name == "SG"
+        "-".join(residue_name(prepared.residues[index].key) for index in pair) for pair in pairs
     )
