@@ -21,7 +21,7 @@ from ..prepare.molecular_system import MolecularSystem
 from ..sampling.superposition import HarmonicSuperposition, harmonic_superposition
 from ..version import __version__
 from .comparison import comparison
-from .settings import Console, Outputs, RunSettings, platform_name
+from .settings import Console, IslandSettings, Outputs, RunSettings, platform_name
 
 __all__ = ["Run", "describe", "minimize_molecule", "write_json", "write_plot", "write_structure"]
 
@@ -85,15 +85,7 @@ def minimize_molecule(molecule: MolecularSystem, settings: RunSettings, console:
     with warnings.catch_warnings():
         # The report says so in its first line.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        result = minimize_reparam(
-            simulation,
-            settings.tolerance,
-            settings.max_iterations,
-            reparametrization=settings.reparametrization,
-            max_force_evaluations=settings.max_force_evaluations,
-            search=settings.search,
-            seed=settings.seed,
-        )
+        result = _minimized(simulation, settings)
     console.say(f"\n{result}")
     baseline = None
     if settings.compare:
@@ -103,6 +95,43 @@ def minimize_molecule(molecule: MolecularSystem, settings: RunSettings, console:
         console.say(comparison(result, baseline))
     superposition = _superposition(simulation, result, settings, console)
     return Run(molecule, simulation, result, baseline, settings, superposition)
+
+
+def _minimized(simulation: app.Simulation, settings: RunSettings) -> MinimizationResult:
+    if settings.islands is not None:
+        return _searched_on_islands(simulation, settings, settings.islands)
+    return minimize_reparam(
+        simulation,
+        settings.tolerance,
+        settings.max_iterations,
+        reparametrization=settings.reparametrization,
+        max_force_evaluations=settings.max_force_evaluations,
+        search=settings.search,
+        seed=settings.seed,
+    )
+
+
+def _searched_on_islands(
+    simulation: app.Simulation, settings: RunSettings, islands: IslandSettings
+) -> MinimizationResult:
+    # Dask takes long to import, and only islands need it.
+    from ..distributed.cluster import cluster_settings, default_workers
+    from ..distributed.islands import search_islands
+
+    workers = islands.workers
+    if islands.cluster is None:
+        workers = min(islands.count, workers or default_workers())
+    return search_islands(
+        simulation,
+        islands.count,
+        settings.max_force_evaluations or 0,
+        database=islands.database,
+        cluster=cluster_settings(islands.cluster, workers) if islands.count > 1 else None,
+        search=settings.search or "auto",
+        tolerance=settings.tolerance,
+        seed=settings.seed,
+        reparametrization=settings.reparametrization,
+    )
 
 
 def _superposition(

@@ -23,6 +23,27 @@ PAGE_ENDINGS = (".html", ".htm")
 
 
 @dataclass(frozen=True)
+class IslandSettings:
+    """How a search goes on islands.
+
+    Attributes
+    ----------
+    count : int
+    database : str or None
+        File that keeps the minima.
+    workers : int or None
+        Processes; None is half of the cores of this machine, or those of the cluster.
+    cluster : str or None
+        Workers elsewhere, see `distributed.cluster.cluster_settings`.
+    """
+
+    count: int
+    database: str | None = None
+    workers: int | None = None
+    cluster: str | None = None
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """How to minimize.
 
@@ -45,6 +66,8 @@ class RunSettings:
         For deeper minima.
     temperature : float or None
         Of their free energies, in K.
+    islands : IslandSettings or None
+        Of a search in rounds; None is a search of one piece.
     """
 
     tolerance: float
@@ -57,6 +80,7 @@ class RunSettings:
     compare: bool = False
     search: str | None = None
     temperature: float | None = None
+    islands: IslandSettings | None = None
 
 
 def run_settings(options: Mapping[str, Any]) -> RunSettings:
@@ -74,11 +98,13 @@ def run_settings(options: Mapping[str, Any]) -> RunSettings:
     Raises
     ------
     ValueError
-        No such reparametrization or search, a search without a limit of force evaluations, or a
-        temperature that is not above zero, has no search, or goes with a box of water.
+        No such reparametrization or search, a search without a limit of force evaluations, islands
+        or a database without a search, or a temperature that is not above zero, has no search, or
+        goes with a box of water.
     """
     names = {field.name for field in fields(RunSettings)}
-    settings = RunSettings(**{name: options[name] for name in options if name in names})
+    given = {name: options[name] for name in options if name in names}
+    settings = RunSettings(**given | {"islands": _island_settings(options)})
     known = [AUTO, *available()]
     if settings.reparametrization not in known:
         raise ValueError(
@@ -94,6 +120,17 @@ def run_settings(options: Mapping[str, Any]) -> RunSettings:
     if settings.temperature is not None:
         _check_temperature(settings, options.get("solvent"))
     return settings
+
+
+def _island_settings(options: Mapping[str, Any]) -> IslandSettings | None:
+    """Return how a search goes on islands; None where neither islands nor a database are named."""
+    count, database = options.get("islands"), options.get("database")
+    if count is None and database is None:
+        return None
+    if options.get("search") is None or options.get("max_iterations"):
+        named = f"--database {database}" if count is None else f"--islands {count}"
+        raise ValueError(f"{named} is for a search: add --search auto, and no --max-iterations")
+    return IslandSettings(count or 1, database, options.get("workers"), options.get("cluster"))
 
 
 def _check_temperature(settings: RunSettings, solvent: Any) -> None:

@@ -70,8 +70,9 @@ def search_islands(
     """Search for deep minima on several islands that share what they find.
 
     Stands where ``minimize_reparam(simulation, search="auto", max_force_evaluations=...)`` stood.
-    The result depends on the arguments and on the platform, not on the number of workers: with one
-    thread a Context, as here, Reference and CPU give the same numbers each time.
+    The result depends on the arguments and the platform, and not on the number of workers. Islands
+    have Contexts of one thread. Where the Simulation has one thread, too, or is on the Reference
+    platform, the same call gives the same numbers, to the last digit.
 
     Parameters
     ----------
@@ -216,17 +217,14 @@ class IslandStage:
 
     def points(self, begin: Point) -> Generator[Point, None, None]:
         """Yield the minima that the islands find; `StageEnd` says why there are no more."""
-        counter = self._evaluator.potential.counter
-        total = (counter.limit or 0) - counter.total
-        before = counter.total
+        limit = self._evaluator.potential.counter.limit or 0
+        begin, before = self._begun(begin)
         recalled = self._file.num_rounds
         if recalled:
             yield self._evaluator.evaluate(self._file.lowest(1)[0].positions)
             self._recall()
-        elif not len(self._file):
-            self._file.add([self._found(begin, counter.total)], self._comparison)
         with _runner(self._cluster) as run:
-            while budget := self._next_round(total):
+            while budget := self._next_round(limit - before):
                 number = self._file.num_rounds + 1
                 rounds = []
                 for done in run(self._tasks(begin, number, budget)):
@@ -235,6 +233,25 @@ class IslandStage:
                 self._keep(number, rounds, before)
         self.record.minima = len(self._file)
         raise StageEnd(self._ending(recalled))
+
+    def _begun(self, begin: Point) -> tuple[Point, int]:
+        """Return the minimum that the search began from, and the force evaluations until then."""
+        text = self._file.header("begin")
+        if text is not None:
+            plain = json.loads(text)
+            positions = np.array(plain["positions"])
+            begin = Point(positions, plain["energy"], np.zeros_like(positions))
+            return begin, plain["force_evaluations"]
+        spent = self._evaluator.potential.counter.total
+        plain = {
+            "energy": begin.energy,
+            "positions": begin.positions.tolist(),
+            "force_evaluations": spent,
+        }
+        with self._file.transaction():
+            self._file.set_header("begin", json.dumps(plain))
+            self._file.add([self._found(begin, spent)], self._comparison)
+        return begin, spent
 
     def _next_round(self, total: int) -> RoundBudget | None:
         return next_round(total, self._spent, self._islands, self._round_evaluations, self._search)
