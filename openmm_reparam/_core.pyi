@@ -67,11 +67,42 @@ class Contacts:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Blocks (N, 3, 3), pairs (C, 2) that may be coupled, and curvatures (C, 5) of these."""
 
-class StiffnessAssembler:
-    """Sums up the stiffness of bonded terms and contacts, so that its factors stay sparse."""
+class StiffTerms:
+    """Bonds, angles or torsions of one kind, whose second derivatives are known."""
 
-    def __init__(self, size: int, terms: list[np.ndarray]) -> None:
-        """Take the number of atoms and the atoms (T, w) of the terms of every kind."""
+    atoms: np.ndarray
+    """Of each row, (R, w)."""
+
+    def rows(self, positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+        """See `precon.stiff_terms.StiffTerms.rows`."""
+
+def force_terms(force: int) -> list[StiffTerms]:
+    """Terms of a force; none where they are not known in closed form."""
+
+def constraint_terms(system: int) -> list[StiffTerms]:
+    """Return a System's constraints, as springs."""
+
+def distances(ij: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """See `geometry.internal_coordinates`, as for the next two."""
+
+def angles(ij: np.ndarray, kj: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+def dihedrals(ij: np.ndarray, kj: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+MAX_SHIFT: float
+"""No `MoleculeFactors` have a larger shift, kJ/mol/nm^2."""
+
+class MoleculeAssembler:
+    """Sums up the stiffness of terms, contacts and given matrices, molecule by molecule."""
+
+    molecules: np.ndarray
+    """Label of each atom's molecule, (N,), as far as terms bond it."""
+    large: np.ndarray
+    """Whether contacts may couple each atom, (N,) uint8."""
+
+    def __init__(
+        self, moves: np.ndarray, terms: list[np.ndarray], coupled: list[np.ndarray]
+    ) -> None:
+        """Take which atoms move, (N,), atoms (T, w) of the terms of every kind, and of others."""
 
     def assemble(
         self,
@@ -81,37 +112,28 @@ class StiffnessAssembler:
         curvatures: np.ndarray,
         other_pairs: np.ndarray,
         other_blocks: np.ndarray,
-    ) -> Stiffness:
-        """Sum up rows (T, w, 3), blocks (n, 3, 3), contacts, and other blocks (K, 3, 3)."""
+    ) -> MoleculeStiffness:
+        """Sum up rows (T, w, 3), blocks (N, 3, 3), contacts, and other blocks (K, 3, 3)."""
 
-class Stiffness:
-    """A sparse symmetric matrix of 3 x 3 blocks, and the order of its elimination."""
+class MoleculeStiffness:
+    """A positive semi-definite matrix, kJ/mol/nm^2."""
 
     operations: float
-    """Products of blocks that a factorization takes."""
-    fill: int
-    """Blocks of a factor below its diagonal."""
+    """Products of blocks that a factorization of its sparse part takes."""
 
     def blocks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows (K,), columns (K,) and values (K, 3, 3) of the lower triangle."""
+        """Rows (K,), columns (K,) and values (K, 3, 3)."""
 
-    def factorize(self, shift: float) -> BlockCholesky | None:
-        """Factorize with a shift of the diagonal; None where not positive definite."""
+    def factorize(self, shift: float) -> MoleculeFactors | None:
+        """Factorize with the smallest shift from this on that is enough; None if none is."""
 
-class BlockCholesky:
-    """L L^T of a `Stiffness`."""
+class MoleculeFactors:
+    """The inverse of a stiffness with a shift of its diagonal."""
 
-    def solve(self, vectors: np.ndarray) -> np.ndarray:
-        """Solve for (n, 3) vectors."""
-
-class SmallInverses:
-    """Inverses of many small positive definite matrices."""
+    shift: float
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
-        """Multiply with (M w / 3, 3) vectors."""
-
-def small_inverses(stiffness: np.ndarray, shift: float) -> SmallInverses | None:
-    """Invert (M, w, w) matrices with a shift of their diagonals."""
+        """Solve for (N, 3) vectors; zero on atoms that do not move."""
 
 def set_positions(context: int, positions: np.ndarray, virtual_sites: bool) -> None:
     """Set (N, 3) positions in nm, and virtual sites by their parents where asked for."""

@@ -39,7 +39,7 @@ MOVED = {
     "minimizer": "minimization.minimizer",
     "modes.nonrigid_modes": "modes.low_frequency_modes",
     "molecular_system": "prepare.molecular_system",
-    "molecule_factors": "precon.factorization",
+    "molecule_factors": "precon.preconditioner",
     "nonbonded": "potentials.nonbonded",
     "nonrigid_modes": "modes.low_frequency_modes",
     "other_terms": "precon.other_terms",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import compiled
+
 __all__ = [
     "STRAIGHT",
     "across",
@@ -19,8 +21,8 @@ __all__ = [
 
 # A vector shorter than this (nm) is rounding: it has no direction.
 NO_LENGTH = 1e-12
-# Gradients of angles and dihedrals grow as 1/length. Arms and axes shorter than this (nm), which
-# atoms that have fallen onto each other have, count as this long.
+# Arms of angles and axes of dihedrals that are shorter than this (nm), which atoms that have fallen
+# onto each other have, count as this long; in the compiled core, too.
 SHORTEST_ARM = 0.02
 # An angle beyond this (radians) counts as straight: its gradient has no limit at 180 degrees, and
 # no torsion is about its arms.
@@ -81,9 +83,7 @@ def distances(ij: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Distances, and their gradients with respect to x_i and x_j; at distance zero, where none
         exists, those along the x axis.
     """
-    length, unit = directions(ij)
-    unit[length <= NO_LENGTH, 0] = 1.0
-    return length, np.stack([unit, -unit], axis=1)
+    return compiled.distances(ij)
 
 
 def angles(ij: np.ndarray, kj: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,13 +101,7 @@ def angles(ij: np.ndarray, kj: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     (T,) array, (T, 3, 3) array
         Angles, and their gradients with respect to x_i, x_j and x_k.
     """
-    (length_i, u), (length_k, v) = directions(ij), directions(kj)
-    length_i, length_k = (np.maximum(a, SHORTEST_ARM)[:, None] for a in (length_i, length_k))
-    cosine = np.clip(np.einsum("ti,ti->t", u, v), -1.0, 1.0)[:, None]
-    sine = np.sqrt(np.maximum(1.0 - cosine**2, 1e-4))
-    grad_i = (cosine * u - v) / (sine * length_i)
-    grad_k = (cosine * v - u) / (sine * length_k)
-    return np.arccos(cosine[:, 0]), np.stack([grad_i, -grad_i - grad_k, grad_k], axis=1)
+    return compiled.angles(ij, kj)
 
 
 def dihedrals(ij: np.ndarray, kj: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,15 +123,4 @@ def dihedrals(ij: np.ndarray, kj: np.ndarray, kl: np.ndarray) -> tuple[np.ndarra
     ----------
     Blondel, Karplus, J. Comput. Chem. 1996, 17, 1132.
     """
-    m, n = np.cross(ij, kj), np.cross(kj, kl)
-    axis = _norm(kj)
-    dihedral = np.arctan2(np.einsum("ti,ti->t", ij, n) * axis[:, 0], np.einsum("ti,ti->t", m, n))
-    # The floor is the square of the cross product of two bonds of 0.1 nm 6 degrees apart.
-    grad_i = axis / np.maximum(np.einsum("ti,ti->t", m, m), 1e-6)[:, None] * m
-    grad_l = -axis / np.maximum(np.einsum("ti,ti->t", n, n), 1e-6)[:, None] * n
-    square = np.maximum(axis, SHORTEST_ARM) ** 2
-    along_i = np.einsum("ti,ti->t", ij, kj)[:, None] / square
-    along_l = np.einsum("ti,ti->t", kl, kj)[:, None] / square
-    grad_j = (along_i - 1.0) * grad_i - along_l * grad_l
-    grad_k = (along_l - 1.0) * grad_l - along_i * grad_i
-    return dihedral, np.stack([grad_i, grad_j, grad_k, grad_l], axis=1)
+    return compiled.dihedrals(ij, kj, kl)

@@ -12,17 +12,17 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
 
+from .. import compiled
+from ..compiled import MAX_SHIFT, MoleculeFactors, MoleculeStiffness
 from ..errors import NonFiniteError
 from ..potentials.potential import Potential
 from .contacts import Contacts, NoContacts
-from .factorization import LARGEST_SMALL_MOLECULE, LargeMolecules, small_molecules
 from .metric_terms import UNKNOWN_STIFFNESS, metric_terms
 
 __all__ = ["Preconditioner"]
 
-SHIFT, CONDENSED_SHIFT, MAX_SHIFT = 1e3, 5e3, 1e12
+SHIFT, CONDENSED_SHIFT = 1e3, 5e3
 # An update may spend this share of the force evaluations that are left: the rest is for moving.
 UPDATE_SHARE = 0.25
 
@@ -104,21 +104,14 @@ class Preconditioner:
         self.informed = bool(self._terms or self._others or known)
         members = [term.atoms for term in self._terms]
         coloured = [] if self._others is None else self._others.atoms
-        labels = _molecules(potential.num_particles, members + coloured)
+        self._assembler = compiled.MoleculeAssembler(potential.moves, members, coloured)
+        labels = self._assembler.molecules
+        couple = np.full(labels.max(initial=0) + 1, False)
+        couple[labels[self._assembler.large != 0]] = True
         self.molecules = _merged(labels, self._unknown)
-        small = np.bincount(labels) <= LARGEST_SMALL_MOLECULE
-        for atoms in coloured:
-            small[labels[atoms]] = False
-        self._parts: list = []
-        if not small.all():
-            within = [np.flatnonzero(~small[labels[atoms[:, 0]]]) for atoms in members]
-            chosen = [(w, atoms[w]) for w, atoms in zip(within, members, strict=True)]
-            self._parts.append(LargeMolecules(np.flatnonzero(~small[labels]), len(labels), chosen))
-        self._parts += small_molecules(labels, small, members)
-        self._contacts = Contacts(potential, labels, ~small) if contacts else NoContacts(potential)
-        self._fixed = None if potential.moves.all() else ~potential.moves
-        self._stiffness: list = []
-        self._factors: list = []
+        self._contacts = Contacts(potential, labels, couple) if contacts else NoContacts(potential)
+        self._stiffness: MoleculeStiffness | None = None
+        self._factors: MoleculeFactors | None = None
 
     def update(self, positions: np.ndarray) -> None:
         """Rebuild and factorize P at (N, 3) positions in nm.
@@ -129,23 +122,23 @@ class Preconditioner:
             P could not be factorized; the one before stays in use.
         """
         stiffness = self._evaluate(positions)
-        self._factors, self.shift = self._factorized(stiffness, self._smallest_shift)
-        self._stiffness = stiffness
+        self._factors = _factorized(stiffness, self._smallest_shift)
+        self._stiffness, self.shift = stiffness, self._factors.shift
         self.updates += 1
 
     def raise_shift(self) -> None:
         """Raise the shift tenfold, until the next update: shorter steps along soft directions."""
+        if self._stiffness is None:
+            return
         with contextlib.suppress(NonFiniteError):
-            self._factors, self.shift = self._factorized(self._stiffness, 10 * self.shift)
+            self._factors = _factorized(self._stiffness, 10 * self.shift)
+            self.shift = self._factors.shift
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """Return P^-1 v for an (N, 3) array v; zero on atoms that do not move."""
-        solution = np.empty_like(vectors)
-        for part, factors in zip(self._parts, self._factors, strict=True):
-            solution[part.index] = part.solve(factors, vectors)
-        if self._fixed is not None:
-            solution[self._fixed] = 0.0
-        return solution
+        if self._factors is None:
+            raise RuntimeError("the preconditioner has not been updated yet")
+        return self._factors.solve(vectors)
 
     def matrix(self) -> sp.csr_array:
         """P as factorized last: sparse (3N, 3N), kJ/mol/nm^2."""
@@ -157,18 +150,16 @@ class Preconditioner:
 
         By default where P was factorized last.
         """
-        evaluated = self._stiffness if positions is None else self._evaluate(positions)
-        return self._assembled(evaluated)
-
-    def _assembled(self, stiffness: list) -> sp.csr_array:
+        stiffness = self._stiffness if positions is None else self._evaluate(positions)
+        if stiffness is None:
+            raise RuntimeError("the preconditioner has not been updated yet")
+        row, column, blocks = stiffness.blocks()
+        first, second = np.divmod(np.arange(9), 3)
+        where = (3 * row[:, None] + first).ravel(), (3 * column[:, None] + second).ravel()
         size = 3 * self._potential.num_particles
-        parts = [part.entries(own, size) for part, own in zip(self._parts, stiffness, strict=True)]
-        i, j = (np.concatenate([part.coords[k] for part in parts]) for k in (0, 1))
-        values = np.concatenate([part.data for part in parts])
-        return sp.coo_array((values, (i, j)), shape=(size, size)).tocsr()
+        return sp.coo_array((blocks.ravel(), where), shape=(size, size)).tocsr()
 
-    def _evaluate(self, positions: np.ndarray) -> list:
-        """Return the stiffness of every part."""
+    def _evaluate(self, positions: np.ndarray) -> MoleculeStiffness:
         box = self._potential.box()
         rows = [term.rows(positions, box, spend=self._affords(term.cost)) for term in self._terms]
         others = None
@@ -176,31 +167,29 @@ class Preconditioner:
             others = self._others.hessian(positions, spend=self._affords(self._others.cost))
         contacts = self._contacts.evaluate(positions, box)
         contacts.blocks[self._unknown] += UNKNOWN_STIFFNESS * np.eye(3)
-        return [part.stiffness(rows, contacts, others) for part in self._parts]
+        return self._assembler.assemble(
+            rows, contacts.blocks, contacts.pairs, contacts.curvatures, *_blocks_of(others)
+        )
 
     def _affords(self, cost: int) -> bool:
         return cost <= UPDATE_SHARE * self._potential.counter.left
 
-    def _factorized(self, stiffness: list, shift: float) -> tuple[list, float]:
-        """Return the factors of every part, and the smallest shift that makes all definite."""
-        factors = []
-        for part, own in zip(self._parts, stiffness, strict=True):
-            while (found := part.factors(own, shift)) is None:
-                shift *= 3
-                if shift > MAX_SHIFT:
-                    raise NonFiniteError("the bonded forces have curvatures that are not finite")
-            factors.append(found)
-        return factors, shift
+
+def _factorized(stiffness: MoleculeStiffness, shift: float) -> MoleculeFactors:
+    """Return the factors with the smallest shift from here on that makes P definite."""
+    factors = stiffness.factorize(shift)
+    if factors is None:
+        raise NonFiniteError("the bonded forces have curvatures that are not finite")
+    return factors
 
 
-def _molecules(size: int, terms: list[np.ndarray]) -> np.ndarray:
-    """Label of the bonded component of every particle."""
-    pairs = [np.empty((0, 2), dtype=np.int64)]
-    for atoms in terms:
-        pairs += [atoms[:, [0, k]] for k in range(1, atoms.shape[1])]
-    i, j = np.concatenate(pairs).T
-    graph = sp.coo_array((np.ones(len(i)), (i, j)), shape=(size, size))
-    return connected_components(graph, directed=False)[1]
+def _blocks_of(matrix: sp.csr_array | None) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (K, 2) and blocks (K, 3, 3) of a sparse (3N, 3N) matrix."""
+    if matrix is None:
+        return np.empty((0, 2), dtype=np.int64), np.empty((0, 3, 3))
+    found = matrix.tobsr((3, 3))
+    rows = np.repeat(np.arange(len(found.indptr) - 1), np.diff(found.indptr))
+    return np.stack([rows, found.indices.astype(np.int64)], axis=1), found.data
 
 
 def _merged(labels: np.ndarray, atoms: np.ndarray) -> np.ndarray:

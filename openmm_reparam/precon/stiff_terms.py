@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 
 import numpy as np
 import openmm as mm
 
+from .. import compiled
 from ..errors import BudgetExhausted, NonFiniteError
 from ..geometry import internal_coordinates as ic
 from ..geometry.neighbors import nearest_image
-from ..potentials.bonded import CONSTRAINT_STIFFNESS, bonded_parameters, bonded_terms
+from ..potentials.bonded import bonded_terms
 from ..potentials.potential import Potential
 from .custom_bonds import BondCurves
 from .term_curves import SHORTEST, TermCurves
 
 __all__ = ["StiffTerms", "constraint_terms", "stiff_terms"]
 
-# A HarmonicBond whose equilibrium length (nm) is below this holds two atoms on one spot.
-ON_ONE_SPOT = 1e-3
 # Stiffness across a bond, relative to that along it, below which it does not matter.
 TENSE = 0.01
 # Custom bonds (kJ/mol/nm^2), angles and torsions (kJ/mol/rad^2) count as no stiffer than this:
@@ -111,26 +109,14 @@ class StiffTerms:
 
 
 class _ClosedForm(StiffTerms):
-    """Terms whose ``second_derivative(q)`` is known."""
+    """Terms whose second derivatives are known: rows by the compiled core."""
 
-    def __init__(self, atoms, second_derivative, periodic, moves):
-        super().__init__(atoms, periodic, moves)
-        self._second_derivative = second_derivative
-
-    def _curvatures(self, values, spend):
-        return self._second_derivative(values)
-
-
-class _BondsOfLengthZero(StiffTerms):
-    """Harmonic bonds that hold two atoms on one spot: k I each, as three rows."""
-
-    def __init__(self, atoms, constants, moves):
-        super().__init__(np.repeat(atoms, 3, axis=0), False, moves)
-        roots = np.sqrt(np.maximum(constants, 0.0))
-        self._constant_rows = _ends(roots[:, None, None] * np.eye(3))
+    def __init__(self, terms: compiled.StiffTerms, moves):
+        super().__init__(terms.atoms, False, moves)
+        self._compiled = terms
 
     def _rows(self, positions, box, spend):
-        return self._constant_rows.copy()
+        return self._compiled.rows(positions, box)
 
 
 class _CustomTerms(StiffTerms):
@@ -197,7 +183,7 @@ def stiff_terms(potential: Potential) -> tuple[list[StiffTerms], list[mm.Force]]
     ----------
     potential : Potential
         Whose bonded forces, in its force groups, are taken; constraints become springs of
-        ``CONSTRAINT_STIFFNESS``. CMAP terms are left out: they are soft, and eight atoms each.
+        4e5 kJ/mol/nm^2. CMAP terms are left out: they are soft, and eight atoms each.
 
     Returns
     -------
@@ -218,59 +204,17 @@ def stiff_terms(potential: Potential) -> tuple[list[StiffTerms], list[mm.Force]]
 
 
 def constraint_terms(potential: Potential) -> list[StiffTerms]:
-    """Return a System's constraints as springs of ``CONSTRAINT_STIFFNESS``: one kind, or none."""
-    pairs, _ = potential.constraints
-    constants = np.full(len(pairs), CONSTRAINT_STIFFNESS)
-    return [_ClosedForm(pairs, lambda _: constants, False, potential.moves)] if len(pairs) else []
+    """Return a System's constraints as springs of 4e5 kJ/mol/nm^2: one kind, or none."""
+    found = compiled.constraint_terms(compiled.address(potential.system))
+    return [_ClosedForm(terms, potential.moves) for terms in found]
 
 
 def _terms_of(force: mm.Force, atoms: np.ndarray, potential: Potential) -> list[StiffTerms]:
     """Return the terms of a force; none where they are not known one by one."""
     periodic, moves = force.usesPeriodicBoundaryConditions(), potential.moves
-    if isinstance(force, mm.HarmonicBondForce):
-        return _harmonic_bonds(force, atoms, moves)
     if isinstance(force, mm.CustomBondForce):
         return [_CustomBonds(BondCurves(potential, force), periodic, moves)]
     if isinstance(force, mm.CustomAngleForce | mm.CustomTorsionForce):
         return [_CustomTerms(TermCurves(potential, force), periodic, moves)]
-    known = _second_derivative(force)
-    return [] if known is None else [_ClosedForm(atoms, known, periodic, moves)]
-
-
-def _harmonic_bonds(force: mm.HarmonicBondForce, atoms, moves) -> list[StiffTerms]:
-    lengths, constants = bonded_parameters(force)[1].T
-    on_one_spot = lengths < ON_ONE_SPOT
-    pinned, pins = atoms[on_one_spot], constants[on_one_spot]
-    bonded, springs = atoms[~on_one_spot], constants[~on_one_spot]
-    periodic = force.usesPeriodicBoundaryConditions()
-    terms: list[StiffTerms] = []
-    if len(bonded):
-        terms.append(_ClosedForm(bonded, lambda _: springs, periodic, moves))
-    if len(pinned):
-        terms.append(_BondsOfLengthZero(pinned, pins, moves))
-    return terms
-
-
-def _second_derivative(force: mm.Force) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return the second derivative of angles or torsions as a function of them."""
-    if isinstance(force, mm.HarmonicAngleForce):
-        constants = bonded_parameters(force)[1][:, 1]
-        return lambda _: constants
-    if isinstance(force, mm.PeriodicTorsionForce):
-        n, phase, k = bonded_parameters(force)[1].T
-        # E = k (1 + cos(n phi - phase))
-        return lambda phi: -k * n**2 * np.cos(n * phi - phase)
-    if isinstance(force, mm.RBTorsionForce):
-        _, c = bonded_parameters(force)
-        return lambda phi: _ryckaert_bellemans(c, phi)
-    return None
-
-
-def _ryckaert_bellemans(c: np.ndarray, phi: np.ndarray) -> np.ndarray:
-    """Second derivative of sum_n c_n cos^n(phi - pi)."""
-    x, square = -np.cos(phi), np.sin(phi) ** 2
-    total = np.zeros_like(phi)
-    for n in range(1, 6):
-        curved = n * (n - 1) * x ** max(n - 2, 0) * square
-        total += c[:, n] * (curved - n * x**n)
-    return total
+    found = compiled.force_terms(compiled.address(force))
+    return [_ClosedForm(terms, moves) for terms in found]

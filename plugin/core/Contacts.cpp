@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "StiffTerms.h"
+
 using namespace std;
 
 namespace openmm_reparam {
 
 namespace {
 
-constexpr double COULOMB = 138.93545764438198; // kJ/mol nm / e^2, as in OpenMM
 constexpr double CUTOFF = 0.35;                // nm: hydrogen bonds and everything that clashes
 // Curvatures of clashing pairs grow without bound; beyond this (kJ/mol/nm^2) they only freeze atoms.
 constexpr double LARGEST_CURVATURE = 1e8;
@@ -40,17 +41,6 @@ struct Curvature {
 
     double unit[3], radial, transverse;
 };
-
-/// The vector to the nearest image, in OpenMM's reduced boxes.
-void toNearestImage(double* v, const double* box) {
-    if (box == nullptr)
-        return;
-    for (int k = 2; k >= 0; k--) {
-        const double whole = nearbyint(v[k] / box[4 * k]);
-        for (int d = 0; d <= k; d++)
-            v[d] -= whole * box[3 * k + d];
-    }
-}
 
 } // namespace
 

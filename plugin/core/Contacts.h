@@ -7,6 +7,8 @@
 
 namespace openmm_reparam {
 
+constexpr double COULOMB = 138.93545764438198; ///< kJ/mol nm / e^2, as in OpenMM
+
 /// What contacts add to a preconditioner.
 struct ContactStiffness {
     std::vector<double> blocks;     ///< size x 3 x 3: of each atom against surroundings that are held still

@@ -18,8 +18,12 @@ def dense_of(stiffness, size):
     dense = np.zeros((size, 3, size, 3))
     for i, j, block in zip(*stiffness.blocks(), strict=True):
         dense[i, :, j] = block
-        dense[j, :, i] = block.T
     return dense.reshape(3 * size, 3 * size)
+
+
+def all_atoms(size):
+    """One term that makes all atoms one large molecule."""
+    return [np.arange(size)[None]]
 
 
 def random_terms(rng, size, count, width):
@@ -48,7 +52,8 @@ def test_sums_and_factors_are_those_of_the_dense_matrix():
     other_pairs, other = np.array([[4, 4], [8, 4], [4, 8]]), rng.standard_normal((3, 3, 3))
     other[0] += other[0].T
     other[2] = other[1].T
-    assembler = compiled.StiffnessAssembler(size, [atoms for atoms, _ in kinds])
+    moves = np.full(size, True)
+    assembler = compiled.MoleculeAssembler(moves, [atoms for atoms, _ in kinds], all_atoms(size))
     stiffness = assembler.assemble(
         [rows for _, rows in kinds], blocks, pairs, curvatures, other_pairs, other
     )
@@ -64,27 +69,44 @@ def test_sums_and_factors_are_those_of_the_dense_matrix():
     shifted = expected + 20.0 * np.eye(3 * size)
     solution = stiffness.factorize(20.0).solve(vectors)
     np.testing.assert_allclose(shifted @ solution.ravel(), vectors.ravel(), atol=1e-12)
-    assert stiffness.factorize(-1e3) is None
+    with pytest.raises(ValueError, match="positive"):
+        stiffness.factorize(-1e3)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
-def test_what_is_not_positive_definite_has_no_factors(bad):
+@pytest.mark.parametrize("large", [True, False])
+def test_the_shift_is_raised_until_the_matrix_is_positive_definite(large):
     blocks = np.tile(np.eye(3), (4, 1, 1))
-    blocks[2, 1, 1] = bad
-    assembler = compiled.StiffnessAssembler(4, [])
-    stiffness = assembler.assemble([], blocks, NO_PAIRS, NO_CURVATURES, NO_PAIRS, NO_BLOCKS)
-    assert stiffness.factorize(0.5) is None
-    assert compiled.small_inverses(blocks, 0.5) is None
+    coupled = all_atoms(4) if large else []
+    assembler = compiled.MoleculeAssembler(np.full(4, True), [], coupled)
+    for bad, shift in ((-1.0, 1.5), (np.nan, None), (np.inf, None)):
+        blocks[2, 1, 1] = bad
+        stiffness = assembler.assemble([], blocks, NO_PAIRS, NO_CURVATURES, NO_PAIRS, NO_BLOCKS)
+        factors = stiffness.factorize(0.5)
+        assert (factors and factors.shift) == shift
 
 
-def test_small_inverses():
-    rng = np.random.default_rng(2)
-    roots = rng.standard_normal((5, 9, 9))
-    matrices = roots @ roots.transpose(0, 2, 1)
-    vectors = rng.standard_normal((15, 3))
-    expected = np.linalg.solve(matrices + 0.3 * np.eye(9), vectors.reshape(5, 9, 1))
-    found = compiled.small_inverses(matrices, 0.3).solve(vectors)
-    np.testing.assert_allclose(found.reshape(5, 9, 1), expected, rtol=1e-9)
+def test_molecules_are_found_and_those_of_each_size_solved_for():
+    """Waters, an ion and a chain in a mixed order, one atom held still."""
+    rng, size = np.random.default_rng(2), 15
+    bonds = np.array([[0, 5], [5, 9], [1, 7], [1, 3], [2, 4], [4, 6], [6, 8], [8, 10], [10, 11],
+                      [11, 12]])  # fmt: skip
+    rows = rng.standard_normal((len(bonds), 2, 3))
+    moves = np.full(size, True)
+    moves[9] = False
+    rows[~moves[bonds]] = 0.0
+    assembler = compiled.MoleculeAssembler(moves, [bonds], [])
+    assert assembler.molecules.tolist() == [0, 1, 2, 1, 2, 0, 2, 1, 2, 0, 2, 2, 2, 3, 4]
+    assert np.flatnonzero(assembler.large).tolist() == [2, 4, 6, 8, 10, 11, 12]
+    blocks = np.zeros((size, 3, 3))
+    blocks[13] = np.diag([1.0, 2.0, 3.0])
+    stiffness = assembler.assemble([rows], blocks, NO_PAIRS, NO_CURVATURES, NO_PAIRS, NO_BLOCKS)
+    expected = gauss_newton(size, bonds, rows)
+    expected[39:42, 39:42] += blocks[13]
+    np.testing.assert_allclose(dense_of(stiffness, size), expected, atol=1e-12)
+    vectors = rng.standard_normal((size, 3))
+    solution = np.linalg.solve(expected + 0.3 * np.eye(3 * size), vectors.ravel()).reshape(-1, 3)
+    solution[9] = 0.0
+    np.testing.assert_allclose(stiffness.factorize(0.3).solve(vectors), solution, rtol=1e-9)
 
 
 def test_contacts_that_would_fill_the_factors_are_walls():
@@ -103,11 +125,13 @@ def test_contacts_that_would_fill_the_factors_are_walls():
     rng.shuffle(stiff)
     curvatures = np.column_stack([axes, stiff, np.full(len(pairs), 0.5)])
     size = edge**3
-    assembler = compiled.StiffnessAssembler(size, [])
+    assembler = compiled.MoleculeAssembler(np.full(size, True), [], all_atoms(size))
     arguments = (np.zeros((size, 3, 3)), pairs, curvatures, NO_PAIRS, NO_BLOCKS)
     stiffness = assembler.assemble([], *arguments)
     assert stiffness.operations <= 1000 * size
     rows, columns, blocks = stiffness.blocks()
+    lower = rows >= columns
+    rows, columns, blocks = rows[lower], columns[lower], blocks[lower]
     coupled = rows > columns
     assert 0 < coupled.sum() < len(pairs)
     kept = -blocks[coupled].reshape(-1, 9).sum(axis=1)
