@@ -12,6 +12,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .diagnostics import diagnose
+    from .distributed.minimize_many import minimize_many
     from .errors import (
         BudgetExhausted,
         ConvergenceWarning,
@@ -63,6 +64,7 @@ __all__ = [
     "harmonic_superposition",
     "hessian_vector_product",
     "latent_system",
+    "minimize_many",
     "minimize_reparam",
     "molecular_slow_modes",
     "relax_prediction",
@@ -73,6 +75,7 @@ __all__ = [
 # showing the help of the command line, need neither torch nor scipy.
 _NAMES = {
     "diagnostics": ("diagnose",),
+    "distributed.minimize_many": ("minimize_many",),
     "errors": (
         "BudgetExhausted",
         "ConvergenceWarning",

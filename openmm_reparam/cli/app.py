@@ -1,4 +1,4 @@
-"""The command line: ``openmm-reparam minimize``, ``fold``, ``modes``, ``sample`` and ``doctor``.
+"""The command line: ``openmm-reparam minimize``, ``fold``, ``minima``, ``modes``, ``sample``, ...
 
 Exit codes: 0 done, 1 not converged, 2 bad input, 70 an error that should not have happened, 130
 interrupted. Errors are one line; OPENMM_REPARAM_DEBUG=1 shows their traceback.
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from ..version import __version__
-from . import golf, options
+from . import golf, minima, options
 
 __all__ = ["app", "main"]
 
@@ -43,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(golf.app, name="golf")
+app.add_typer(minima.app, name="minima")
 
 
 def _show_version(show: bool) -> None:
@@ -88,6 +89,8 @@ def minimize(
     max_force_evaluations: options.MaxForceEvaluations = None,
     reparametrization: options.Reparametrization = "auto",
     search: options.Search = None,
+    islands: options.Islands = None,
+    database: options.Database = None,
     temperature: options.MinimaTemperature = None,
     seed: options.Seed = 0,
     platform: options.PlatformName = None,
@@ -97,18 +100,20 @@ def minimize(
     json: options.Json = None,
     report: options.Report = None,
     workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    resource: options.Resource = None,
+    resume: options.Resume = False,
     csv: options.Csv = None,
 ) -> int:
-    """Minimize a structure file, a folder of them, or small molecules.
+    """Minimize a structure file, a folder or list of them, or small molecules.
 
     Of proteins and nucleic acids PDBFixer adds missing atoms and hydrogens and removes heterogens;
-    what was done is printed, and the structure's violations before and after. Of a folder every
-    structure file is done, in parallel; a file that fails is reported.
+    what was done is printed, and the structure's violations before and after. Of a folder or
+    a list every structure file is done, in parallel; a file that fails is reported.
 
     Small molecules (.sdf, .mol, .mol2, .smi, --smiles) get missing hydrogens, and a conformer if
     they have none in 3D. They keep stereo and bonds, or what changed is said.
     """
-    from .batch import minimize_folder
     from .minimize import minimize_file
     from .settings import Outputs, run_settings
 
@@ -119,14 +124,20 @@ def minimize(
     options.refuse(
         context, ("potential", "surrogate"), "small molecules (.sdf, .mol, .mol2, .smi, --smiles)"
     )
-    command: Callable[..., int] = partial(minimize_file, ligands=ligand or (), charges=charges)
-    if file.is_dir():
+    command: Callable[..., int]
+    if file.is_dir() or file.suffix.lower() in options.LIST_ENDINGS:
+        from .batch import minimize_files_of
+        from .workforce import workforce
+
         options.refuse(
             context, ("ligand", "charges", "temperature", "report"), "one structure file"
         )
-        command = partial(minimize_folder, workers=workers, summary=csv)
-    elif workers is not None or csv is not None:
-        raise ValueError(f"--workers and --csv are for a folder of files, and {file} is none")
+        command = partial(
+            minimize_files_of, workforce=workforce(workers, cluster, resource, resume), summary=csv
+        )
+    else:
+        options.refuse(context, options.OF_MANY, f"a folder or a list of files, and {file} is none")
+        command = partial(minimize_file, ligands=ligand or (), charges=charges)
     return command(
         file,
         run_settings(context.params),
@@ -146,6 +157,7 @@ def _minimize_ligands(context: typer.Context) -> int:
     from ..prepare.ligand_files import ligand_records, smiles_records
     from .ligands import minimize_ligands
     from .settings import Outputs, run_settings
+    from .workforce import workforce
 
     given = context.params
     options.refuse(context, options.OF_PROTEINS, "proteins and nucleic acids")
@@ -159,9 +171,58 @@ def _minimize_ligands(context: typer.Context) -> int:
         potential=given["potential"],
         charges=given["charges"],
         surrogate=given["surrogate"],
-        workers=given["workers"],
+        workforce=workforce(given["workers"], given["cluster"], given["resource"], given["resume"]),
         summary=given["csv"],
     )
+
+
+@app.command()
+def relax(
+    context: typer.Context,
+    file: options.PredictedFile,
+    output: options.RelaxedOutput = None,
+    forcefield: options.RelaxationForceField = "amber99sb.xml",
+    restraint: options.RestraintConstant = 10.0,
+    tolerance: options.Tolerance = 10.0,
+    max_rounds: options.MaxRounds = 20,
+    max_force_evaluations: options.MaxForceEvaluations = None,
+    ph: options.Ph = 7.0,
+    seed: options.Seed = 0,
+    platform: options.PlatformName = None,
+    threads: options.Threads = None,
+    json: options.Json = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    resource: options.Resource = None,
+    resume: options.Resume = False,
+    csv: options.Csv = None,
+) -> int:
+    """Relax predicted structures as AlphaFold and ColabFold do.
+
+    Hydrogens and missing atoms are added; rounds of restrained minimization release the residues
+    that have violations. pLDDT (B-factors), chains, residue numbers, insertion codes and all other
+    records and mmCIF categories are kept. What was left out or replaced is said.
+    """
+    from .relax import relax_file_of, relax_files_of, relaxation_settings
+    from .workforce import workforce
+
+    settings = relaxation_settings(
+        forcefield=forcefield,
+        restraint=restraint,
+        tolerance=tolerance,
+        max_rounds=max_rounds,
+        max_force_evaluations=max_force_evaluations,
+        ph=ph,
+        seed=seed,
+        platform=platform,
+        threads=threads,
+    )
+    if file.is_dir() or file.suffix.lower() in options.LIST_ENDINGS:
+        options.refuse(context, ("json",), "one structure file")
+        chosen = workforce(workers, cluster, resource, resume)
+        return relax_files_of(file, settings, output, workforce=chosen, summary=csv)
+    options.refuse(context, options.OF_MANY, f"a folder or a list of files, and {file} is none")
+    return relax_file_of(file, settings, output, json)
 
 
 @app.command()
@@ -178,6 +239,8 @@ def fold(
     max_force_evaluations: options.MaxForceEvaluations = None,
     reparametrization: options.Reparametrization = "auto",
     search: options.Search = None,
+    islands: options.Islands = None,
+    database: options.Database = None,
     temperature: options.MinimaTemperature = None,
     seed: options.Seed = 0,
     platform: options.PlatformName = None,
@@ -185,6 +248,8 @@ def fold(
     compare: options.Compare = False,
     plot: options.Plot = None,
     json: options.Json = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
     report: options.Report = None,
 ) -> int:
     """Minimize a chain built from its sequence.

@@ -98,6 +98,9 @@ def relax(
     seed: options.Seed = 0,
     json: options.Json = None,
     workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    resource: options.Resource = None,
+    resume: options.Resume = False,
     csv: Table = None,
 ) -> int:
     """Relax small molecules on a network, verified by the potential it stands in for.
@@ -109,6 +112,7 @@ def relax(
     from ..prepare.ligand_files import ligand_records, smiles_records
     from .golf_relax import RelaxSettings, relax_molecules
     from .settings import Outputs
+    from .workforce import workforce
 
     if bool(smiles) == (file is not None):
         raise ValueError("name a FILE of molecules, or molecules by --smiles")
@@ -119,7 +123,7 @@ def relax(
         ),
         Outputs(output, None, json),
         source=str(file or "--smiles"),
-        workers=workers,
+        workforce=workforce(workers, cluster, resource, resume),
         summary=csv,
     )
 

@@ -9,7 +9,7 @@ import itertools
 import statistics
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -18,28 +18,34 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..distributed.cluster import workers_for
+from ..distributed.engine import ordered_results
+from ..distributed.files import file_digest, text_digest
+from ..distributed.summary import read_summary, row_state
 from ..errors import ConvergenceWarning
 from ..golf import Golf
 from ..minimization.relaxation import Relaxation
 from ..prepare.ligand_files import LigandRecord, read_ligand, sdf_text
 from ..prepare.ligands import complete_ligand, ligand_changes, unsupported, with_positions
 from ..surrogates.oracles import POTENTIALS
-from .ligand_tables import MoleculeFiles
+from .ligand_tables import DIGESTS, MoleculeFiles, with_digests
 from .ligands import require_programs
-from .process_pool import default_workers, ordered_results
 from .reporting import write_json
 from .settings import Console, Outputs
+from .workforce import Workforce, say_workers
 
 __all__ = ["COLUMNS", "RelaxSettings", "relax_molecules"]
 
 OUTPUT_ENDINGS = (".sdf", ".mol")
 # Of the table, in this order. Energies in kJ/mol, RMS forces in kJ/mol/nm.
-COLUMNS = (
-    *("number", "name", "atoms", "charge", "verified", "converged", "genuine_calls"),
-    *("promised_fall", "found_fall", "first_rms_force", "further_fall", "final_energy"),
-    *("rms_force", "network_evaluations", "seconds", "preparation", "changes", "warnings"),
-    *("message", "error"),
-)
+COLUMNS: dict[str, type] = {
+    **{"number": int, "name": str, "atoms": int, "charge": int, "verified": bool},
+    **{"converged": bool, "genuine_calls": int, "promised_fall": float, "found_fall": float},
+    **{"first_rms_force": float, "further_fall": float, "final_energy": float},
+    **{"rms_force": float, "network_evaluations": int, "seconds": float, "preparation": str},
+    **{"changes": str, "warnings": str, "message": str, "error": str},
+    **DIGESTS,
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def relax_molecules(
     outputs: Outputs,
     *,
     source: str,
-    workers: int | None = None,
+    workforce: Workforce | None = None,
     summary: Path | None = None,
 ) -> int:
     """Relax molecules, report and write them in their order.
@@ -100,10 +106,10 @@ def relax_molecules(
         ``structure`` is an SDF file, or of one molecule a MOL file.
     source : str
         The file, or what else the records are of.
-    workers : int or None
-        Processes; None is half of the cores.
+    workforce : Workforce or None
+        None is half of the cores.
     summary : Path or None
-        The table as a CSV file.
+        The table as a CSV or Parquet file.
 
     Returns
     -------
@@ -130,17 +136,18 @@ def relax_molecules(
         return _one(next(tasks), outputs, console, source, summary)
     if outputs.structure is not None and outputs.structure.suffix.lower() == ".mol":
         raise ValueError(f"-o {outputs.structure}: a .mol file holds one molecule, take .sdf")
-    return _many(tasks, settings, outputs, console, source, workers, summary)
+    return _many(tasks, settings, outputs, console, source, workforce or Workforce(), summary)
 
 
 def _one(task, outputs, console, source, summary) -> int:
     """Relax one molecule in this process, with everything that is known of it."""
     row, text, relaxation = _relax(task)
+    row = with_digests(row, text, _digest(task))
     if row["preparation"]:
         console.say(f"Prepared: {row['preparation']}")
     console.say(f"\n{relaxation}\n")
     console.say(f"Stereo and bonds by distance: {row['changes'] or 'unchanged'}")
-    with MoleculeFiles(outputs.structure, summary, COLUMNS) as files:
+    with MoleculeFiles(outputs.structure, summary, COLUMNS, iter([task]), _digest) as files:
         files.write(row, text)
     files.say(console, "relaxed")
     described = {"source": source, **asdict(task.settings)}
@@ -148,28 +155,48 @@ def _one(task, outputs, console, source, summary) -> int:
     return 0 if relaxation.converged else 1
 
 
-def _many(tasks, settings, outputs, console, source, workers, summary) -> int:
+def _many(tasks, settings, outputs, console, source, workforce, summary) -> int:
     """Relax many molecules in worker processes; the table is printed as it grows."""
-    workers = workers or default_workers()
-    console.say(f"{source}, {workers} worker process{'es' * (workers > 1)}")
-    console.say(_LINE.format(*_HEAD))
-    rows: list[dict[str, Any]] = []
-    stream = sys.stderr if outputs.json == "-" else sys.stdout
+    console.say(source)
     with (
-        MoleculeFiles(outputs.structure, summary, COLUMNS) as files,
-        tqdm(unit="molecule", leave=False, disable=None) as bar,
-        closing(ordered_results(relax_task, _died, tasks, workers)) as finished,
+        MoleculeFiles(
+            outputs.structure, summary, COLUMNS, tasks, _digest, resume=workforce.resume
+        ) as files,
+        closing(_rows(files, workforce, console, outputs.json)) as finished,
     ):
-        for row, text in finished:
-            files.write(row, text)
-            bar.write(_line(row), file=stream)
-            bar.update()
-            rows.append(row)
+        rows = list(finished)
+    if workforce.resume:
+        rows = list(read_summary(summary, COLUMNS))
     _say_totals(rows, settings, console)
     files.say(console, "relaxed")
     described = {"source": source, **asdict(settings)}
     write_json("golf relax", described, None, outputs, console, molecules=rows)
-    return 0 if all(row["converged"] for row in rows) else 1
+    return 0 if all(row_state(row) == "converged" for row in rows) else 1
+
+
+def _rows(files, workforce, console, json) -> Generator[dict[str, Any], None, None]:
+    """Yield a row for each molecule when it is written and printed."""
+    if workforce.resume:
+        console.say(f"{len(files.kept)} molecules are done and unchanged")
+    with (
+        workers_for(None, workforce.cluster) as client,
+        tqdm(
+            initial=len(files.kept), unit="molecule", smoothing=0, leave=False, disable=None
+        ) as bar,
+        closing(
+            ordered_results(
+                *(client, relax_task, failed_molecule, files.tasks),
+                resources=workforce.resources,
+            )
+        ) as finished,
+    ):
+        say_workers(client, workforce.cluster.processes(), console)
+        console.say(_LINE.format(*_HEAD))
+        for row, text in finished:
+            files.write(row, text)
+            bar.write(_line(row), file=sys.stderr if json == "-" else sys.stdout)
+            bar.update()
+            yield row
 
 
 def relax_task(task: RelaxTask) -> tuple[dict[str, Any], str]:
@@ -189,8 +216,18 @@ def relax_task(task: RelaxTask) -> tuple[dict[str, Any], str]:
     try:
         row, text, _ = _relax(task)
     except Exception as error:  # any failure of one molecule is that molecule's alone
-        return _died(task, f"{error}" or type(error).__name__)
-    return row, text
+        return failed_molecule(task, f"{error}" or type(error).__name__)
+    return with_digests(row, text, _digest(task)), text
+
+
+def _digest(task: RelaxTask) -> str:
+    """Return what tells a molecule and how it is relaxed from others."""
+    return text_digest(repr((task.record, task.settings, _model_digest(task.settings.model))))
+
+
+@lru_cache(maxsize=1)
+def _model_digest(path: str) -> str:
+    return file_digest(Path(path))
 
 
 @lru_cache(maxsize=1)
@@ -316,8 +353,10 @@ def _empty_row(task: RelaxTask) -> dict[str, Any]:
     }
 
 
-def _died(task: RelaxTask, error: str) -> tuple[dict[str, Any], str]:
-    return {**_empty_row(task), "error": " ".join(error.split())}, ""
+def failed_molecule(task: RelaxTask, error: str) -> tuple[dict[str, Any], str]:
+    """Return the row of a molecule that failed for a reason, and no text."""
+    row = {**_empty_row(task), "error": " ".join(error.split())}
+    return with_digests(row, "", _digest(task)), ""
 
 
 _LINE = "{:<20} {:>5} {:>9} {:>10} {:>9} {:>11} {:>9}  {}"

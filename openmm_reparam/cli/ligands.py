@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +18,10 @@ from typing import Any
 from openmm import app, unit
 from tqdm import tqdm
 
+from ..distributed.cluster import workers_for
+from ..distributed.engine import ordered_results
+from ..distributed.files import text_digest
+from ..distributed.summary import read_summary, row_state
 from ..errors import ConvergenceWarning
 from ..minimization.api import minimize_reparam
 from ..minimization.result import MinimizationResult
@@ -31,10 +36,10 @@ from ..prepare.ligands import (
 from ..prepare.molecular_system import MolecularSystem
 from ..surrogates import oracles
 from ..surrogates.programs import required
-from .ligand_tables import MoleculeFiles
-from .process_pool import default_workers, ordered_results
+from .ligand_tables import DIGESTS, MoleculeFiles, with_digests
 from .reporting import write_json
 from .settings import Console, Outputs, RunSettings, platform_name
+from .workforce import Workforce, say_workers
 
 __all__ = [
     "COLUMNS",
@@ -47,10 +52,13 @@ __all__ = [
 POTENTIALS = (*oracles.POTENTIALS, "gaff")
 OUTPUT_ENDINGS = (".sdf", ".mol")
 # Of the table, in this order. Energies in kJ/mol, the RMS force in kJ/mol/nm.
-COLUMNS = (
-    *("number", "name", "atoms", "charge", "converged", "initial_energy", "final_energy"),
-    *("rms_force", "force_evaluations", "seconds", "preparation", "changes", "message", "error"),
-)
+COLUMNS: dict[str, type] = {
+    **{"number": int, "name": str, "atoms": int, "charge": int, "converged": bool},
+    **{"initial_energy": float, "final_energy": float, "rms_force": float},
+    **{"force_evaluations": int, "seconds": float, "preparation": str, "changes": str},
+    **{"message": str, "error": str},
+    **DIGESTS,
+}
 MODULES = {
     "mmff": "rdkit",
     "gfnff": "gfnff",
@@ -94,7 +102,7 @@ def minimize_ligands(
     potential: str = "mmff",
     charges: str = "bcc",
     surrogate: bool = True,
-    workers: int | None = None,
+    workforce: Workforce | None = None,
     summary: Path | None = None,
 ) -> int:
     """Minimize molecules, report and write them in their order.
@@ -116,10 +124,10 @@ def minimize_ligands(
     surrogate : bool
         Find the steps of xTB and ANI on MMFF94 where it knows the molecule; the potential itself
         verifies every one.
-    workers : int or None
-        Processes; None is half of the cores.
+    workforce : Workforce or None
+        None is half of the cores.
     summary : Path or None
-        The table as a CSV file.
+        The table as a CSV or Parquet file.
 
     Returns
     -------
@@ -147,7 +155,7 @@ def minimize_ligands(
         return _one(next(tasks), outputs, console, source, summary)
     if outputs.structure is not None and outputs.structure.suffix.lower() == ".mol":
         raise ValueError(f"-o {outputs.structure}: a .mol file holds one molecule, take .sdf")
-    return _many(tasks, outputs, console, source, potential, workers, summary)
+    return _many(tasks, outputs, console, source, potential, workforce or Workforce(), summary)
 
 
 def _one(task, outputs, console, source, summary) -> int:
@@ -155,11 +163,12 @@ def _one(task, outputs, console, source, summary) -> int:
     title = task.record.name if task.record.title else source
     console.say(f"{title}, {task.potential}, {task.settings.platform} platform ...")
     row, text, result = _minimize(task)
+    row = with_digests(row, text, _digest(task))
     if row["preparation"]:
         console.say(f"Prepared: {row['preparation']}")
     console.say(f"\n{result}\n")
     console.say(f"Stereo and bonds by distance: {row['changes'] or 'unchanged'}")
-    with MoleculeFiles(outputs.structure, summary, COLUMNS) as files:
+    with MoleculeFiles(outputs.structure, summary, COLUMNS, iter([task]), _digest) as files:
         files.write(row, text)
     files.say(console, "minimized")
     described = {"source": source, "potential": task.potential, **asdict(task.settings)}
@@ -169,38 +178,60 @@ def _one(task, outputs, console, source, summary) -> int:
     return 0 if result.converged else 1
 
 
-def _many(tasks, outputs, console, source, potential, workers, summary) -> int:
+def _many(tasks, outputs, console, source, potential, workforce, summary) -> int:
     """Minimize many molecules in worker processes; the table is printed as it grows."""
-    workers = workers or default_workers()
-    console.say(f"{source}, {potential}, {workers} worker process{'es' * (workers > 1)}")
-    console.say(_LINE.format(*_HEAD))
-    counts = {"converged": 0, "not converged": 0, "failed": 0}
+    console.say(f"{source}, {potential}")
     failed: list[str] = []
-    kept: list[dict[str, Any]] = []
-    stream = sys.stderr if outputs.json == "-" else sys.stdout
+    found: list[dict[str, Any]] = []
     with (
-        MoleculeFiles(outputs.structure, summary, COLUMNS) as files,
-        tqdm(unit="molecule", leave=False, disable=None) as bar,
-        closing(ordered_results(minimize_task, _died, tasks, workers)) as finished,
+        MoleculeFiles(
+            outputs.structure, summary, COLUMNS, tasks, _digest, resume=workforce.resume
+        ) as files,
+        closing(_rows(files, workforce, console, outputs.json)) as rows,
     ):
-        for row, text in finished:
-            files.write(row, text)
-            bar.write(_line(row), file=stream)
-            bar.update()
-            converged = "converged" if row["converged"] else "not converged"
-            counts["failed" if row["error"] else converged] += 1
+        counts = Counter(files.kept.values())
+        for row in rows:
+            counts[row_state(row)] += 1
             if row["error"]:
                 failed.append(row["name"])
             if outputs.json is not None:
-                kept.append(row)
-    console.say("; ".join(f"{count} {what}" for what, count in counts.items()))
+                found.append(row)
+    kinds = ("converged", "not converged", "failed")
+    console.say("; ".join(f"{counts[kind]} {kind}" for kind in kinds))
     if failed:
         more = f" and {len(failed) - NAMES_OF_FAILED} more" * (len(failed) > NAMES_OF_FAILED)
         console.say(f"Failed: {', '.join(failed[:NAMES_OF_FAILED])}{more}")
     files.say(console, "minimized")
     described = {"source": source, "potential": potential}
-    write_json("minimize", described, None, outputs, console, molecules=kept)
-    return 0 if counts["converged"] == sum(counts.values()) else 1
+    if workforce.resume and outputs.json is not None:
+        found = list(read_summary(summary, COLUMNS))
+    write_json("minimize", described, None, outputs, console, molecules=found)
+    return 0 if counts["converged"] == counts.total() else 1
+
+
+def _rows(files, workforce, console, json) -> Generator[dict[str, Any], None, None]:
+    """Yield a row for each molecule when it is written and printed."""
+    if workforce.resume:
+        console.say(f"{len(files.kept)} molecules are done and unchanged")
+    with (
+        workers_for(None, workforce.cluster) as client,
+        tqdm(
+            initial=len(files.kept), unit="molecule", smoothing=0, leave=False, disable=None
+        ) as bar,
+        closing(
+            ordered_results(
+                *(client, minimize_task, failed_molecule, files.tasks),
+                resources=workforce.resources,
+            )
+        ) as finished,
+    ):
+        say_workers(client, workforce.cluster.processes(), console)
+        console.say(_LINE.format(*_HEAD))
+        for row, text in finished:
+            files.write(row, text)
+            bar.write(_line(row), file=sys.stderr if json == "-" else sys.stdout)
+            bar.update()
+            yield row
 
 
 def minimize_task(task: LigandTask) -> tuple[dict[str, Any], str]:
@@ -220,8 +251,8 @@ def minimize_task(task: LigandTask) -> tuple[dict[str, Any], str]:
     try:
         row, text, _ = _minimize(task)
     except Exception as error:  # any failure of one molecule is that molecule's alone
-        return _died(task, f"{error}" or type(error).__name__)
-    return row, text
+        return failed_molecule(task, f"{error}" or type(error).__name__)
+    return with_digests(row, text, _digest(task)), text
 
 
 def _minimize(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult]:
@@ -267,6 +298,12 @@ def _minimize(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult
         "Converged": "yes" if result.converged else "no",
     }
     return row, sdf_text(with_positions(molecule, end), properties), result
+
+
+def _digest(task: LigandTask) -> str:
+    """Return what tells a molecule and how it is minimized from others, but for the platform."""
+    settings = replace(task.settings, platform=None, threads=None)
+    return text_digest(repr(replace(task, settings=settings)))
 
 
 def _surrogate(molecule: Any, task: LigandTask) -> Any:
@@ -346,8 +383,10 @@ def _empty_row(task: LigandTask) -> dict[str, Any]:
     }
 
 
-def _died(task: LigandTask, error: str) -> tuple[dict[str, Any], str]:
-    return {**_empty_row(task), "error": " ".join(error.split())}, ""
+def failed_molecule(task: LigandTask, error: str) -> tuple[dict[str, Any], str]:
+    """Return the row of a molecule that failed for a reason, and no text."""
+    row = {**_empty_row(task), "error": " ".join(error.split())}
+    return with_digests(row, "", _digest(task)), ""
 
 
 _LINE = "{:<20} {:>5} {:>15} {:>9} {:>11} {:>9}  {}"

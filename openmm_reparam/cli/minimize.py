@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from openmm import app, unit
 
-from ..geometry.superposition import superposed
 from ..prepare.molecular_system import MolecularSystem
-from ..prepare.restraints import restrain_heavy_atoms
-from ..prepare.structure_files import prepare_file
-from ..structure.selections import heavy_solute_atoms
+from ..prepare.restraints import restrained_molecule
+from ..structure.measures import heavy_atom_shifts
 from ..structure.violations import Violations, find_violations
-from ..units import positions_in_nanometers
 from .placed_ligands import ligand_report, placed_ligands
 from .reporting import Run, describe, minimize_molecule, write_json, write_plot, write_structure
 from .settings import Console, Outputs, RunSettings
 
-__all__ = ["heavy_atom_shifts", "minimize_file", "restrained_molecule", "structure_violations"]
+__all__ = ["minimize_file", "structure_violations"]
 
 
 def minimize_file(
@@ -148,55 +144,6 @@ def _structure_report(
         if moved
         else None,
     }
-
-
-def restrained_molecule(
-    file: Path, restraint: float | None, **preparation: Any
-) -> tuple[MolecularSystem, int]:
-    """Prepare a structure file, and restrain its heavy atoms to their places if asked.
-
-    Parameters
-    ----------
-    file : Path
-    restraint : float or None
-        Force constant in kcal/mol/A^2.
-    **preparation
-        Arguments of `prepare.structure_files.prepare_file`.
-
-    Returns
-    -------
-    MolecularSystem
-    int
-        Number of atoms restrained.
-    """
-    molecule = prepare_file(file, **preparation)
-    if restraint is None:
-        return molecule, 0
-    constant = restraint * unit.kilocalories_per_mole / unit.angstrom**2
-    force = restrain_heavy_atoms(molecule.system, molecule.topology, molecule.positions, constant)
-    return molecule, force.getNumParticles()
-
-
-def heavy_atom_shifts(topology: app.Topology, before: Any, after: Any) -> tuple[float, float]:
-    """Return how far the heavy atoms of a molecule moved; water and ions do not count.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    before, after : (N, 3) array in nm, or Quantity
-
-    Returns
-    -------
-    float, float
-        RMSD in angstrom, as the structures stand and after superposition; nan without such atoms.
-    """
-    heavy = heavy_solute_atoms(topology)
-    if not len(heavy):
-        return float("nan"), float("nan")
-    x, y = (positions_in_nanometers(p, topology.getNumAtoms())[heavy] for p in (before, after))
-    shifts = (y - x, superposed(y, x) - x)
-    as_it_stands, after_superposition = (10 * np.sqrt((d**2).sum(axis=1).mean()) for d in shifts)
-    return float(as_it_stands), float(after_superposition)
 
 
 def write_outputs(run: Run, outputs: Outputs, console: Console, title: str) -> None:

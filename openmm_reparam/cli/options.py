@@ -15,7 +15,7 @@ import typer
 from ..prepare.ligand_files import LIGAND_ENDINGS
 from ..prepare.sequences import SEQUENCES
 
-__all__ = ["LIGAND_ENDINGS", "OF_PROTEINS", "refuse"]
+__all__ = ["LIGAND_ENDINGS", "LIST_ENDINGS", "OF_MANY", "OF_PROTEINS", "refuse"]
 
 KNOWN_CODES = ", ".join(SEQUENCES)
 DEFAULT_FORCE_FIELD = ("amber14-all.xml",)
@@ -26,6 +26,12 @@ OF_PROTEINS = (
     *("solvent", "forcefield", "restrain", "restraint", "ph", "keep_water", "keep_heterogens"),
     *("build_missing_residues", "ligand", "compare", "plot", "report", "temperature"),
 )
+
+
+# Options of `minimize` that a single structure has no use for.
+OF_MANY = ("workers", "cluster", "resource", "resume", "csv")
+# A file with one of these endings lists structure files.
+LIST_ENDINGS = (".txt", ".lst", ".list")
 
 
 class SolventChoice(str, Enum):
@@ -143,7 +149,8 @@ Csv = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Table of a folder (by default FOLDER/summary.csv) or of small molecules.",
+        help="Table of a folder or a list (by default FOLDER/summary.csv, of outputs) or of small "
+        "molecules: .csv, or .parquet for many.",
     ),
 ]
 
@@ -198,6 +205,26 @@ Search = Annotated[
         "population, annealed or neural. Ctrl-C ends it with the best."
     ),
 ]
+Islands = Annotated[
+    int | None,
+    typer.Option(
+        "--islands",
+        min=1,
+        help="With --search: so many searches at once that share the minima they find. "
+        "--max-force-evaluations is for all together.",
+        show_default=False,
+    ),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="FILE",
+        help="With --search: keep all minima in this file. If it is there, the search goes on "
+        "where it ended; see `openmm-reparam minima`.",
+        show_default=False,
+    ),
+]
 MinimaTemperature = Annotated[
     float | None,
     typer.Option(
@@ -229,7 +256,31 @@ Workers = Annotated[
         "--workers",
         "--jobs",
         min=1,
-        help="Processes for a folder or for many molecules; half of the cores if unset.",
+        help="Processes for a folder, many molecules or islands; half of the cores if unset.",
+    ),
+]
+
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS|FILE",
+        help="Workers elsewhere: the address of a Dask scheduler, its scheduler file (.json), or "
+        "a cluster to start (.yaml), by SLURM say.",
+        show_default=False,
+    ),
+]
+Resource = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="With --cluster: each task takes one of these of its worker, GPU say.",
+        show_default=False,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with an earlier run: what is done and unchanged is left out."
     ),
 ]
 
@@ -238,9 +289,9 @@ Workers = Annotated[
 InputFile = Annotated[
     Path | None,
     typer.Argument(
-        metavar="FILE|FOLDER",
-        help="A .pdb or .cif file, a folder of them, or small molecules: .sdf, .mol, .mol2 or "
-        ".smi.",
+        metavar="FILE|FOLDER|LIST",
+        help="A .pdb or .cif file, a folder of them, a .txt file with a path a line, or small "
+        "molecules: .sdf, .mol, .mol2 or .smi.",
         show_default=False,
     ),
 ]
@@ -366,4 +417,31 @@ Configurations = Annotated[
         metavar="FILE",
         help="Trajectory of dynamics (.dcd, .xtc) at the same temperature: are modes missing?",
     ),
+]
+
+# Relaxation of predictions
+
+PredictedFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE|FOLDER|LIST",
+        help="A .pdb or .cif file, a folder of them, or a .txt file with a path a line.",
+    ),
+]
+RelaxedOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE|FOLDER",
+        help="Write the structure, in the format of the input; of many, a folder.",
+    ),
+]
+RelaxationForceField = Annotated[
+    str,
+    typer.Option("--forcefield", metavar="FILE", help="Force field file of OpenMM's or your own."),
+]
+MaxRounds = Annotated[
+    int,
+    typer.Option(min=1, help="Rounds at most; AlphaFold's and ColabFold's pipelines stop after 3."),
 ]

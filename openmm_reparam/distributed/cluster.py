@@ -10,7 +10,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import distributed
 import psutil
 from tornado.ioloop import PeriodicCallback
 
-__all__ = ["ClusterSettings", "default_workers", "open_cluster"]
+__all__ = ["ClusterSettings", "cluster_settings", "default_workers", "open_cluster", "workers_for"]
 
 LOOPBACK = "127.0.0.1"
 # Of the libraries that numpy and torch compute with, and of OpenMM's CPU platform by default.
@@ -28,6 +28,7 @@ THREAD_VARIABLES = (
     "OPENMM_CPU_THREADS",
 )
 CONNECT_TIMEOUT = "10s"
+DESCRIPTION_ENDINGS = (".yaml", ".yml")
 CONFIGURATION_KEYS = {"class", "workers", "arguments"}
 # A worker that is away for longer is given up, and another started in its place.
 LOST_WORKER_TIMEOUT = "5 minutes"
@@ -83,6 +84,71 @@ class ClusterSettings:
             raise ValueError("name the address of a scheduler or a configuration, not both")
         if self.address is not None and self.workers is not None:
             raise ValueError(f"the scheduler {self.address} has its own workers: name no number")
+
+    @property
+    def local(self) -> bool:
+        """Whether the workers are processes that are started on this machine."""
+        return self.address is None and self.configuration is None
+
+    def processes(self, tasks: int | None = None) -> int | None:
+        """Return how many processes to start here for so many tasks; None if others have them."""
+        if not self.local:
+            return None
+        wanted = self.workers or default_workers()
+        return wanted if tasks is None else max(1, min(wanted, tasks))
+
+
+def cluster_settings(cluster: str | Path | None, workers: int | None) -> ClusterSettings:
+    """Return which workers are meant by what a user named.
+
+    Parameters
+    ----------
+    cluster : str, Path or None
+        Address of a scheduler, its scheduler file (.json) or the description of a cluster (.yaml);
+        None is this machine.
+    workers : int or None
+
+    Returns
+    -------
+    ClusterSettings
+
+    Examples
+    --------
+    >>> cluster_settings("tcp://10.0.0.1:8786", None).local
+    False
+    >>> cluster_settings("slurm.yaml", 20).configuration.name
+    'slurm.yaml'
+    """
+    if cluster is None:
+        return ClusterSettings(workers)
+    if str(cluster).lower().endswith(DESCRIPTION_ENDINGS):
+        return ClusterSettings(workers, configuration=Path(cluster))
+    return ClusterSettings(workers, address=str(cluster))
+
+
+@contextmanager
+def workers_for(
+    tasks: int | None, settings: ClusterSettings
+) -> Iterator[distributed.Client | None]:
+    """Connect to workers, no more than there are tasks; a single task on this machine needs none.
+
+    Parameters
+    ----------
+    tasks : int or None
+        None if nobody knows.
+    settings : ClusterSettings
+
+    Yields
+    ------
+    distributed.Client or None
+        None is this process.
+    """
+    if settings.local and tasks is not None and tasks < 2:
+        yield None
+        return
+    processes = settings.processes(tasks)
+    with open_cluster(replace(settings, workers=processes or settings.workers)) as client:
+        yield client
 
 
 def default_workers() -> int:

@@ -35,7 +35,7 @@ COUNTED_EVERY = 2.0
 
 
 def ordered_results(
-    client: Client,
+    client: Client | None,
     function: Callable[[Task], Result],
     failed: Callable[[Task, str], Result],
     tasks: Iterable[Task],
@@ -46,7 +46,8 @@ def ordered_results(
 
     Parameters
     ----------
-    client : distributed.Client
+    client : distributed.Client or None
+        None works in this process, one task after the other.
     function : callable
         Of a module, so that a worker process finds it. An exception is a failed result.
     failed : callable
@@ -68,11 +69,12 @@ def ordered_results(
 
     Examples
     --------
-    >>> from openmm_reparam.distributed.cluster import ClusterSettings, open_cluster
-    >>> with open_cluster(ClusterSettings(workers=2)) as client:  # doctest: +SKIP
-    ...     list(ordered_results(client, abs, lambda task, message: message, [-1, 2, "a"]))
+    >>> list(ordered_results(None, abs, lambda task, message: message, [-1, 2, "a"]))
     [1, 2, "TypeError: bad operand type for abs(): 'str'"]
     """
+    if client is None:
+        yield from _in_this_process(function, failed, tasks)
+        return
     workers = _Workers(client)
     done: dict[int, Result] = {}
     emitted = 0
@@ -90,7 +92,7 @@ def ordered_results(
 
 
 def unordered_results(
-    client: Client,
+    client: Client | None,
     function: Callable[[Task], Result],
     failed: Callable[[Task, str], Result],
     tasks: Iterable[Task],
@@ -101,7 +103,7 @@ def unordered_results(
 
     Parameters
     ----------
-    client : distributed.Client
+    client : distributed.Client or None
     function, failed : callable
     tasks : iterable
     resources : mapping of str to float, optional
@@ -115,10 +117,26 @@ def unordered_results(
     ConnectionError
         The scheduler is gone.
     """
+    if client is None:
+        yield from _in_this_process(function, failed, tasks)
+        return
     run = _Run(client, function, failed, _Workers(client), resources)
     with closing(run.results(tasks, lambda index: True)) as finished:
         for _, result in finished:
             yield result
+
+
+def _in_this_process(
+    function: Callable[[Task], Result],
+    failed: Callable[[Task, str], Result],
+    tasks: Iterable[Task],
+) -> Generator[Result, None, None]:
+    for task in tasks:
+        try:
+            result = function(task)
+        except Exception as error:
+            result = failed(task, _said(error))
+        yield result
 
 
 class _Workers:

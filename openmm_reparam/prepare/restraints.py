@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from openmm import app, unit
 
 from ..structure.selections import heavy_solute_atoms
 from ..units import in_unit, positions_in_nanometers
+from .molecular_system import MolecularSystem
+from .structure_files import prepare_file
 
-__all__ = [
-    "restrain_heavy_atoms",
-]
+__all__ = ["restrain_heavy_atoms", "restrained_molecule"]
 
 
 def restrain_heavy_atoms(
@@ -88,3 +89,30 @@ def restrain_heavy_atoms(
         raise ValueError("there is no heavy atom to restrain: all are water, ions or massless")
     system.addForce(force)
     return force
+
+
+def restrained_molecule(
+    file: Path, restraint: float | None, **preparation: Any
+) -> tuple[MolecularSystem, int]:
+    """Prepare a structure file, and restrain its heavy atoms to their places if asked.
+
+    Parameters
+    ----------
+    file : Path
+    restraint : float or None
+        Force constant in kcal/mol/A^2.
+    **preparation
+        Arguments of `prepare.structure_files.prepare_file`.
+
+    Returns
+    -------
+    MolecularSystem
+    int
+        Number of atoms restrained.
+    """
+    molecule = prepare_file(file, **preparation)
+    if restraint is None:
+        return molecule, 0
+    constant = restraint * unit.kilocalories_per_mole / unit.angstrom**2
+    force = restrain_heavy_atoms(molecule.system, molecule.topology, molecule.positions, constant)
+    return molecule, force.getNumParticles()

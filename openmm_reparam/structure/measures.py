@@ -9,12 +9,12 @@ from openmm.app import Residue, Topology
 from openmm.app.element import hydrogen
 from scipy.spatial import cKDTree
 
-from ..geometry.superposition import superposed_rmsd
+from ..geometry.superposition import superposed, superposed_rmsd
 from ..units import positions_in_nanometers
 from .residues import protein_residues, residue_label
-from .selections import is_heavy, solute_atoms
+from .selections import heavy_solute_atoms, is_heavy, solute_atoms
 
-__all__ = ["collapsed_hydrogens", "radius_of_gyration", "rmsd"]
+__all__ = ["collapsed_hydrogens", "heavy_atom_shifts", "radius_of_gyration", "rmsd"]
 
 _BACKBONE_ATOMS = ("N", "CA", "C", "O")
 
@@ -99,6 +99,28 @@ def rmsd(
         )
     own_indices, native_indices = np.array(pairs).T
     return superposed_rmsd(x[own_indices], native_x[native_indices])
+
+
+def heavy_atom_shifts(topology: Topology, before: Any, after: Any) -> tuple[float, float]:
+    """Return how far the heavy atoms of a molecule moved; water and ions do not count.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+    before, after : (N, 3) array in nm, or Quantity
+
+    Returns
+    -------
+    float, float
+        RMSD in angstrom, as the structures stand and after superposition; nan without such atoms.
+    """
+    heavy = heavy_solute_atoms(topology)
+    if not len(heavy):
+        return float("nan"), float("nan")
+    x, y = (positions_in_nanometers(p, topology.getNumAtoms())[heavy] for p in (before, after))
+    shifts = (y - x, superposed(y, x) - x)
+    as_it_stands, after_superposition = (10 * np.sqrt((d**2).sum(axis=1).mean()) for d in shifts)
+    return float(as_it_stands), float(after_superposition)
 
 
 def radius_of_gyration(topology: Topology, positions: Any) -> float:

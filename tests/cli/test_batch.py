@@ -14,12 +14,15 @@ from openmm import app, unit
 
 from openmm_reparam.cli import batch
 from openmm_reparam.cli.app import main
-from openmm_reparam.cli.process_pool import unordered_results
-from openmm_reparam.cli.settings import RunSettings
+from openmm_reparam.distributed.structure_task import (
+    COLUMNS,
+    StructureSettings,
+    StructureTask,
+    minimize_structure,
+)
 from openmm_reparam.prepare.peptides import peptide
 
-SETTINGS = RunSettings(tolerance=10.0, platform="Reference")
-PREPARATION = {"forcefield": ["amber14-all.xml"], "solvent": "vacuum", "seed": 0}
+SETTINGS = StructureSettings(platform="Reference")
 
 
 @pytest.fixture
@@ -76,8 +79,9 @@ def test_a_folder_is_minimized_and_its_broken_file_reported(run, folder, tmp_pat
 
     with open(output / "summary.csv", newline="") as file:
         rows = list(csv.DictReader(file))
+    rows.sort(key=lambda row: row["file"])
     assert [row["file"] for row in rows] == ["rank_1.pdb", "rank_2.pdb", "rank_3.cif"]
-    assert tuple(rows[0]) == batch.COLUMNS
+    assert list(rows[0]) == list(COLUMNS)
     assert rows[0]["converged"] == "False"
     assert "could not read" in rows[0]["error"]
     for row in rows[1:]:
@@ -114,14 +118,14 @@ def test_not_converged_is_exit_code_1(run, folder, tmp_path):
 def test_an_ent_file_is_written_as_pdb(tmp_path):
     source, output = tmp_path / "pdb1abc.ent", tmp_path / "out.ent"
     write_heavy_atoms("AG", source)
-    row = batch.minimize_task(batch.Task(source, output, SETTINGS, None, PREPARATION))
+    row = minimize_structure(StructureTask("pdb1abc.ent", source, output, SETTINGS, "digest"))
     assert row["error"] is None
     assert row["converged"]
     assert app.PDBFile(str(output)).topology.getNumAtoms() == row["atoms"] == 20
 
 
 def test_the_table_has_units_and_lines_up_with_its_headings():
-    row = dict.fromkeys(batch.COLUMNS, 0) | {"converged": True, "error": None}
+    row = dict.fromkeys(COLUMNS, 0) | {"converged": True, "error": None}
     row |= {"file": "a.pdb", "atoms": 27, "final_energy": -12.34, "rmsd_angstrom": 0.5}
     row |= {"clashes_before": 3, "hydrogen_clashes_before": 4, "bonds_before": 5}
     row |= {"angles_after": 6, "cis_prolines_before": 7, "seconds": 1.25}
@@ -134,20 +138,6 @@ def test_the_table_has_units_and_lines_up_with_its_headings():
     assert " ".join(line.split()) == "a.pdb 27 yes -12.3 3 > 0 4 > 0 5 > 6 0.500 1.2"
     failed = batch.table_line(row | {"error": "no such thing"}, 15)
     assert failed == "a.pdb            FAILED: no such thing"
-
-
-class _Deadly(dict):
-    """Ends the process that unpickles it."""
-
-    def __reduce__(self):
-        return os._exit, (1,)
-
-
-def test_a_worker_that_dies_is_reported_and_the_rest_done():
-    tasks = [_Deadly(), "rank_2.pdb", "rank_3.cif"]
-    results = list(unordered_results(len, lambda task, message: message, tasks, 2))
-    assert sum("the worker process died" in str(result) for result in results) == 1
-    assert results.count(len("rank_2.pdb")) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as POSIX does")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 
 import numpy as np
 import pytest
@@ -14,10 +13,8 @@ from rdkit.Chem import rdDepictor
 
 from openmm_reparam.cli import ligands
 from openmm_reparam.cli.app import main
-from openmm_reparam.cli.process_pool import ordered_results
-from openmm_reparam.cli.settings import RunSettings
 from openmm_reparam.prepare.gaff import amber_program
-from openmm_reparam.prepare.ligand_files import LigandRecord, sdf_text
+from openmm_reparam.prepare.ligand_files import sdf_text
 from openmm_reparam.prepare.ligands import complete_ligand, positions_of, with_positions
 from openmm_reparam.surrogates.oracles import molecule_simulation
 
@@ -216,7 +213,7 @@ def test_bad_entries_are_named_and_the_rest_done_in_order(run, several, tmp_path
     assert [m.GetProp("Supplier") for m in molecules] == ["A", "B"]
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == ligands.COLUMNS
+    assert list(rows[0]) == list(ligands.COLUMNS)
     assert [row["name"] for row in rows] == ["aspirin", "broken", "borane", "butene"]
     assert "cannot be read" in rows[1]["error"]
     assert "--potential gfn2" in rows[2]["error"]
@@ -237,36 +234,6 @@ def test_several_smiles_and_a_smiles_file(run, tmp_path):
     code, out, _ = run("minimize", "--smiles", "CCO", "--smiles", "CO", "--jobs", 1)
     assert code == 0
     assert "molecule 2" in out
-
-
-class _Deadly(str):
-    """Ends the process that unpickles it."""
-
-    __slots__ = ()
-
-    def __reduce__(self):
-        return os._exit, (1,)
-
-
-def test_a_stream_is_read_as_it_is_needed_and_a_dead_worker_is_a_row():
-    taken = 0
-
-    def tasks():
-        nonlocal taken
-        for number in range(1, 1000):
-            taken += 1
-            text = _Deadly("C") if number == 2 else "C" * number
-            yield ligands.LigandTask(
-                LigandRecord(number, "smiles", text), RunSettings(10.0), "mmff", "gas"
-            )
-
-    results = ordered_results(ligands.minimize_task, ligands._died, tasks(), workers=1)
-    rows = [next(results)[0] for _ in range(3)]
-    results.close()
-    assert [row["number"] for row in rows] == [1, 2, 3]
-    assert [row["atoms"] for row in rows] == [5, None, 11]
-    assert "the worker process died" in rows[1]["error"]
-    assert taken < 10
 
 
 # --- With a protein ---

@@ -1,0 +1,114 @@
+"""Which structure files to work on: those of a folder, of a list in a file, or of an iterable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["STRUCTURE_ENDINGS", "StructureFiles", "structure_files"]
+
+STRUCTURE_ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
+LIST_ENDINGS = (".txt", ".lst", ".list")
+
+
+@dataclass(frozen=True)
+class StructureFiles:
+    """Structure files by name.
+
+    Attributes
+    ----------
+    parent : Path
+        The deepest folder that holds all of them. A name is a path from there: two files of one
+        name in different folders differ.
+    total : int
+    paths : callable
+        Returns an iterator over the files.
+    """
+
+    parent: Path
+    total: int
+    paths: Callable[[], Iterator[Path]]
+
+    def named(self) -> Iterator[tuple[str, Path]]:
+        """Yield the name of each file, with slashes, and its path."""
+        for path in self.paths():
+            yield path.relative_to(self.parent).as_posix(), path
+
+
+def structure_files(source: str | Path | Iterable[str | Path]) -> StructureFiles:
+    """Return the structure files of a source.
+
+    Parameters
+    ----------
+    source : str, Path or iterable of them
+        A folder: its .pdb, .ent, .cif and .mmcif files by name, not those of folders inside. A
+        .txt, .lst or .list file: a path a line, from the folder of that file; empty lines and
+        comments (#) are none. It is read again and again, never held. Or paths.
+
+    Returns
+    -------
+    StructureFiles
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder or file.
+    ValueError
+        There is no structure file in it.
+
+    Examples
+    --------
+    >>> files = structure_files(["a/model.pdb", "b/model.pdb"])
+    >>> files.total, [name for name, _ in files.named()]
+    (2, ['a/model.pdb', 'b/model.pdb'])
+    """
+    if not isinstance(source, str | Path):
+        given = [_absolute(Path(path), Path.cwd()) for path in source]
+        return _of(lambda: iter(given), "the paths given")
+    source = Path(source)
+    if source.is_dir():
+        return _of_folder(source)
+    if not source.exists():
+        raise FileNotFoundError(f"there is no file or folder {source}")
+    if source.suffix.lower() in LIST_ENDINGS:
+        return _of(lambda: _listed(source), str(source))
+    return _of(lambda: iter([_absolute(source, Path.cwd())]), str(source))
+
+
+def _of_folder(folder: Path) -> StructureFiles:
+    names = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if os.path.splitext(entry.name)[1].lower() in STRUCTURE_ENDINGS
+        and not entry.name.startswith(".")
+        and entry.is_file()
+    )
+    if not names:
+        raise ValueError(f"no .pdb, .ent, .cif or .mmcif file in {folder}")
+    return StructureFiles(folder, len(names), lambda: (folder / name for name in names))
+
+
+def _of(paths: Callable[[], Iterator[Path]], source: str) -> StructureFiles:
+    """Count files, and find the folder that holds all."""
+    total, parent = 0, ""
+    for path in paths():
+        total += 1
+        parent = os.path.commonpath([parent or path.parent, path.parent])
+    if not total:
+        raise ValueError(f"there is no structure file in {source}")
+    return StructureFiles(Path(parent), total, paths)
+
+
+def _listed(source: Path) -> Iterator[Path]:
+    folder = source.absolute().parent
+    with open(source, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            text = line.strip()
+            if text and not text.startswith("#"):
+                yield _absolute(Path(text), folder)
+
+
+def _absolute(path: Path, folder: Path) -> Path:
+    return Path(os.path.normpath(folder / path.expanduser()))
