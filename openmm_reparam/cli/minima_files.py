@@ -61,7 +61,7 @@ def show_minima(
         superposition = None
         if temperature is not None and minima:
             superposition = _superposition(file, minima, temperature)
-            console.say(f"\n{superposition}")
+            console.say(f"\nFree energies; minimum 0 is the first row above.\n{superposition}")
         document = _document(file, minima, superposition)
     if json_file is not None:
         _write_json(document, json_file, console)

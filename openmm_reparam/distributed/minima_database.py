@@ -7,6 +7,7 @@ so needs no second file to be read, and works in folders that are read-only or o
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -150,6 +151,7 @@ class MinimaFile:
                     write(statement)
                 write(f"PRAGMA application_id = {APPLICATION}")
                 write(f"PRAGMA user_version = {FORMAT}")
+                minima.set_header("format", str(FORMAT))
                 minima.set_header("molecule", molecule.to_json())
                 minima.set_header("topology_hash", molecule.topology_hash)
                 minima.set_header("force_field_hash", molecule.force_field_hash)
@@ -177,11 +179,13 @@ class MinimaFile:
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file {path}")
         with explained_errors(path):
-            minima = cls(_connect(path, "rw" if write else "ro"), path)
+            minima = cls(_connect(path, "rw" if write or _may_write(path) else "ro"), path)
             try:
                 minima._check_format()
                 if write:
                     minima._check_writing()
+                else:
+                    minima._connection.execute("PRAGMA query_only = ON")
             except BaseException:
                 minima.close()
                 raise
@@ -408,6 +412,11 @@ def _has_content(path: str | Path) -> bool:
     return Path(path).is_file() and Path(path).stat().st_size > 0
 
 
+def _may_write(path: str | Path) -> bool:
+    """Say whether a reader may clean up what a killed writer has left, which takes writing."""
+    return os.access(path, os.W_OK) and os.access(Path(path).resolve().parent, os.W_OK)
+
+
 def _connect(path: str | Path, mode: str) -> sqlite3.Connection:
     """Open a connection that begins no transaction of its own accord."""
     address = (
@@ -417,6 +426,8 @@ def _connect(path: str | Path, mode: str) -> sqlite3.Connection:
     )
     connection = sqlite3.connect(address, timeout=TIMEOUT, isolation_level=None, uri=True)
     connection.execute("PRAGMA synchronous = FULL")
+    # Nothing goes to the file, and no reader waits, before all of a round is there.
+    connection.execute("PRAGMA cache_spill = OFF")
     return connection
 
 
