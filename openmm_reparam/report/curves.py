@@ -74,7 +74,7 @@ def thinned(curve: Curve, most: int = MOST_POINTS) -> Curve:
     >>> energy = np.zeros(10**5)
     >>> energy[4321] = -1.0
     >>> thin = thinned(Curve("run", np.arange(10**5), energy), 100)
-    >>> len(thin.energy) <= 100, thin.energy.min()
+    >>> len(thin.energy) <= 100, float(thin.energy.min())
     (True, -1.0)
     """
     size = len(curve.energy)

@@ -122,6 +122,8 @@ class ReportData:
         Why the run ended.
     next_step : str
         What to do where it did not converge.
+    warnings : tuple of str
+        What a reader must not miss: stereochemistry that changed.
     facts : dict of str to object
         The head of the page: "Force field", "Platform", "Seconds", ... Empty values are left out;
         versions and the date are added.
@@ -144,6 +146,7 @@ class ReportData:
     converged: bool
     message: str
     next_step: str = ""
+    warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     quantities: tuple[BeforeAfter, ...] = ()
     curves: tuple[Curve, ...] = ()

@@ -20,6 +20,7 @@ __all__ = ["minimized_report"]
 # Minima in the table, and those of them that the viewer can show.
 LISTED_MINIMA = 200
 SHOWN_MINIMA = 10
+TURNED = "Compare with the input; restrain these atoms, or mend the clashes there first."
 
 
 def minimized_report(
@@ -64,15 +65,16 @@ def minimized_report(
         for row, minimum in zip(minima, result.minima or (), strict=False)
         if row.conformation not in (None, "after")
     }
-    changes = "; ".join(result.stereo_changes or ()) or "unchanged"
+    changes = "; ".join(result.stereo_changes or ())
     return ReportData(
         title=title,
         converged=result.converged,
         message=result.message,
         next_step="" if result.converged else next_step(result.message),
+        warnings=(f"Stereochemistry changed: {changes}. {TURNED}",) if changes else (),
         facts={
             **(facts or {}),
-            "Stereochemistry": "not checked" if result.stereo_changes is None else changes,
+            "Stereochemistry": _stereochemistry(result),
             "Force evaluations": result.force_evaluations,
             "Time": f"{result.seconds:.2f} s",
         },
@@ -89,6 +91,12 @@ def minimized_report(
         search="" if result.search_record is None else str(result.search_record),
         notes=notes,
     )
+
+
+def _stereochemistry(result: MinimizationResult) -> str:
+    if result.stereo_changes is None:
+        return "not checked"
+    return f"{len(result.stereo_changes)} changed" if result.stereo_changes else "unchanged"
 
 
 def _curves(result: MinimizationResult, baseline: np.ndarray | None) -> tuple[Curve, ...]:

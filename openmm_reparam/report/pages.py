@@ -22,6 +22,7 @@ __all__ = ["write_folder_report", "write_report"]
 
 # Rows of the table of violations; a badly built structure has tens of thousands.
 LISTED_VIOLATIONS = 1000
+STATES = ("converged", "not converged", "failed")
 # Rows of the numbers under the plots.
 LISTED_POINTS = 25
 
@@ -71,7 +72,7 @@ def write_report(path: str | Path, data: ReportData) -> None:
         ),
         page,
         **{name: getattr(data, name) for name in ("title", "converged", "message", "next_step")},
-        **{name: getattr(data, name) for name in ("minima", "search", "notes")},
+        **{name: getattr(data, name) for name in ("warnings", "minima", "search", "notes")},
         quantities=(*data.quantities, *_counts(data.violations)),
         facts=data.facts,
         thermal=any(row.population is not None for row in data.minima),
@@ -129,7 +130,7 @@ def write_folder_report(
         ]
         for row in rows
     ]
-    tallies = Counter(row.state for row in rows)
+    tallies: Counter[str] = Counter(row.state for row in rows)
     summaries = {column: _summary(column, rows) for column in columns}
     write_page(
         Path(path),
@@ -139,7 +140,7 @@ def write_folder_report(
         title=title,
         facts=facts or {},
         notes=notes,
-        tallies={"total": len(rows), **tallies},
+        tallies={"total": len(rows), **{state: tallies[state] for state in STATES}},
         summaries={column: values for column, values in summaries.items() if values},
         histograms=[column for column in histograms if summaries.get(column)],
     )

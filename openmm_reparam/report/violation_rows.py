@@ -105,7 +105,7 @@ def violation_rows(
         found = [dict(_split(line) for line in getattr(v, kind) or ()) for v in (before, after)]
         # Those of the end come first, in their order.
         for where in {**found[1], **found[0]}:
-            atoms = places.get(where, ())
+            atoms = _atoms_of(where, places)
             texts = [
                 lines.get(where) or _measured(kind, atoms, x)
                 for lines, x in zip(found, structures, strict=True)
@@ -144,23 +144,21 @@ def _measured(kind: str, atoms: tuple[int, ...], x: np.ndarray) -> str:
     return ""
 
 
-class _Places(dict[str, tuple[int, ...]]):
-    """Atoms by the labels of violations."""
-
-    def get(self, label: str, default: Any = ()) -> Any:
-        """Return a label's atoms; one of several atoms is looked up in parts."""
-        if label in self:
-            return self[label]
-        parts = [self[part] for part in label.split(" - ") if part in self]
-        found = tuple(atom for part in parts for atom in part)
-        return found if len(parts) == label.count(" - ") + 1 else default
+def _atoms_of(label: str, places: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the atoms of a label, of one of several atoms those of its parts."""
+    if label in places:
+        return places[label]
+    parts = [places.get(part, ()) for part in label.split(" - ")]
+    return tuple(atom for part in parts for atom in part) if all(parts) else ()
 
 
-def _places(topology: app.Topology) -> _Places:
+def _places(topology: app.Topology) -> dict[str, tuple[int, ...]]:
     """Return the atoms of each label that `find_violations` may give."""
-    places = _Places()
+    places: dict[str, tuple[int, ...]] = {}
     for atom, label in zip(topology.atoms(), atom_residue_labels(topology), strict=True):
-        places.setdefault(f"{label} {atom.name}", (atom.index,))
+        name = f"{label} {atom.name}"
+        # Where two chains have one name, nobody can tell which is meant.
+        places[name] = () if name in places else (atom.index,)
     residues = dict(protein_residues(topology))
     labels = residue_labels(residues)
     for centre in protein_centres(residues, labels):

@@ -159,7 +159,8 @@ class MoleculeView {
         fontColor: style.getPropertyValue("--label-text").trim(),
         backgroundOpacity: 0.8,
         fontSize: 13,
-        screenOffset: { x: 10, y: -10 },
+        // Labels of neighbours stand on two sides.
+        screenOffset: { x: 10, y: this.focus[0] === atom ? -30 : 10 },
       });
     }
     for (let k = 1; k < this.focus.length; k++) {
