@@ -191,6 +191,7 @@ def relax(
     platform: options.PlatformName = None,
     threads: options.Threads = None,
     json: options.Json = None,
+    report: options.Report = None,
     workers: options.Workers = None,
     cluster: options.Cluster = None,
     resource: options.Resource = None,
@@ -220,9 +221,9 @@ def relax(
     if file.is_dir() or file.suffix.lower() in options.LIST_ENDINGS:
         options.refuse(context, ("json",), "one structure file")
         chosen = workforce(workers, cluster, resource, resume)
-        return relax_files_of(file, settings, output, workforce=chosen, summary=csv)
+        return relax_files_of(file, settings, output, workforce=chosen, summary=csv, page=report)
     options.refuse(context, options.OF_MANY, f"a folder or a list of files, and {file} is none")
-    return relax_file_of(file, settings, output, json)
+    return relax_file_of(file, settings, output, json, report)
 
 
 @app.command()

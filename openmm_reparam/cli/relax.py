@@ -16,11 +16,13 @@ from tqdm import tqdm
 from ..distributed.cluster import workers_for
 from ..distributed.files import write_text
 from ..distributed.minimize_many import default_summary
+from ..distributed.prediction_task import RELAXATION_COLUMNS
 from ..distributed.relax_many import check_relaxation, relax_files, relaxation_summary
 from ..distributed.structure_inputs import STRUCTURE_ENDINGS, structure_files
-from ..distributed.summary import row_state
-from ..predicted.api import relax_prediction
+from ..distributed.summary import read_summary, row_state
+from ..predicted.api import relax_structure
 from ..predicted.protocol import RelaxationSettings
+from .relaxation_page import write_relaxation_page, write_relaxations_page
 from .settings import Console, platform_name
 from .workforce import Workforce, say_workers
 
@@ -49,7 +51,11 @@ def relaxation_settings(**options: Any) -> RelaxationSettings:
 
 
 def relax_file_of(
-    file: Path, settings: RelaxationSettings, output: Path | None, json_file: str | None
+    file: Path,
+    settings: RelaxationSettings,
+    output: Path | None,
+    json_file: str | None,
+    page: Path | None = None,
 ) -> int:
     """Relax one file, report and write.
 
@@ -61,6 +67,8 @@ def relax_file_of(
         In the format of the input.
     json_file : str or None
         A path, or "-" for the standard output.
+    page : Path or None
+        HTML file.
 
     Returns
     -------
@@ -77,14 +85,15 @@ def relax_file_of(
     _refuse_another_format(file, output)
     console = Console(json_file)
     try:
-        text, report = relax_prediction(
+        relaxed = relax_structure(
             file.read_text(encoding="utf-8"), name=file.name, **vars(settings)
         )
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+    report = relaxed.report
     console.say(repr(report))
     if output is not None:
-        write_text(output, text)
+        write_text(output, relaxed.text)
         console.say(f"Wrote the structure: {output}")
     if json_file is not None:
         told = json.dumps({"file": str(file), **report.to_dict()}, indent=2)
@@ -93,6 +102,9 @@ def relax_file_of(
         else:
             write_text(Path(json_file), told)
             console.say(f"Wrote the report: {json_file}")
+    if page is not None:
+        write_relaxation_page(relaxed, page)
+        console.say(f"Wrote the page: {page}")
     return 0 if report.converged else 1
 
 
@@ -103,6 +115,7 @@ def relax_files_of(
     *,
     workforce: Workforce,
     summary: Path | None = None,
+    page: Path | None = None,
 ) -> int:
     """Relax every structure file of a folder or a list, and summarize them.
 
@@ -116,6 +129,8 @@ def relax_files_of(
     workforce : Workforce
     summary : Path or None
         CSV or Parquet file; None is ``summary.csv`` in the folder of outputs, if there is one.
+    page : Path or None
+        HTML file with a row for each file; it takes a summary.
 
     Returns
     -------
@@ -136,6 +151,8 @@ def relax_files_of(
     files = structure_files(source)
     check_relaxation(settings)
     path = default_summary(summary, output)
+    if page is not None and path is None:
+        raise ValueError(f"--report {page} is made of the summary: name one by --csv, or -o FOLDER")
     processes = workforce.cluster.processes(files.total)
     with ExitStack() as stack:
         table = stack.enter_context(
@@ -165,6 +182,9 @@ def relax_files_of(
     )
     if path is not None:
         print(f"Wrote the summary: {path}")
+    if page is not None and path is not None:
+        write_relaxations_page(read_summary(path, RELAXATION_COLUMNS), page, str(source))
+        print(f"Wrote the page: {page}")
     return 0 if counts["converged"] == counts.total() else 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from .scores import structure_scores
 from .selection import select_atoms
 from .violating_residues import violating_residues
 
-__all__ = ["relax_prediction", "structure_text"]
+__all__ = ["RelaxedPrediction", "relax_prediction", "relax_structure", "structure_text"]
 
 
 def relax_prediction(
@@ -76,6 +76,52 @@ def relax_prediction(
     >>> report.converged, report.after.violations.total
     (True, 0)
     """
+    relaxed = relax_structure(text, name=name, **settings)
+    return relaxed.text, relaxed.report
+
+
+@dataclass(frozen=True, eq=False)
+class RelaxedPrediction:
+    """A relaxed prediction with what its pictures are drawn from.
+
+    Attributes
+    ----------
+    text : str
+    report : RelaxationReport
+    topology : openmm.app.Topology
+        With all atoms.
+    start, end : (N, 3) array
+        In nm.
+    histories : tuple of structured array
+        Of each round, see `MinimizationResult`.
+    """
+
+    text: str
+    report: RelaxationReport
+    topology: app.Topology
+    start: np.ndarray
+    end: np.ndarray
+    histories: tuple[np.ndarray, ...]
+
+
+def relax_structure(text: str, *, name: str = "prediction", **settings: Any) -> RelaxedPrediction:
+    """Relax a prediction as `relax_prediction`, and keep the structures and histories.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+    **settings
+
+    Returns
+    -------
+    RelaxedPrediction
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `relax_prediction`.
+    """
     chosen = _settings(settings)
     began = time.perf_counter()
     source = structure_text(text)
@@ -90,7 +136,9 @@ def relax_prediction(
     report = _report(name, prepared, relaxed, selection.notes, chosen, seconds)
     written = source.with_atoms(prepared.replaced_atoms(relaxed.positions))
     seconds["scores"] = time.perf_counter() - began
-    return written, report
+    topology = prepared.molecule.topology
+    start = positions_in_nanometers(prepared.molecule.positions, topology.getNumAtoms())
+    return RelaxedPrediction(written, report, topology, start, relaxed.positions, relaxed.histories)
 
 
 def structure_text(text: str) -> StructureText:

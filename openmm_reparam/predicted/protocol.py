@@ -124,6 +124,8 @@ class Relaxed:
         Indices of residues with violations.
     initial_energy, final_energy : float
         Of the force field, in kJ/mol, restraints left out.
+    histories : tuple of structured array
+        Of each round, see `MinimizationResult`; energies with restraints.
     """
 
     positions: np.ndarray
@@ -134,6 +136,7 @@ class Relaxed:
     violating: frozenset[int]
     initial_energy: float
     final_energy: float
+    histories: tuple[np.ndarray, ...]
 
 
 def relax_molecule(molecule: MolecularSystem, settings: RelaxationSettings) -> Relaxed:
@@ -186,6 +189,7 @@ def relax_molecule(molecule: MolecularSystem, settings: RelaxationSettings) -> R
         best.violating,
         steps[0].initial_energy,
         best.final_energy,
+        tuple(step.history for step in steps),
     )
 
 
@@ -197,6 +201,7 @@ class _Step(NamedTuple):
     violating: frozenset[int]
     initial_energy: float
     final_energy: float
+    history: np.ndarray
     record: RelaxationRound
 
 
@@ -250,6 +255,7 @@ def _step(
         violating,
         result.initial_energy,
         result.energy - 0.5 * constant * float(((end - x)[held] ** 2).sum()),
+        result.history,
         RelaxationRound(
             len(released),
             len(violating),

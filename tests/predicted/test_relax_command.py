@@ -6,6 +6,7 @@ import pytest
 
 from openmm_reparam import relax_prediction
 from openmm_reparam.cli.app import main
+from openmm_reparam.cli.relaxation_page import write_relaxations_page
 from openmm_reparam.distributed.prediction_task import RELAXATION_COLUMNS
 from openmm_reparam.distributed.relax_many import relax_files, relaxation_summary
 from openmm_reparam.distributed.structure_inputs import structure_files
@@ -59,15 +60,24 @@ def test_a_resumed_run_does_what_is_missing_or_changed(folder, tmp_path):
 
 
 def test_one_file_is_written_and_reported(folder, tmp_path, capsys):
-    output, report = tmp_path / "out.pdb", tmp_path / "report.json"
+    output, report, page = (tmp_path / name for name in ("out.pdb", "report.json", "page.html"))
     code = main(
         ["relax", str(folder / "good.pdb"), "-o", str(output), "--json", str(report)]
-        + ["--platform", "reference", "--tolerance", "100"]
+        + ["--platform", "reference", "--tolerance", "100", "--report", str(page)]
     )
     assert code == 0
     assert "MolProbity-like score" in capsys.readouterr().out
     assert json.loads(report.read_text())["settings"]["tolerance"] == 100.0
     assert output.read_text().count(" CA ") == 4
+    assert "MolProbity-like score" in page.read_text()
+
+
+def test_a_page_of_many_has_a_row_for_each(folder, tmp_path):
+    rows = relaxed_rows(folder, tmp_path / "relaxed")
+    write_relaxations_page(rows, tmp_path / "pages" / "all.html", "predictions")
+    page = (tmp_path / "pages" / "all.html").read_text()
+    assert all(row["file"] in page for row in rows)
+    assert "no ATOM or HETATM record" in page
 
 
 @pytest.mark.parametrize(
