@@ -138,13 +138,15 @@ def sample_file(
     )
     ensemble = sampler.sample(settings.samples, configurations=configurations)
     console.say(f"\n{sampler!r}\n\n{ensemble!r}")
+    _write_structures(ensemble, outputs, console)
     broad = ensemble
-    if surfaces and isinstance(sampler.method, BroadSamplingMethod):
+    whole = len(ensemble) == settings.samples  # not after Ctrl-C
+    if surfaces and whole and isinstance(sampler.method, BroadSamplingMethod):
         broad = sampler.sample(settings.samples, broad=True)
     found = [broad.free_energy(*names) for names in surfaces]
     for surface in found:
         console.say(repr(surface))
-    _write(ensemble, found, outputs, file.name, console)
+    _write_plots(found, outputs, file.name, console)
     described = {
         "file": str(file),
         **({"potential": potential} if small else {"forcefield": forcefield, "solvent": solvent}),
@@ -215,17 +217,17 @@ def _trajectory(path: Path | None, topology: app.Topology) -> mdtraj.Trajectory 
     return trajectory
 
 
-def _write(
-    ensemble: WeightedEnsemble,
-    surfaces: list[FreeEnergySurface],
-    outputs: Outputs,
-    title: str,
-    console: Console,
+def _write_structures(ensemble: WeightedEnsemble, outputs: Outputs, console: Console) -> None:
+    if outputs.structure is None:
+        return
+    ensemble.save(outputs.structure)
+    ensemble.to_mdtraj()[0].save_pdb(str(outputs.structure.with_suffix(".pdb")))
+    console.say(f"Wrote the structures: {outputs.structure}, .npz, .csv, .pdb")
+
+
+def _write_plots(
+    surfaces: list[FreeEnergySurface], outputs: Outputs, title: str, console: Console
 ) -> None:
-    if outputs.structure is not None:
-        ensemble.save(outputs.structure)
-        ensemble.to_mdtraj()[0].save_pdb(str(outputs.structure.with_suffix(".pdb")))
-        console.say(f"Wrote the structures: {outputs.structure}, .npz, .csv, .pdb")
     if outputs.plot is None:
         return
     for number, surface in enumerate(surfaces, start=1):

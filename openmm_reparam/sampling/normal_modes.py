@@ -84,13 +84,13 @@ def normal_modes(potential: Potential, positions: np.ndarray) -> NormalModes:
     values, vectors = np.linalg.eigh(free.T @ weighted @ free)
     displacements = np.zeros((len(values), potential.num_particles, 3))
     displacements[:, potential.moves] = (scale[:, None] * (free @ vectors)).T.reshape(
-        len(values), -1, 3
+        len(values), potential.moves.sum(), 3
     )
     largest = np.linalg.norm(displacements, axis=2).max(axis=1, initial=0.0)
     return NormalModes(
         np.sign(values) * np.sqrt(np.abs(values)),
         displacements / largest[:, None, None],
-        _moments(potential, positions) if len(rotations) else np.empty(0),
+        _inertia(potential, positions)[0] if len(rotations) else np.empty(0),
     )
 
 
@@ -134,7 +134,10 @@ def _rigid_motions(potential: Potential, positions: np.ndarray) -> tuple[np.ndar
         for axis in axes
     ):
         return translations, none
-    return translations, np.array([np.cross(axis, x - centre).ravel() for axis in axes])
+    # About principal axes: a linear molecule does not turn about its own, however slightly it is
+    # bent by what is left of the forces.
+    turns = [np.cross(axis, x - centre).ravel() for axis in _inertia(potential, positions)[1]]
+    return translations, np.array(turns).reshape(-1, x.size)
 
 
 class _EnergyTest:
@@ -158,10 +161,11 @@ def _complement(columns: np.ndarray) -> np.ndarray:
     return scipy.linalg.null_space((kept / np.linalg.norm(kept, axis=0)).T, rcond=NOTHING)
 
 
-def _moments(potential: Potential, positions: np.ndarray) -> np.ndarray:
-    """Principal moments of inertia that are not zero, in amu nm^2, ascending."""
+def _inertia(potential: Potential, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Principal moments of inertia that are not zero, in amu nm^2, ascending, and their axes."""
     masses, x = potential.masses[potential.moves], positions[potential.moves]
     x = x - masses @ x / masses.sum()
     products = np.einsum("n,ni,nj->ij", masses, x, x)
-    moments = np.linalg.eigvalsh(np.trace(products) * np.eye(3) - products)
-    return moments[moments > NOTHING * moments.max()]
+    moments, axes = np.linalg.eigh(np.trace(products) * np.eye(3) - products)
+    kept = moments > NOTHING * moments.max()
+    return moments[kept], axes.T[kept]

@@ -165,6 +165,60 @@ def test_bending_between_rigid_bonds_is_that_of_the_g_matrix():
     assert len(flexible.moments) == 3
 
 
+@pytest.mark.parametrize("bent", [0.0, 0.003])
+def test_a_linear_molecule_bends_in_two_ways_and_turns_in_two(bent):
+    """Carbon dioxide, whose minimum is never quite straight when it comes from a bent start."""
+    stretch, length, angle = 1e5, 0.12, 300.0
+    context = context_of(
+        (16.0, 12.0, 16.0), [bonds([(0, 1), (1, 2)], stretch, length), bend(math.pi, angle)]
+    )
+    start = length * np.array([[-1.0, 0, 0], [0, 0, 0], [1, 0, 0]])
+    start += bent * np.random.default_rng(0).normal(size=(3, 3))
+    found = harmonic_superposition(context, [start])
+    (minimum,) = found.minima
+    masses = 2 / 16 + 4 / 12
+    exact = [
+        math.sqrt(stretch / 16),
+        *[math.sqrt(angle * masses) / length] * 2,
+        math.sqrt(stretch * (1 / 16 + 2 / 12)),
+    ]
+    np.testing.assert_allclose(minimum.frequencies, exact, rtol=1e-3)
+    np.testing.assert_allclose(minimum.moments, [32 * length**2] * 2, rtol=1e-3)
+    assert minimum.rotations == 2
+    assert found.heat_capacity() == pytest.approx(5 * BOLTZMANN)
+
+
+def test_a_single_atom_has_its_energy_and_nothing_else():
+    found = harmonic_superposition(context_of((12.0,), [field("7")]), [np.zeros((1, 3))])
+    assert found.free_energies() == pytest.approx([7.0])
+    assert found.heat_capacity() == 0
+
+
+def test_a_symmetric_top_has_three_rotations_and_pairs_of_modes():
+    """Ammonia on springs, its mirror image and a permutation of it."""
+    base = 0.095 * np.array([[math.cos(a), math.sin(a), 0] for a in np.arange(3) * 2 * np.pi / 3])
+    x = np.vstack([[0, 0, 0.03], base])
+    arm, side = np.linalg.norm(x[0] - x[1]), np.linalg.norm(x[1] - x[2])
+    forces = [
+        bonds([(0, 1), (0, 2), (0, 3)], 2e5, arm),
+        bonds([(1, 2), (2, 3), (1, 3)], 1e4, side),
+    ]
+    context = context_of((14.0, 1.0, 1.0, 1.0), forces)
+    found = harmonic_superposition(context, [x, x * [1, 1, -1], x[[0, 2, 1, 3]]])
+    (minimum,) = found.minima
+    assert minimum.indices == (0, 1, 2)
+    assert (minimum.rotations, minimum.isomers) == (3, 1 / 3)
+    assert minimum.moments[0] == pytest.approx(minimum.moments[1])
+    frequencies = minimum.frequencies
+    assert (np.isclose(frequencies[1:], frequencies[:-1], rtol=1e-4)).sum() == 2
+
+
+def test_what_floats_apart_is_said_to_be_held_by_nothing():
+    context = context_of((12.0, 12.0, 16.0), [bonds([(0, 1)], 1e5, 0.1)])
+    with pytest.raises(ValueError, match="is held by nothing harmonic"):
+        harmonic_superposition(context, [np.array([[0, 0, 0], [0.1, 0, 0], [1, 1, 1]])])
+
+
 def test_classical_populations_do_not_depend_on_masses():
     # A chain of four beads, trans and gauche: without the rigid rotor they would.
     pairs = [(0, 1), (1, 2), (2, 3)]
