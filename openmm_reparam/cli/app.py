@@ -129,14 +129,13 @@ def minimize(
         from .batch import minimize_files_of
         from .workforce import workforce
 
-        options.refuse(
-            context, ("ligand", "charges", "temperature", "report"), "one structure file"
-        )
+        options.refuse(context, options.OF_ONE, "one structure file")
         command = partial(
             minimize_files_of, workforce=workforce(workers, cluster, resource, resume), summary=csv
         )
     else:
-        options.refuse(context, options.OF_MANY, f"a folder or a list of files, and {file} is none")
+        of_many = options.OF_MANY if islands is None else options.OF_FOLDERS
+        options.refuse(context, of_many, f"a folder or a list of files, and {file} is none")
         command = partial(minimize_file, ligands=ligand or (), charges=charges)
     return command(
         file,

@@ -15,7 +15,15 @@ import typer
 from ..prepare.ligand_files import LIGAND_ENDINGS
 from ..prepare.sequences import SEQUENCES
 
-__all__ = ["LIGAND_ENDINGS", "LIST_ENDINGS", "OF_MANY", "OF_PROTEINS", "refuse"]
+__all__ = [
+    "LIGAND_ENDINGS",
+    "LIST_ENDINGS",
+    "OF_FOLDERS",
+    "OF_MANY",
+    "OF_ONE",
+    "OF_PROTEINS",
+    "refuse",
+]
 
 KNOWN_CODES = ", ".join(SEQUENCES)
 DEFAULT_FORCE_FIELD = ("amber14-all.xml",)
@@ -25,11 +33,15 @@ DEFAULT_FORCE_FIELD = ("amber14-all.xml",)
 OF_PROTEINS = (
     *("solvent", "forcefield", "restrain", "restraint", "ph", "keep_water", "keep_heterogens"),
     *("build_missing_residues", "ligand", "compare", "plot", "report", "temperature"),
+    *("islands", "database"),
 )
 
 
 # Options of `minimize` that a single structure has no use for.
-OF_MANY = ("workers", "cluster", "resource", "resume", "csv")
+OF_FOLDERS = ("resource", "resume", "csv")
+OF_MANY = ("workers", "cluster", *OF_FOLDERS)
+# Options of `minimize` for one structure file.
+OF_ONE = ("ligand", "charges", "temperature", "islands", "database")
 # A file with one of these endings lists structure files.
 LIST_ENDINGS = (".txt", ".lst", ".list")
 
