@@ -307,11 +307,22 @@ def _local_cluster(workers: int, threads: int | None) -> Iterator[distributed.Cl
         yield client
 
 
+class _LocalCluster(distributed.LocalCluster):
+    """A cluster that bears a worker which is lost before it has heard of it.
+
+    Dask 2026.8 raises KeyError then, when the cluster is closed, and does not close it.
+    """
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        if op == "add" or msg in self.scheduler_info["workers"]:
+            super()._update_worker_status(op, msg)
+
+
 @contextmanager
 def _local_processes(workers: int, scratch: str) -> Iterator[distributed.LocalCluster]:
     """Start a scheduler in this process and workers in others; an error ends them at once."""
     with dask.config.set(LOCAL_CONFIGURATION), _interrupts_of_parent():
-        cluster = distributed.LocalCluster(
+        cluster = _LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,

@@ -24,17 +24,18 @@ class StructureFiles:
         name in different folders differ.
     total : int
     paths : callable
-        Returns an iterator over the files.
+        Returns an iterator over the paths of the files.
     """
 
     parent: Path
     total: int
-    paths: Callable[[], Iterator[Path]]
+    paths: Callable[[], Iterator[str]]
 
     def named(self) -> Iterator[tuple[str, Path]]:
         """Yield the name of each file, with slashes, and its path."""
         for path in self.paths():
-            yield path.relative_to(self.parent).as_posix(), path
+            name = path.removeprefix(str(self.parent)).lstrip(os.sep)
+            yield name.replace(os.sep, "/"), Path(path)
 
 
 def structure_files(source: str | Path | Iterable[str | Path]) -> StructureFiles:
@@ -65,7 +66,7 @@ def structure_files(source: str | Path | Iterable[str | Path]) -> StructureFiles
     (2, ['a/model.pdb', 'b/model.pdb'])
     """
     if not isinstance(source, str | Path):
-        given = [_absolute(Path(path), Path.cwd()) for path in source]
+        given = [_absolute(str(path), os.getcwd()) for path in source]
         return _of(lambda: iter(given), "the paths given")
     source = Path(source)
     if source.is_dir():
@@ -74,7 +75,7 @@ def structure_files(source: str | Path | Iterable[str | Path]) -> StructureFiles
         raise FileNotFoundError(f"there is no file or folder {source}")
     if source.suffix.lower() in LIST_ENDINGS:
         return _of(lambda: _listed(source), str(source))
-    return _of(lambda: iter([_absolute(source, Path.cwd())]), str(source))
+    return _of(lambda: iter([_absolute(str(source), os.getcwd())]), str(source))
 
 
 def _of_folder(folder: Path) -> StructureFiles:
@@ -87,28 +88,30 @@ def _of_folder(folder: Path) -> StructureFiles:
     )
     if not names:
         raise ValueError(f"no .pdb, .ent, .cif or .mmcif file in {folder}")
-    return StructureFiles(folder, len(names), lambda: (folder / name for name in names))
+    return StructureFiles(folder, len(names), lambda: (f"{folder / name}" for name in names))
 
 
-def _of(paths: Callable[[], Iterator[Path]], source: str) -> StructureFiles:
+def _of(paths: Callable[[], Iterator[str]], source: str) -> StructureFiles:
     """Count files, and find the folder that holds all."""
     total, parent = 0, ""
     for path in paths():
         total += 1
-        parent = os.path.commonpath([parent or path.parent, path.parent])
+        folder = os.path.dirname(path)
+        parent = os.path.commonpath([parent or folder, folder])
     if not total:
         raise ValueError(f"there is no structure file in {source}")
     return StructureFiles(Path(parent), total, paths)
 
 
-def _listed(source: Path) -> Iterator[Path]:
-    folder = source.absolute().parent
+def _listed(source: Path) -> Iterator[str]:
+    """Yield paths as text: a path of pathlib takes some hundred bytes that come back late."""
+    folder = str(source.absolute().parent)
     with open(source, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             text = line.strip()
             if text and not text.startswith("#"):
-                yield _absolute(Path(text), folder)
+                yield _absolute(text, folder)
 
 
-def _absolute(path: Path, folder: Path) -> Path:
-    return Path(os.path.normpath(folder / path.expanduser()))
+def _absolute(path: str, folder: str) -> str:
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
