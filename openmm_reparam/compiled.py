@@ -10,6 +10,7 @@ import openmm  # noqa: F401
 try:
     from ._core import (
         MAX_SHIFT,
+        CollapseCheck,
         Constraints,
         Contacts,
         Landscape,
@@ -19,8 +20,10 @@ try:
         MoleculeStiffness,
         PairSet,
         StiffTerms,
+        all_finite,
         angles,
         bonded_terms,
+        box,
         constrained,
         constraint_terms,
         constraints,
@@ -30,6 +33,7 @@ try:
         evaluate,
         exclusions,
         force_terms,
+        largest_difference,
         longest,
         longest_within,
         near_pairs,
@@ -49,6 +53,7 @@ except ImportError as error:
 
 __all__ = [
     "MAX_SHIFT",
+    "CollapseCheck",
     "Constraints",
     "Contacts",
     "Landscape",
@@ -59,8 +64,10 @@ __all__ = [
     "PairSet",
     "StiffTerms",
     "address",
+    "all_finite",
     "angles",
     "bonded_terms",
+    "box",
     "constrained",
     "constraint_terms",
     "constraints",
@@ -70,6 +77,7 @@ __all__ = [
     "evaluate",
     "exclusions",
     "force_terms",
+    "largest_difference",
     "longest",
     "longest_within",
     "near_pairs",

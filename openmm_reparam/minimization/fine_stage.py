@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import compiled
 from ..errors import NonFiniteError
 from ..optimizers.coordinates import Cartesian
 from ..optimizers.internal_steps import InternalSteps
@@ -258,4 +259,4 @@ class FineStage:
 
 def _moved(begin: Point, point: Point) -> float:
     """How far any atom has moved along an axis, in nm."""
-    return float(np.abs(point.positions - begin.positions).max())
+    return compiled.largest_difference(point.positions, begin.positions)

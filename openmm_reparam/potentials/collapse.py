@@ -6,8 +6,11 @@ bottom near an opposite charge. What keeps it away are its neighbours, and a lon
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
+from .. import compiled
 from ..geometry.neighbors import nearest_image
 from .point import Point
 from .potential import Potential
@@ -17,14 +20,6 @@ __all__ = ["TOO_NEAR", "CollapseCheck"]
 
 # Atoms that are not bonded and feel each other come no nearer (nm) in any sound structure.
 TOO_NEAR = 0.08
-# A pair of charges nearer than that pulls with more (kJ/mol/nm): hydroxyl and carboxylate 6000.
-LARGE_FORCE = 1000.0
-# A step's fall of energy beyond so many times what its slope promises is looked into.
-SUSPICIOUS_FALL = 2.0
-# So much of a step's fall that comes from pairs too near is a collapse; less is the end of a clash.
-LARGE_SHARE = 0.5
-# Atoms i and j of pairs, and their distances in nm: (n,) each.
-_Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class CollapseCheck:
@@ -49,9 +44,20 @@ class CollapseCheck:
 
     def __init__(self, potential: Potential) -> None:
         self._potential = potential
-        self._unbonded = UnbondedPairs(potential)
-        self._movable = potential.moves.copy()
-        self._movable[[site for site, atoms in potential.carriers.items() if atoms]] = True
+
+    @cached_property
+    def _compiled(self) -> compiled.CollapseCheck:
+        potential, known = self._potential, self._potential.nonbonded
+        movable = potential.moves.copy()
+        movable[[site for site, atoms in potential.carriers.items() if atoms]] = True
+        return compiled.CollapseCheck(
+            None if known is None else known.particles,
+            np.empty((0, 2), dtype=np.int64) if known is None else known.exception_pairs,
+            np.empty((0, 3)) if known is None else known.exceptions,
+            UnbondedPairs(potential).excluded,
+            potential.moves,
+            movable,
+        )
 
     def pairs(
         self,
@@ -74,14 +80,11 @@ class CollapseCheck:
         cutoff : float
             In nm.
         """
-        return self._attracting(self._near(positions, before, cutoff), unknown)
+        return self._compiled.pairs(positions, before, self._potential.box(), cutoff, unknown)
 
     def sound(self, point: Point) -> bool:
         """Whether no pair has collapsed, of those a NonbondedForce knows."""
-        pulled = self._pulled(point)
-        if self._potential.nonbonded is None or not len(pulled):
-            return True
-        return not self._attracting(self._near(point.positions, None, TOO_NEAR, pulled), False)
+        return self._compiled.sound(point.positions, point.forces, self._potential.box())
 
     def refuses(self, before: Point, after: Point, promised: float) -> bool:
         """Whether a step leads into a collapse, and has to be shorter.
@@ -92,19 +95,15 @@ class CollapseCheck:
         promised : float
             The fall of energy to first order, kJ/mol.
         """
-        fall = before.energy - after.energy
-        known, pulled = self._potential.nonbonded, self._pulled(after)
-        if known is not None and len(pulled):
-            i, j, lengths = self._near(after.positions, before.positions, TOO_NEAR, pulled)
-            energies = known.energies(i, j, lengths)
-            attract = energies < 0
-            i, j = i[attract], j[attract]
-            earlier = known.energies(i, j, self._distances(before.positions, i, j))
-            if len(i) and (earlier - energies[attract]).sum() > LARGE_SHARE * fall:
-                return True
-        if fall <= SUSPICIOUS_FALL * promised:
-            return False
-        return known is None and bool(self.pairs(after.positions, before.positions, unknown=True))
+        return self._compiled.refuses(
+            before.energy,
+            before.positions,
+            after.energy,
+            after.positions,
+            after.forces,
+            promised,
+            self._potential.box(),
+        )
 
     def pushed_apart(
         self, positions: np.ndarray, pairs: list[tuple], distance: float = TOO_NEAR
@@ -134,49 +133,12 @@ class CollapseCheck:
         )
         return text + (f" and {len(pairs) - most} pairs more" if len(pairs) > most else "")
 
-    def _pulled(self, point: Point) -> np.ndarray:
-        """Return atoms of which a collapsing pair consists: with large forces, or none at all.
-
-        Forces on virtual sites are their parents', and those on fixed atoms are not asked for.
-        """
-        large = np.einsum("ij,ij->i", point.forces, point.forces) > LARGE_FORCE**2
-        return np.flatnonzero(large | ~self._potential.moves) if large.any() else np.empty(0, int)
-
     def _carriers(self, atom: int) -> list[int]:
         """Return the atoms to move for this one to move."""
         if self._potential.moves[atom]:
             return [atom]
         return self._potential.carriers.get(atom, [])
 
-    def _near(
-        self,
-        positions: np.ndarray,
-        before: np.ndarray | None,
-        cutoff: float,
-        among: np.ndarray | None = None,
-    ) -> _Pairs:
-        """Return unbonded pairs nearer than a cutoff that can move: i, j and their distances."""
-        i, j, vectors = self._unbonded.near(positions, cutoff, among)
-        lengths = np.linalg.norm(vectors, axis=1)
-        kept = self._movable[i] | self._movable[j]
-        if before is not None and len(i):
-            kept &= lengths < self._distances(before, i, j)
-        return i[kept], j[kept], lengths[kept]
-
-    def _attracting(self, near: _Pairs, unknown: bool) -> list[tuple[int, int, float]]:
-        """Return the pairs that attract each other; all or none where that is not known."""
-        known, (i, j, lengths) = self._potential.nonbonded, near
-        attract = np.full(len(i), unknown)
-        if known is not None:
-            attract = known.energies(i, j, lengths) < 0
-        pairs = zip(
-            i[attract].tolist(), j[attract].tolist(), lengths[attract].tolist(), strict=True
-        )
-        return sorted(pairs, key=lambda pair: pair[2])
-
     def _vectors(self, positions: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         box = self._potential.box()
         return nearest_image(positions[i] - positions[j], box, box is not None)
-
-    def _distances(self, positions: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(self._vectors(positions, i, j), axis=1)

@@ -10,9 +10,6 @@ from .potential import Potential
 
 __all__ = ["ConstraintManifold", "constraint_manifold"]
 
-# Newton's iterations after OpenMM has given up on constraints.
-MAX_NEWTON = 20
-
 
 def constraint_manifold(potential: Potential) -> ConstraintManifold | None:
     """Return the manifold of the constraints on atoms that move, or None if there are none."""
@@ -66,13 +63,10 @@ class ConstraintManifold:
             OpenMM could not satisfy them: the positions are too far away.
         """
         self._potential.refuse_non_finite(positions)
-        retracted = self._potential.apply_constraints(positions, self.tolerance)
-        errors = self.errors(retracted)
-        if not errors.max() <= self.tolerance:
-            # OpenMM's solver diverges on redundant constraints, and on some long steps.
-            retracted, errors = self._newton(positions)
-        if not errors.max() <= self.tolerance:
-            worst = int(np.argmax(errors))
+        retracted, error, worst = self._potential.retract(
+            self._constraints, positions, self.tolerance
+        )
+        if not error <= self.tolerance:
             i, j = (int(a) for a in self.pairs[worst])
             raise NonFiniteError(
                 "OpenMM could not satisfy the constraint between "
@@ -81,12 +75,3 @@ class ConstraintManifold:
                 (i, j),
             )
         return retracted
-
-    def _newton(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Move along the constraints' gradients until they hold; positions, relative errors."""
-        for _ in range(MAX_NEWTON):
-            errors = self.errors(positions)
-            if errors.max() <= self.tolerance or not np.isfinite(errors).all():
-                break
-            positions = self._constraints.approach(positions)
-        return positions, errors

@@ -10,9 +10,7 @@ import openmm as mm
 from .. import compiled
 from ..compiled import PairSet
 
-__all__ = ["COULOMB", "NonbondedParameters"]
-
-COULOMB = 138.93545764438198  # kJ/mol nm / e^2, as in OpenMM
+__all__ = ["NonbondedParameters"]
 
 
 class NonbondedParameters:
@@ -26,8 +24,10 @@ class NonbondedParameters:
 
     Attributes
     ----------
+    particles : (N, 3) array
+        Charges, sigmas and epsilons, in e, nm and kJ/mol.
     charges, sigmas, epsilons : (N,) arrays
-        In e, nm and kJ/mol.
+        Its columns.
     exception_pairs : (E, 2) int array
         Pairs with parameters of their own; excluded ones have none but zeros.
     exceptions : (E, 3) array
@@ -38,10 +38,10 @@ class NonbondedParameters:
 
     def __init__(self, force: mm.NonbondedForce, globals_: dict[str, float]) -> None:
         self.periodic = force.usesPeriodicBoundaryConditions()
-        particles, self.exception_pairs, self.exceptions = compiled.nonbonded(
+        self.particles, self.exception_pairs, self.exceptions = compiled.nonbonded(
             compiled.address(force), globals_
         )
-        self.charges, self.sigmas, self.epsilons = particles.T
+        self.charges, self.sigmas, self.epsilons = self.particles.T
         self.exception_products, self.exception_sigmas, self.exception_epsilons = self.exceptions.T
 
     @cached_property
@@ -61,11 +61,3 @@ class NonbondedParameters:
         sigmas[found] = self.exception_sigmas[exception]
         epsilons[found] = self.exception_epsilons[exception]
         return products, sigmas, epsilons
-
-    def energies(self, i: np.ndarray, j: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Lennard-Jones and Coulomb energies of pairs at distances in nm, (n,), kJ/mol."""
-        products, sigmas, epsilons = self.of_pairs(i, j)
-        # Bounded, so that the twelfth power stays finite.
-        r = np.maximum(lengths, 1e-4)
-        sixth = (sigmas / r) ** 6
-        return 4 * epsilons * (sixth**2 - sixth) + COULOMB * products / r

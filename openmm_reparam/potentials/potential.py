@@ -138,7 +138,8 @@ class Potential:
         self.virtual_sites = sites.astype(bool)
         self.moves = (self.masses > 0) & ~self.virtual_sites
         self._made: dict[str, Any] = {}
-        self._fixed = None if self.moves.all() else ~self.moves
+        self._moves_if_any_stays = None if self.moves.all() else self.moves
+        self._periodic = self.system.usesPeriodicBoundaryConditions()
         self._has_virtual_sites = bool(self.virtual_sites.any())
         platform = context.getPlatform()
         self._fixed_point = platform.getName() not in UNBOUNDED
@@ -188,9 +189,9 @@ class Potential:
 
     def box(self) -> np.ndarray | None:
         """Return the periodic box vectors, (3, 3) in nm, or None for a System that has none."""
-        if not self.system.usesPeriodicBoundaryConditions():
+        if not self._periodic:
             return None
-        return np.array(self.context.getState().getPeriodicBoxVectors(asNumpy=True)._value)
+        return compiled.box(compiled.address(self.context))
 
     def set_positions(self, positions: np.ndarray) -> None:
         """Set the Context's positions, (N, 3) in nm, virtual sites computed from their parents."""
@@ -231,8 +232,12 @@ class Potential:
         self.refuse_non_finite(positions)
         self.counter.add(self.kind)
         try:
-            energy, forces = compiled.evaluate(
-                compiled.address(self.context), positions, self.groups, self._has_virtual_sites
+            energy, forces, largest = compiled.evaluate(
+                compiled.address(self.context),
+                positions,
+                self.groups,
+                self._has_virtual_sites,
+                self._moves_if_any_stays,
             )
         except mm.OpenMMException as error:
             raise_interruption(error)
@@ -241,18 +246,32 @@ class Potential:
             if not str(error):
                 raise
             raise EvaluationError(f"the energy could not be evaluated: {error}") from error
-        if self._fixed is not None:
-            forces[self._fixed] = 0.0
-        if self._fixed_point and not (np.isfinite(energy) and np.abs(forces).max() < LARGEST_FIXED):
+        if self._fixed_point and not (math.isfinite(energy) and largest < LARGEST_FIXED):
             self._on_the_cpu.follow(self)
             return self._on_the_cpu.evaluate(positions)
-        if not (np.isfinite(energy) and np.isfinite(forces).all()):
+        if not (math.isfinite(energy) and math.isfinite(largest)):
             self._refuse_forces(positions, energy, forces)
         return energy, forces
 
     def apply_constraints(self, positions: np.ndarray, tolerance: float) -> np.ndarray:
         """Positions, (N, 3) in nm, after OpenMM has satisfied constraints and virtual sites."""
         return compiled.constrained(
+            compiled.address(self.context), positions, tolerance, self._has_virtual_sites
+        )
+
+    def retract(
+        self, constraints: compiled.Constraints, positions: np.ndarray, tolerance: float
+    ) -> tuple[np.ndarray, float, int]:
+        """Satisfy constraints and virtual sites, by OpenMM or, where that gives up, by Newton.
+
+        Returns
+        -------
+        (N, 3) array
+            In nm.
+        float, int
+            The largest relative error, and the constraint it belongs to.
+        """
+        return constraints.retract(
             compiled.address(self.context), positions, tolerance, self._has_virtual_sites
         )
 
@@ -337,7 +356,7 @@ class Potential:
 
     def refuse_non_finite(self, positions: np.ndarray) -> None:
         """Raise `NonFiniteError` for NaN or infinite positions; costs no force evaluation."""
-        if not np.isfinite(positions).all():
+        if not compiled.all_finite(positions):
             self._refuse_positions(positions)
 
     def coincident_pairs(self, positions: np.ndarray) -> list[tuple[int, int]]:

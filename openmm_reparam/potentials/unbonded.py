@@ -51,11 +51,12 @@ class UnbondedPairs:
         """
         chosen = positions if among is None else positions[among]
         return near_pairs(
-            chosen, cutoff, self._potential.box(), excluded=self._excluded, names=among
+            chosen, cutoff, self._potential.box(), excluded=self.excluded, names=among
         )
 
     @cached_property
-    def _excluded(self) -> PairSet:
+    def excluded(self) -> PairSet:
+        """Pairs that are meant to be near."""
         known, size = self._potential.nonbonded, self._potential.num_particles
         if known is not None:
             felt = (known.exception_products != 0) | (known.exception_epsilons != 0)

@@ -67,7 +67,7 @@ class Contacts:
         self._periodic = known.periodic
         felt = (known.exception_products != 0) | (known.exception_epsilons != 0)
         self._contacts = compiled.Contacts(
-            np.column_stack([known.charges, known.sigmas, known.epsilons]),
+            known.particles,
             molecules.astype(np.int64),
             couples[molecules],
             potential.moves,

@@ -64,6 +64,10 @@ class CollapseCheck {
     /// Whether a step leads into a collapse, and has to be shorter; it promised a fall of energy to first order.
     bool refuses(const Configuration& before, const Configuration& after, double promised, const double* box) const;
 
+    size_t size() const {
+        return moves.size();
+    }
+
   private:
     std::vector<Pair> near(const double* positions, const double* before, const double* box, double cutoff,
                            const std::vector<int64_t>* among) const;

@@ -48,6 +48,12 @@ vector<double> positionsOf(const Context& context) {
     return numbersOf(context.getState(State::Positions, false).getPositions());
 }
 
+vector<double> boxOf(const Context& context) {
+    vector<Vec3> vectors(3);
+    context.getState(0).getPeriodicBoxVectors(vectors[0], vectors[1], vectors[2]);
+    return numbersOf(vectors);
+}
+
 double evaluate(Context& context, const double* positions, int groups, bool virtualSites, vector<double>& forces) {
     setPositions(context, positions, virtualSites);
     const State state = context.getState(State::Energy | State::Forces, false, groups);

@@ -14,6 +14,9 @@ void setPositions(OpenMM::Context& context, const double* positions, bool virtua
 /// The positions, never wrapped into the box.
 std::vector<double> positionsOf(const OpenMM::Context& context);
 
+/// The periodic box vectors in nm, row by row.
+std::vector<double> boxOf(const OpenMM::Context& context);
+
 /// Energy in kJ/mol of force groups (a bit mask) at positions; `forces` in kJ/mol/nm is made to fit.
 double evaluate(OpenMM::Context& context, const double* positions, int groups, bool virtualSites,
                 std::vector<double>& forces);

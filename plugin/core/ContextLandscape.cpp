@@ -105,13 +105,8 @@ ContextLandscape::ContextLandscape(Context& context)
         throw invalid_argument("every particle is massless or a virtual site: nothing can move");
     const string& platform = context.getPlatform().getName();
     fixedPoint = platform != "Reference" && platform != "CPU";
-    if (system.usesPeriodicBoundaryConditions()) {
-        Vec3 vectors[3];
-        context.getState(0).getPeriodicBoxVectors(vectors[0], vectors[1], vectors[2]);
-        box.emplace();
-        for (const Vec3& vector : vectors)
-            box->insert(box->end(), {vector[0], vector[1], vector[2]});
-    }
+    if (system.usesPeriodicBoundaryConditions())
+        box = boxOf(context);
     // OpenMM lets massless atoms share constraints, and leaves those alone.
     const Terms found = readConstraints(system);
     vector<double> lengths;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 using namespace std;
 
@@ -39,6 +40,17 @@ double longestWithinMolecules(const double* vectors, size_t size, const vector<i
         longest = max(longest, square(v));
     }
     return sqrt(longest);
+}
+
+double largestNumber(const double* numbers, size_t size) {
+    double largest = 0;
+    bool finite = true;
+    for (size_t i = 0; i < size; i++) {
+        const double found = abs(numbers[i]);
+        finite = finite && found <= numeric_limits<double>::max();
+        largest = max(largest, found);
+    }
+    return finite ? largest : numeric_limits<double>::infinity();
 }
 
 } // namespace openmm_reparam

@@ -57,7 +57,7 @@ def test_what_a_python_force_raises_arrives_with_its_words():
 def test_positions_of_another_number_are_refused(molecule):
     context = molecule.simulation("Reference").context
     with pytest.raises(ValueError, match="positions has 3 values"):
-        compiled.evaluate(compiled.address(context), np.zeros((1, 3)), -1, False)
+        compiled.evaluate(compiled.address(context), np.zeros((1, 3)), -1, False, None)
     with pytest.raises(NonFiniteError):
         Potential(context).evaluate(np.full((len(molecule.positions), 3), np.nan))
 
