@@ -24,8 +24,14 @@ from ..distributed.minimize_many import (
     structure_summary,
 )
 from ..distributed.structure_inputs import STRUCTURE_ENDINGS, StructureFiles, structure_files
-from ..distributed.structure_task import VIOLATION_KINDS, StructureSettings, check_settings
-from ..distributed.summary import row_state
+from ..distributed.structure_task import (
+    COLUMNS,
+    VIOLATION_KINDS,
+    StructureSettings,
+    check_settings,
+)
+from ..distributed.summary import read_summary, row_state
+from .folder_page import write_folder_page
 from .settings import Console, Outputs, RunSettings, platform_name
 from .workforce import Workforce, say_workers
 
@@ -91,6 +97,11 @@ def minimize_files_of(
     check_settings(chosen)
     processes = workforce.cluster.processes(files.total)
     path = default_summary(summary, out)
+    if outputs.report is not None and path is None:
+        raise ValueError(
+            f"--report {outputs.report} is made of the summary: name one by --csv, or -o FOLDER"
+        )
+    outputs.prepare_report()
     with ExitStack() as stack:
         table = stack.enter_context(structure_summary(files, chosen, out, path, workforce.resume))
         if workforce.resume:
@@ -114,6 +125,9 @@ def minimize_files_of(
     print(totals.line())
     if path is not None:
         print(f"Wrote the summary: {path}")
+    if path is not None and outputs.report is not None:
+        write_folder_page(read_summary(path, COLUMNS), outputs.report, str(source), chosen)
+        print(f"Wrote the report: {outputs.report}")
     return 0 if totals.all_converged else 1
 
 

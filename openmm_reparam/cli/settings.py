@@ -174,19 +174,24 @@ class Outputs:
         OSError
             A folder cannot be made.
         """
-        for path, endings, option in (
-            (self.structure, structures, "-o"),
-            (self.plot, PICTURE_ENDINGS, "--plot"),
-            (self.report, PAGE_ENDINGS, "--report"),
-        ):
-            if path is not None and path.suffix.lower() not in endings:
-                raise ValueError(
-                    f"{option} {path}: the file name must end in {' or '.join(endings)}"
-                )
+        _check_ending(self.structure, structures, "-o")
+        _check_ending(self.plot, PICTURE_ENDINGS, "--plot")
+        self.prepare_report()
         to_file = None if self.json in (None, "-") else Path(self.json)
-        for path in (self.structure, self.plot, self.report, to_file):
+        for path in (self.structure, self.plot, to_file):
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
+
+    def prepare_report(self) -> None:
+        """Make the folder of the page, as `prepare` does those of all files."""
+        _check_ending(self.report, PAGE_ENDINGS, "--report")
+        if self.report is not None:
+            self.report.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _check_ending(path: Path | None, endings: tuple[str, ...], option: str) -> None:
+    if path is not None and path.suffix.lower() not in endings:
+        raise ValueError(f"{option} {path}: the file name must end in {' or '.join(endings)}")
 
 
 class Console:

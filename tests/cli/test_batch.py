@@ -103,11 +103,13 @@ def test_a_folder_is_minimized_and_its_broken_file_reported(run, folder, tmp_pat
 
 def test_not_converged_is_exit_code_1(run, folder, tmp_path):
     (folder / "rank_1.pdb").unlink()
-    summary = tmp_path / "tables" / "all.csv"
+    summary, page = tmp_path / "tables" / "all.csv", tmp_path / "pages" / "all.html"
     code, out, _ = run(
-        *("minimize", folder, "--workers", 1, "--csv", summary, "--max-iterations", 2)
+        *("minimize", folder, "--workers", 1, "--csv", summary, "--max-iterations", 2),
+        *("--report", page),
     )
     assert code == 1
+    assert "2 not converged" in page.read_text("utf-8")
     assert "0 of 2 converged, 2 did not, 0 failed" in out
     with open(summary, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -184,6 +186,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(folder, tmp_path):
         (("--plot", "out.png"), ("--plot", "--csv")),
         (("--json", "-"), ("--json", "--csv")),
         (("--compare",), ("--compare",)),
+        (("--report", "all.html"), ("--report all.html", "--csv")),
         (("-o", "out.pdb"), ("-o out.pdb", "name a folder")),
         (("-o", "FOLDER"), ("overwrite",)),
         (("--keep-water",), ("--solvent tip3p",)),

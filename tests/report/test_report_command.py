@@ -6,6 +6,8 @@ import re
 import pytest
 
 from openmm_reparam.cli.app import main
+from openmm_reparam.cli.folder_page import write_folder_page
+from openmm_reparam.distributed.structure_task import COLUMNS, VIOLATION_KINDS, StructureSettings
 
 
 def data_of(path):
@@ -52,3 +54,25 @@ def test_other_endings_are_refused(enkephalin, tmp_path, capsys):
 def test_help_names_the_page(command, capsys):
     main([command, "--help"])
     assert "--report" in capsys.readouterr().out
+
+
+def test_a_folder_page_has_a_row_for_each_of_the_summary(tmp_path):
+    page = tmp_path / "all.html"
+    (tmp_path / "good.html").write_text("its own page")
+    counts = {f"{kind}_{when}": 2 for kind in VIOLATION_KINDS for when in ("before", "after")}
+    empty = dict.fromkeys(COLUMNS)
+    good = {**empty, **counts, "file": "good.pdb", "converged": True, "atoms": 75, "seconds": 1.5}
+    bad = {**empty, "file": "bad.pdb", "converged": False, "error": "no template"}
+    settings = StructureSettings(preparation={"forcefield": ["amber14-all.xml"]})
+    write_folder_page([good, bad], page, "models", settings)
+    data = data_of(page)
+    rows = {row[0]: row for row in data["rows"]}
+    values = dict(zip(data["columns"], rows["good.pdb"][2:], strict=False))
+    assert (values["atoms"], values["seconds"]) == (75, 1.5)
+    # Cis prolines do not count.
+    assert values["violations after"] == 2 * (len(VIOLATION_KINDS) - 1)
+    assert rows["bad.pdb"][1] == "failed"
+    assert rows["bad.pdb"][-2] == "no template"
+    # Only one has a page of its own.
+    assert (rows["good.pdb"][-1], rows["bad.pdb"][-1]) == ("good.html", None)
+    assert "amber14-all.xml" in page.read_text("utf-8")

@@ -2,6 +2,8 @@ const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 76, right: 12, top: 12, bottom: 40 };
 // Share of the energies, the highest, that may leave the top of a plot: starts clash.
 const CLIPPED_SHARE = 0.02;
+// Colours of curves in style.css; further curves begin again.
+const CURVE_COLOURS = 6;
 
 function svgElement(name, attributes, text) {
   const element = document.createElementNS(SVG, name);
@@ -111,7 +113,7 @@ function drawAxes(svg, x, y, size, { xLabel, yLabel }) {
 }
 
 function drawSeries(svg, series, x, y) {
-  const colour = `var(--curve-${series.colour})`;
+  const colour = `var(--curve-${series.colour % CURVE_COLOURS})`;
   if (!series.dots) {
     const look = { d: pathOf(series, x, y), class: "curve", stroke: colour };
     svg.append(svgElement("path", look));
