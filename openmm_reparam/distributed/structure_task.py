@@ -289,7 +289,7 @@ def _measures(molecule: MolecularSystem, end: Any) -> Row:
     }
     return {
         "atoms": topology.getNumAtoms(),
-        "repairs": "; ".join(molecule.repairs),
+        "repairs": "; ".join(molecule.repairs) or None,
         "rmsd_angstrom": round(shift, 4),
         "rmsd_superposed_angstrom": round(superposed, 4),
         **violations,
