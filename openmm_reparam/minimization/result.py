@@ -15,6 +15,8 @@ from .replicas import Replicas
 
 __all__ = ["HISTORY_DTYPE", "MinimizationResult", "Stage"]
 
+# Of the minima of a search.
+FREE_ENERGIES = "free energies: harmonic_superposition(simulation, result.minima, temperature=300)"
 HISTORY_DTYPE = np.dtype(
     [
         ("stage", np.int32),
@@ -97,7 +99,8 @@ class MinimizationResult:
     replicas : Replicas or None
         All replicas, where more than one was minimized; the counts above are then those of all.
     minima : tuple of Minimum or None
-        Of a search: every valid minimum that it found, lowest first.
+        Of a search: every valid minimum that it found, lowest first. Their free energies are
+        ``harmonic_superposition(simulation, result.minima, temperature=300)``.
     search_record : SearchRecord or None
         Of a search: hops tried, accepted and refused, restarts, evaluations.
     surrogate_record : SurrogateRecord or None
@@ -174,6 +177,8 @@ class MinimizationResult:
         if self.minima is not None:
             energies = ", ".join(f"{minimum.energy:.1f}" for minimum in self.minima[:3])
             lines.append(f"           minima: {len(self.minima)}, lowest {energies} kJ/mol")
+            if len(self.minima) > 1:
+                lines.append(f"                   {FREE_ENERGIES}")
         if self.search_record is not None:
             record = self.search_record
             spent = _counted(record.force_evaluations, "force evaluation")

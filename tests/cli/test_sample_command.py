@@ -5,7 +5,7 @@ import json
 import mdtraj
 import numpy as np
 import pytest
-from openmm import app
+from openmm import app, unit
 
 from openmm_reparam.cli.app import main
 from openmm_reparam.prepare.peptides import peptide
@@ -71,6 +71,34 @@ def test_a_small_molecule_is_sampled_and_checked(run, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("CCO ethanol\nCO methanol\n", "holds several molecules: pass a file of one"),
+        ("", "holds no molecule"),
+        ("CC(=O)[O-].[NH3+]CC salt\n", "2 molecules in one entry"),
+    ],
+)
+def test_several_small_molecules_are_refused(run, tmp_path, text, words):
+    (tmp_path / "these.smi").write_text(text)
+    code, out, error = run("sample", tmp_path / "these.smi", *FEW)
+    assert code == 2
+    assert words in error
+    assert "Minimization" not in out
+
+
+def test_several_peptides_are_refused_before_they_are_minimized(run, dipeptide_file, tmp_path):
+    one = app.PDBFile(str(dipeptide_file))
+    two = app.Modeller(one.topology, one.positions)
+    two.add(one.topology, one.positions + np.array([3.0, 0, 0]) * unit.nanometer)
+    with open(tmp_path / "two.pdb", "w") as file:
+        app.PDBFile.writeFile(two.topology, two.positions, file)
+    code, out, error = run("sample", tmp_path / "two.pdb", *FEW)
+    assert code == 2
+    assert "2 molecules" in error
+    assert "Minimization" not in out
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--method", "guess"), "choose one of"),
@@ -79,7 +107,8 @@ def test_a_small_molecule_is_sampled_and_checked(run, tmp_path):
         (("-o", "out.xtc"), ".dcd"),
         (("--potential", "mmff"), "small molecules"),
         (("--temperature", "-3"), "temperature"),
-        (("--solvent", "tip3p"), "periodic"),
+        (("--solvent", "tip3p"), "--solvent tip3p makes a periodic box"),
+        (("--seed", str(2**70)), "--seed"),
     ],
 )
 def test_wrong_options_are_one_line(run, dipeptide_file, arguments, words):

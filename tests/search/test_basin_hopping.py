@@ -76,7 +76,8 @@ def test_it_ends_no_higher_than_its_plain_quench_and_keeps_to_its_budget(energy_
     energies = [minimum.energy for minimum in deep.minima]
     assert energies == sorted(energies)
     assert energy_and_forces(simulation.context)[0] == pytest.approx(deep.energy, abs=0.05)
-    assert "minima" in repr(deep)
+    assert f"minima: {len(deep.minima)}" in repr(deep)
+    assert "free energies: harmonic_superposition(simulation, result.minima, tempera" in repr(deep)
     assert deep.to_dict()["minima"][0]["energy"] == energies[0]
     record = deep.search_record
     assert record.explorer == "slow-modes"
