@@ -12,6 +12,8 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .diagnostics import diagnose
+    from .distributed.islands import search_islands
+    from .distributed.minima_database import MinimaFile
     from .distributed.minimize_many import minimize_many
     from .errors import (
         BudgetExhausted,
@@ -46,6 +48,7 @@ __all__ = [
     "Golf",
     "HarmonicSuperposition",
     "LatentSystem",
+    "MinimaFile",
     "MinimizationResult",
     "NonFiniteError",
     "NotConvergedError",
@@ -68,6 +71,7 @@ __all__ = [
     "minimize_reparam",
     "molecular_slow_modes",
     "relax_prediction",
+    "search_islands",
     "torch_potential",
 ]
 
@@ -75,6 +79,8 @@ __all__ = [
 # showing the help of the command line, need neither torch nor scipy.
 _NAMES = {
     "diagnostics": ("diagnose",),
+    "distributed.islands": ("search_islands",),
+    "distributed.minima_database": ("MinimaFile",),
     "distributed.minimize_many": ("minimize_many",),
     "errors": (
         "BudgetExhausted",
