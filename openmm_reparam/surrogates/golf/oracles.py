@@ -7,9 +7,12 @@ forces in kJ/mol/nm. Here it is made for each molecule by a maker: a function of
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,11 +28,21 @@ from ...constants import ANGSTROM
 from ..oracles import POTENTIALS, molecule_oracle
 from ..programs import Oracle
 
-__all__ = ["Answer", "NamedMaker", "OracleMaker", "OraclePool", "context_oracle", "maker_of"]
+__all__ = [
+    "LIMIT",
+    "Answer",
+    "NamedMaker",
+    "OracleMaker",
+    "OraclePool",
+    "context_oracle",
+    "maker_of",
+]
 
 OracleMaker = Callable[..., Oracle]
 
 DIED = "the worker process died (out of memory?)"
+# Seconds for a call, its oracle made if need be.
+LIMIT = 600.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS")
 
 
@@ -147,16 +160,23 @@ class OraclePool:
         With a conformer each.
     workers : int
         Processes; 0 asks in this one.
+    limit : float
+        Seconds for a call; a process that takes longer is ended. Without processes there is none.
 
     Attributes
     ----------
     calls, failures : int
         Questions so far, and those without an answer.
 
+    Raises
+    ------
+    ValueError
+        The limit is not above zero.
+
     Notes
     -----
-    An evaluation that raises is a failed answer. So is one that ends its process; what the others
-    were at then is asked again.
+    An evaluation that raises is a failed answer. So is one that ends its process, or that takes too
+    long; what the others were at then is asked again.
 
     Examples
     --------
@@ -165,8 +185,14 @@ class OraclePool:
     [1.5]
     """
 
-    def __init__(self, make: OracleMaker, molecules: Sequence, workers: int = 0) -> None:
+    def __init__(
+        self, make: OracleMaker, molecules: Sequence, workers: int = 0, limit: float = LIMIT
+    ) -> None:
+        if not 0 < limit < threading.TIMEOUT_MAX:
+            raise ValueError(f"limit is {limit}: pass seconds, above zero")
         self.calls = self.failures = 0
+        self._limit = limit
+        self._others: set = set()
         self._make, self._molecules, self._workers = make, molecules, workers
         self._pool: ProcessPoolExecutor | None = None
         self._own = _Oracles(make, molecules)
@@ -191,11 +217,14 @@ class OraclePool:
         Parameters
         ----------
         wait : bool
-            For what they evaluate now.
+            For what they evaluate now; otherwise they are ended in the middle of it.
         """
         if self._pool is not None:
             self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
+        if not wait:
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.terminate()
 
     def __enter__(self) -> OraclePool:
         return self
@@ -211,18 +240,24 @@ class OraclePool:
             except BrokenProcessPool:
                 self.close()
                 yield self._alone(question)
-                for later in range(place + 1, len(questions)):
-                    if not _answered(futures[later]):
-                        futures[later] = self._submitted(questions[later])
+                left = [k for k in range(place + 1, len(questions)) if not _answered(futures[k])]
+                # What else was in a process then; each could end the pool again.
+                for later in left[: self._workers - 1]:
+                    futures[later] = Future()
+                    futures[later].set_result(self._alone(questions[later]))
+                for later in left[self._workers - 1 :]:
+                    futures[later] = self._submitted(questions[later])
 
     def _alone(self, question) -> Answer:
         """Ask with no other question in the pool, so that it is known which one ends a process."""
+        self._require_workers()
+        begun = time.monotonic()
         try:
             return self._submitted(question).result()
         except BrokenProcessPool:
             self.close()
-        self._require_workers()
-        return Answer.failure(DIED)
+        late = time.monotonic() - begun >= self._limit
+        return Answer.failure(f"it took longer than {self._limit:g} s" if late else DIED)
 
     def _require_workers(self) -> None:
         try:
@@ -241,7 +276,8 @@ class OraclePool:
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            given = (self._make, self._molecules)
+            given = (self._make, self._molecules, self._limit)
+            self._others = set(multiprocessing.active_children())
             self._pool = ProcessPoolExecutor(self._workers, context, _begin, given)
         return self._pool
 
@@ -290,10 +326,14 @@ def one_thread() -> Iterator[None]:
 
 # Of a worker process.
 _oracles: _Oracles | None = None
+_limit = LIMIT
+# The watchdog writes a traceback.
+_nowhere = open(os.devnull, "w")  # noqa: SIM115
 
 
-def _begin(make: OracleMaker, molecules: Sequence) -> None:
-    global _oracles
+def _begin(make: OracleMaker, molecules: Sequence, limit: float) -> None:
+    global _oracles, _limit
+    _limit = limit
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     torch.set_num_threads(1)
     _oracles = _Oracles(make, molecules)
@@ -312,4 +352,9 @@ def _nothing() -> None:
 
 def _answer(question: tuple[int, np.ndarray]) -> Answer:
     assert _oracles is not None
-    return _oracles.answer(question)
+    # It ends the process even where a library holds the interpreter's lock.
+    faulthandler.dump_traceback_later(_limit, exit=True, file=_nowhere)
+    try:
+        return _oracles.answer(question)
+    finally:
+        faulthandler.cancel_dump_traceback_later()

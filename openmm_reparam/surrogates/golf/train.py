@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from ...units import whole_number
 from ..programs import Oracle
 from .buffer import LabelFile
 from .checkpoint import read_checkpoint, write_checkpoint
@@ -26,7 +28,7 @@ from .metrics import Quality
 from .model_file import TrainedOn, reference_energies
 from .molecules import TrainingMolecule, fingerprint, training_molecules
 from .network import NetworkSettings, PaiNN
-from .oracles import OracleMaker, OraclePool, maker_of
+from .oracles import LIMIT, OracleMaker, OraclePool, maker_of
 from .validation import PURPOSES, Check, Validation, with_surrogates
 
 __all__ = ["Schedule", "Training", "train"]
@@ -37,6 +39,7 @@ VALIDATED, MOST_VALIDATED = 0.1, 16
 IDLE = 10
 # Without new labels a checkpoint is written after so many updates.
 CHECKPOINT_UPDATES = 500
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def train(
     buffer: str | Path | None = None,
     checkpoint: int = 100,
     workers: int = 0,
+    call_limit: float = LIMIT,
     device: str = "cpu",
     seed: int = 0,
     progress: bool = True,
@@ -142,6 +146,9 @@ def train(
         Labels between two checkpoints. What came after the last one is learnt again.
     workers : int
         Processes that ask the genuine oracle; 0 asks in this one.
+    call_limit : float
+        Seconds for a genuine call, after which its process is ended and the call has failed.
+        Without processes there is no limit.
     device : str
         torch's.
     seed : int
@@ -171,8 +178,8 @@ def train(
     checked = None if validation is None else list(validation)
     if not given:
         raise ValueError("there are no molecules to train on")
-    if labels < 1:
-        raise ValueError(f"labels is {labels}; there must be at least one")
+    labels, workers = whole_number(labels, "labels", 1), whole_number(workers, "workers", 0)
+    seed = whole_number(seed, "seed", 0, LARGEST_SEED)
     if checked is None:
         given, checked = held_out(given, seed)
     every = training_molecules([*given, *checked])
@@ -197,7 +204,7 @@ def train(
     path = None if buffer is None else Path(buffer)
     with (
         LabelFile(path, description) as file,
-        OraclePool(maker_of(genuine), [*given, *checked], workers) as pool,
+        OraclePool(maker_of(genuine), [*given, *checked], workers, call_limit) as pool,
     ):
         ledger = Ledger(file, pool)
         loop = Loop(every, len(given), surrogates, ledger, choices, path, checkpoint)
@@ -363,9 +370,15 @@ class Loop:
             self._check()
             self._save()
 
-    def _told(self) -> dict:
-        pct = self._checks[-1].quality.pct if self._checks else float("nan")
-        return {"labels": self._labels, "loss": f"{self._loss:.3g}", "pct": f"{pct:.1f}"}
+    def _told(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"labels": self._labels}
+        if np.isfinite(self._loss):
+            told["loss"] = f"{self._loss:.3g}"
+        if self._validation is None:
+            told["pct"] = "no validation molecules"
+        elif self._checks:
+            told["pct"] = f"{self._checks[-1].quality.pct:.1f}"
+        return told
 
     # --- Validation ---
 

@@ -38,6 +38,21 @@ def test_a_process_that_ends_is_one_failure():
     assert (pool.calls, pool.failures) == (6, 2)
 
 
+def test_an_oracle_that_hangs_is_ended_and_counted():
+    """One that never gives the interpreter back, too."""
+    with OraclePool(harmonic, [1.0, 2.0, 4.0], workers=1, limit=3) as pool:
+        answers = list(pool.ask([(0, 30 * AT), *QUESTIONS]))
+        assert answers[0].message == "it took longer than 3 s"
+        check_answers(answers[1:])
+    assert (pool.calls, pool.failures) == (5, 2)
+
+
+@pytest.mark.parametrize("limit", [0, -1, np.nan, np.inf])
+def test_limits_are_seconds(limit):
+    with pytest.raises(ValueError, match="pass seconds"):
+        OraclePool(harmonic, [1.0], limit=limit)
+
+
 @pytest.mark.slow
 def test_processes_that_cannot_begin_are_an_error(tmp_path):
     script = tmp_path / "unguarded.py"
