@@ -81,6 +81,14 @@ Updates = Annotated[float, typer.Option(min=0.1, help="Steps of learning per lab
 Conformers = Annotated[int, typer.Option(min=1, help="Starts of each molecule, by ETKDG.")]
 Features = Annotated[int, typer.Option(min=2, help="Size of the network; published: 128.")]
 Interactions = Annotated[int, typer.Option(min=1, help="Of neighbours in the network.")]
+CallLimit = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=1.0,
+        help="An evaluation of the genuine potential that takes longer is ended, and has failed.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")]
 
 
@@ -142,12 +150,13 @@ def train(
     seed: options.Seed = 0,
     device: Device = "cpu",
     workers: options.Workers = None,
+    call_limit: CallLimit = 600.0,
 ) -> int:
     """Train a network for a potential, so that it relaxes molecules like those of a file.
 
     The network learns the difference to a cheap potential, and asks the genuine one only where its
     own descents end. A tenth of the molecules, at most 16, is held out to measure progress. Labels
-    are written beside the model: interrupted or killed, the same command goes on.
+    are written beside the model: interrupted (exit code 1) or killed, the same command goes on.
     """
     from ..prepare.ligand_files import ligand_records
     from .golf_train import TrainSettings, train_molecules
@@ -157,6 +166,6 @@ def train(
         output,
         TrainSettings(
             *(genuine, surrogate, labels, updates, conformers, features, interactions),
-            *(seed, device, workers or 0),
+            *(seed, device, workers or 1, call_limit),
         ),
     )

@@ -5,6 +5,7 @@ A molecule that cannot be read, embedded or described by the surrogate is named 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from ..surrogates.oracles import POTENTIALS
 from .ligands import require_programs
 
 __all__ = ["TrainSettings", "train_molecules"]
+
+
+# Molecules of which a tenth is one.
+FEWEST = 10
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,9 @@ class TrainSettings:
     seed : int
     device : str
     workers : int
-        Processes that ask the genuine potential.
+        Processes that ask the genuine potential, one or more.
+    call_limit : float
+        Seconds for a call of it.
     """
 
     genuine: str
@@ -57,6 +64,7 @@ class TrainSettings:
     seed: int
     device: str
     workers: int
+    call_limit: float
 
 
 def train_molecules(records: Iterable[LigandRecord], output: Path, settings: TrainSettings) -> int:
@@ -78,6 +86,8 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
     ------
     ValueError
         No molecule is left, the model is a folder, or a potential is not known or not installed.
+    OSError
+        The model's folder cannot be made, or not be written to.
     """
     for name in (settings.genuine, settings.surrogate):
         if name not in POTENTIALS:
@@ -85,9 +95,18 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
         require_programs(name)
     if output.is_dir():
         raise ValueError(f"-o {output} is a folder: name a file")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(output.parent, os.W_OK):
+        raise PermissionError(f"-o {output}: the folder {output.parent} cannot be written to")
     molecules = list(_usable(records, settings))
     if not molecules:
         raise ValueError("there is no molecule to train on")
+    if len(molecules) < FEWEST:
+        print(
+            f"No molecules are held out for validation: there are {len(molecules)}, and a tenth of "
+            f"them is none. Nothing will say how good the network is: give {FEWEST} or more.",
+            file=sys.stderr,
+        )
     labels = output.with_name(output.name + ".labels")
     try:
         made = _train(molecules, labels, settings)
@@ -131,6 +150,7 @@ def _train(molecules: list[Any], labels: Path, settings: TrainSettings) -> Train
         schedule=Schedule(updates=settings.updates),
         buffer=labels,
         workers=settings.workers,
+        call_limit=settings.call_limit,
         device=settings.device,
         seed=settings.seed,
     )
@@ -149,6 +169,8 @@ def _summary(made: Training) -> str:
             f"{q.residual:.1f} kJ/mol in the median, success {q.success:.0f} %, divergence "
             f"{q.divergence:.0f} %"
         )
+    else:
+        lines.append("no validation: relax a few molecules with --check-start to judge the network")
     if made.stopped_early:
         lines.append("ended early: the validation no longer improved")
     return "\n".join(lines)

@@ -22,6 +22,9 @@ def test_a_model_is_trained_written_and_gone_on_from(tmp_path, capsys):
     assert "again is left out: CO came before" in told.err
     assert "MMFF94 has no parameters" in told.err
     assert "12 labels of gfn2 on 2 molecules" in told.out
+    assert "there are 2, and a tenth of them is none" in told.err
+    assert "no validation" in told.out
+    assert "nan" not in (told.out + told.err).replace("methanol", "").replace("nonsense", "")
     trained = Golf.load(model).trained_on
     assert (trained.labels, trained.elements, trained.charges) == (12, (1, 6, 8), (0,))
     before = model.read_bytes()
@@ -42,3 +45,13 @@ def test_a_folder_is_refused_before_the_training(tmp_path, capsys):
     file.write_text("CO\n")
     assert main(["golf", "train", str(file), "-o", str(tmp_path)]) == 2
     assert "is a folder" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_before_the_training(tmp_path, capsys):
+    (tmp_path / "molecules.smi").write_text("CO\n")
+    (tmp_path / "file").write_text("")
+    model = tmp_path / "file" / "model.pt"
+    assert main(["golf", "train", str(tmp_path / "molecules.smi"), "-o", str(model)]) == 2
+    told = capsys.readouterr()
+    assert "file" in told.err
+    assert "conformers" not in told.err
