@@ -262,7 +262,7 @@ class IslandStage:
         return [
             RoundTask(
                 molecule=self._molecule,
-                settings=dataclasses.replace(self._search, refinement=budget.refinement),
+                settings=dataclasses.replace(self._search, refinement=float(budget.refines)),
                 tolerance=self._settings.tolerance,
                 seed=self._settings.seed,
                 island=island,

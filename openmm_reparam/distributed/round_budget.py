@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..search import SearchSettings
@@ -10,6 +11,8 @@ __all__ = ["RoundBudget", "next_round"]
 
 # An island with less than this begins no round.
 FEWEST_EVALUATIONS = 20
+# Refinement takes so many rounds at least: each goes on from the lowest of all islands.
+REFINING_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,13 @@ class RoundBudget:
         With the first hop that ends beyond these the round is over.
     limit : int
         At most.
-    refinement : float
-        Share of the limit, the last, that is spent near the lowest minima.
+    refines : bool
+        Whether it is spent near the lowest minima.
     """
 
     force_evaluations: int
     limit: int
-    refinement: float
+    refines: bool
 
 
 def next_round(
@@ -37,7 +40,7 @@ def next_round(
     """Return what each island may spend in the next round; None if too little is left.
 
     A round is as long as was asked for, the last one as long as what is left. The last share of the
-    whole search, not of each round, is spent near the lowest minima.
+    whole search, not of each round, is spent near the lowest minima, in shorter rounds.
 
     Parameters
     ----------
@@ -52,15 +55,19 @@ def next_round(
 
     Examples
     --------
-    >>> next_round(4000, 0, 2, 1000, SearchSettings(refinement=0.25, quench_evaluations=200))
-    RoundBudget(force_evaluations=1000, limit=1200, refinement=0.0)
-    >>> next_round(4000, 2000, 2, 1000, SearchSettings(refinement=0.25, quench_evaluations=200))
-    RoundBudget(force_evaluations=1000, limit=1000, refinement=0.5)
+    >>> search = SearchSettings(refinement=0.25, quench_evaluations=200)
+    >>> next_round(4000, 0, 2, 1000, search)
+    RoundBudget(force_evaluations=1000, limit=1200, refines=False)
+    >>> next_round(4000, 3000, 2, 1000, search)
+    RoundBudget(force_evaluations=125, limit=325, refines=True)
     """
     share = (total - spent) // islands
     if share < FEWEST_EVALUATIONS:
         return None
-    limit = min(round_evaluations + search.quench_evaluations, share)
-    refines_after = ((1 - search.refinement) * total - spent) / islands
-    refinement = 1 - min(max(refines_after / limit, 0.0), 1.0)
-    return RoundBudget(min(round_evaluations, share), limit, refinement)
+    refining = math.ceil(search.refinement * total / islands)
+    exploring = share - refining
+    refines = exploring < FEWEST_EVALUATIONS
+    if refines:
+        exploring = max(math.ceil(refining / REFINING_ROUNDS), FEWEST_EVALUATIONS)
+    wanted = min(round_evaluations, exploring, share)
+    return RoundBudget(wanted, min(wanted + search.quench_evaluations, share), refines)

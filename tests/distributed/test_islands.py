@@ -163,15 +163,23 @@ def test_a_search_without_a_name_is_refused():
 def test_rounds_share_the_whole_budget_and_refine_its_last_share(islands):
     settings = SearchSettings(refinement=0.25, quench_evaluations=70)
     rng = np.random.default_rng(0)
-    total, spent, refined = 10_000, 0, 0.0
+    total, spent, refined, rounds = 10_000, 0, 0, 0
     while budget := next_round(total, spent, islands, 500, settings):
         assert budget.force_evaluations <= budget.limit
-        refined += islands * budget.refinement * budget.limit
         each = rng.integers(budget.force_evaluations, budget.limit + 1, islands)
         spent += int(each.sum())
         assert spent <= total
+        assert budget.refines or not refined
+        refined += int(each.sum()) * budget.refines
+        rounds += budget.refines
     assert total - spent < islands * 20
-    assert 0.25 * total <= refined <= 0.4 * total
+    assert 0.22 * total <= refined <= 0.25 * total
+    assert rounds >= 4
+
+
+def test_a_search_that_does_not_refine_explores_to_the_end():
+    budget = next_round(1000, 900, 2, 500, SearchSettings(refinement=0.0))
+    assert (budget.force_evaluations, budget.limit, budget.refines) == (50, 50, False)
 
 
 def island(energy, positions, stagnant, lowest=None, restarts=0):
