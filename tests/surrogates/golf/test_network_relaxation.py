@@ -241,3 +241,18 @@ def test_an_error_leaves_the_context_as_it_was(acetic_acid, start):
     with pytest.raises(Exception, match="no convergence"):
         relax_on_network(simulation, NetworkModel(MorseMolecule(acetic_acid, scale=1.02)))
     np.testing.assert_array_equal(positions_of(simulation), start)
+
+
+@pytest.mark.parametrize("where", ["network", "genuine"])
+def test_ctrl_c_is_ctrl_c_and_leaves_the_context_as_it_was(acetic_acid, start, where):
+    """Both energies are functions that OpenMM calls, which hands on no more than a message."""
+
+    def interrupted(positions):
+        raise KeyboardInterrupt
+
+    right, wrong = MorseMolecule(acetic_acid), interrupted
+    genuine, network = (right, wrong) if where == "network" else (wrong, right)
+    simulation = simulation_of(acetic_acid, genuine, start)
+    with pytest.raises(KeyboardInterrupt):
+        relax_on_network(simulation, NetworkModel(network))
+    np.testing.assert_array_equal(positions_of(simulation), start)
