@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import count
 
 import numpy as np
 from openmm import app, unit
@@ -184,36 +185,51 @@ def _topology(
 ) -> tuple[app.Topology, np.ndarray, list[SelectedResidue], list[str]]:
     """Return the topology and positions (nm) of the segments, with the oxygens of chain ends.
 
-    Hydrogens that no residue of this name has are left out.
+    Hydrogens that no residue of this name has, and atoms of modified residues that the standard one
+    has not, are left out.
     """
     residues = [residue for segment in segments for residue in segment]
     topology, positions = _built(segments)
     unbonded = _unbonded(topology)
-    strange = [atom for atom in unbonded if is_heavy(atom)]
-    if strange:
-        residue = residues[strange[0].residue.index]
-        raise ValueError(
-            f"{residue_name(residue.key)} has an atom {strange[0].name}, which {residue.name} has "
-            "not: rename or remove it"
-        )
     notes = []
     if unbonded:
-        dropped = {(atom.residue.index, atom.name) for atom in unbonded}
-        known = iter(
-            SelectedResidue(
-                residue.key,
-                residue.name,
-                {n: a for n, a in residue.atoms.items() if (index, n) not in dropped},
-            )
-            for index, residue in enumerate(residues)
-        )
-        segments = [[next(known) for _ in segment] for segment in segments]
+        _refuse_strange_atoms(unbonded, residues)
+        hydrogens = sum(not is_heavy(atom) for atom in unbonded)
+        notes += [f"removed {hydrogens} hydrogens of unknown names"] if hydrogens else []
+        segments = _without(segments, {(atom.residue.index, atom.name) for atom in unbonded})
         residues = [residue for segment in segments for residue in segment]
         topology, positions = _built(segments)
-        notes.append(f"removed {len(unbonded)} hydrogens of unknown names")
     ends = [segment[-1] for segment in segments if _terminal_oxygen(segment[-1]) is not None]
     notes += [f"added OXT to {residue_name(residue.key)}" for residue in ends]
     return topology, positions, residues, notes
+
+
+def _refuse_strange_atoms(unbonded: list[app.Atom], residues: list[SelectedResidue]) -> None:
+    """Raise where a residue has a heavy atom that it should not have."""
+    for atom in unbonded:
+        residue = residues[atom.residue.index]
+        if is_heavy(atom) and not residue.replaced:
+            raise ValueError(
+                f"{residue_name(residue.key)} has an atom {atom.name}, which {residue.name} has "
+                "not: rename or remove it"
+            )
+
+
+def _without(
+    segments: Sequence[Sequence[SelectedResidue]], dropped: set[tuple[int, str]]
+) -> list[list[SelectedResidue]]:
+    """Return the segments without these atoms, given by the residue's index and the name."""
+    index = count()
+    return [
+        [
+            replace(
+                residue,
+                atoms={name: a for name, a in residue.atoms.items() if (k, name) not in dropped},
+            )
+            for residue, k in zip(segment, index, strict=False)
+        ]
+        for segment in segments
+    ]
 
 
 def _built(

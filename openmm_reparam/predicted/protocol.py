@@ -19,12 +19,15 @@ from ..prepare.molecular_system import MolecularSystem
 from ..prepare.restraints import restrain_heavy_atoms
 from ..structure.selections import heavy_solute_atoms
 from ..units import positions_in_nanometers
+from .stereo_guards import add_stereo_guards
 from .violating_residues import violating_residues
 
 __all__ = ["Relaxed", "RelaxationRound", "RelaxationSettings", "relax_molecule"]
 
-# kJ/mol/nm^2 in one kcal/mol/A^2.
-_RESTRAINT_UNIT = 418.4
+# One kcal/mol/A^2.
+_RESTRAINT_UNIT = unit.kilocalories_per_mole / unit.angstrom**2
+# Force groups: energies are reported without what holds atoms.
+_FORCE_FIELD, _HELD = 0, 1
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class RelaxationSettings:
         Rounds at most. AlphaFold recommends 20; its and ColabFold's pipelines stop after 3.
     max_force_evaluations : int or None
         In each round.
+    keep_stereo : bool
+        Pull chirality and cis/trans states back where they are about to change; see
+        `stereo_guards`. AlphaFold does not.
     ph : float
         Decides which hydrogens are added.
     seed : int
@@ -63,6 +69,7 @@ class RelaxationSettings:
     tolerance: float = 10.0
     max_rounds: int = 20
     max_force_evaluations: int | None = None
+    keep_stereo: bool = True
     ph: float = 7.0
     seed: int = 0
     platform: str | None = None
@@ -175,10 +182,11 @@ def relax_molecule(molecule: MolecularSystem, settings: RelaxationSettings) -> R
     ('no violations', 1)
     """
     start = positions_in_nanometers(molecule.positions, molecule.topology.getNumAtoms())
-    steps = [_step(molecule, start, frozenset(), settings)]
+    steps = [_step(molecule, start, start, frozenset(), settings)]
     while (stopped := _reason_to_stop(steps, settings.max_rounds)) is None:
         last = steps[-1]
-        steps.append(_step(molecule, last.positions, last.released | last.violating, settings))
+        released = last.released | last.violating
+        steps.append(_step(molecule, start, last.positions, released, settings))
     best = min(reversed(steps), key=lambda step: len(step.violating))
     return Relaxed(
         best.positions,
@@ -218,23 +226,25 @@ def _reason_to_stop(steps: list[_Step], max_rounds: int) -> str | None:
 
 def _step(
     molecule: MolecularSystem,
+    start: np.ndarray,
     x: np.ndarray,
     released: frozenset[int],
     settings: RelaxationSettings,
 ) -> _Step:
-    """Minimize from x with the residues that are not released restrained to their places there."""
+    """Minimize from x with the residues that are not released restrained to their places there.
+
+    The states of the stereocentres are those of ``start``.
+    """
     began = time.perf_counter()
     held = _held_atoms(molecule, released) if settings.restraint > 0 else np.zeros(0, dtype=int)
-    constant = settings.restraint * _RESTRAINT_UNIT
     system = copy.deepcopy(molecule.system)
+    if settings.keep_stereo:
+        add_stereo_guards(system, molecule.topology, start).setForceGroup(_HELD)
     if len(held):
-        restrain_heavy_atoms(
-            system,
-            molecule.topology,
-            x,
-            constant * unit.kilojoules_per_mole / unit.nanometer**2,
-            atoms=held,
+        restraint = restrain_heavy_atoms(
+            system, molecule.topology, x, settings.restraint * _RESTRAINT_UNIT, atoms=held
         )
+        restraint.setForceGroup(_HELD)
     restrained = replace(molecule, system=system, positions=x * unit.nanometer)
     platform = "CPU" if settings.platform is None and settings.threads else settings.platform
     simulation = restrained.simulation(platform, threads=settings.threads)
@@ -247,14 +257,15 @@ def _step(
             seed=settings.seed,
             progress=False,
         )
-    end = simulation.context.getState(positions=True).getPositions(asNumpy=True)._value
+    state = simulation.context.getState(positions=True, energy=True, groups={_FORCE_FIELD})
+    end = state.getPositions(asNumpy=True)._value
     violating = violating_residues(molecule.topology, molecule.system, end)
     return _Step(
         end,
         released,
         violating,
         result.initial_energy,
-        result.energy - 0.5 * constant * float(((end - x)[held] ** 2).sum()),
+        state.getPotentialEnergy()._value,
         result.history,
         RelaxationRound(
             len(released),

@@ -45,11 +45,14 @@ class SelectedResidue:
         What the force field calls it.
     atoms : dict of str to AtomRecord
         By the names that the force field gives them.
+    replaced : bool
+        It stands for a modified residue, whose further atoms are left out.
     """
 
     key: ResidueKey
     name: str
     atoms: dict[str, AtomRecord]
+    replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ def _replaced(key: ResidueKey, atoms: dict[str, AtomRecord], notes: list[str]) -
         if record.name != name:
             renamed = replace(renamed, name=name, element="S")
         new_atoms[name] = renamed
-    return SelectedResidue(new_key, standard, new_atoms)
+    return SelectedResidue(new_key, standard, new_atoms, replaced=True)
 
 
 def _atom_name(residue: str, name: str) -> str:

@@ -134,6 +134,18 @@ def test_selenomethionine_becomes_methionine_in_its_place(predicted):
     assert np.linalg.norm(places(written)["A", "2", "SD"] - wanted) < 0.5
 
 
+def test_a_phosphate_goes_with_the_residue_that_it_modified(predicted):
+    text = predicted().chain("GSG").text().replace("SER", "SEP")
+    lines = text.splitlines()
+    oxygen = next(k for k, line in enumerate(lines) if line[12:20] == " OG  SEP")
+    phosphorus = lines[oxygen][:12] + " P  " + lines[oxygen][16:76] + " P  "
+    lines.insert(oxygen + 1, moved(phosphorus, np.array([1.6, 0.0, 0.0])))
+    written, report = relax_prediction("\n".join(lines), **REFERENCE)
+    assert report.notes[0] == "replaced A:SEP 2 by SER"
+    assert " P   SE" not in written
+    assert ("A", "2", "HG") in places(written)
+
+
 def test_missing_atoms_are_added_and_said(predicted):
     text = predicted().chain("GKG").text()
     cut = "\n".join(line for line in text.splitlines() if line[12:20] not in (" NZ  LYS",))
