@@ -269,22 +269,21 @@ def judge_all(
         for subset, conformer in product(subsets, range(1, CONFORMERS + 1))
         for name in test_names(subset)
     ]
-    for method in methods:
-        wanted = [kind for kind in kinds if kind == TEST or method != MMFF]
-        for (name, conformer, subset), kind in product(starts, wanted):
-            start = start_of(name, conformer, "etkdg")
-            label = f"{name} {conformer}"
-            if (kind, method, label) in there:
-                continue
-            if kind == TEST:
-                found = judge(method, start, folder)
-            else:
-                found = relaxed(start, golf_of(method, folder))
-            told = {"kind": kind, "subset": subset}
-            told |= {"oracle": f"tblite {installed('tblite')}"}
-            told |= {"method": method, "start": label, "atoms": len(start.numbers)}
-            append(runs_of(GOLF), record("Reference", **told, **found))
-            print(method, kind, label, {k: _short(v) for k, v in found.items()}, flush=True)
+    # Methods side by side: what is judged so far can be compared in pairs.
+    for (name, conformer, subset), method, kind in product(starts, methods, kinds):
+        start = start_of(name, conformer, "etkdg")
+        label = f"{name} {conformer}"
+        if (kind, method, label) in there or (kind != TEST and method == MMFF):
+            continue
+        if kind == TEST:
+            found = judge(method, start, folder)
+        else:
+            found = relaxed(start, golf_of(method, folder))
+        told = {"kind": kind, "subset": subset}
+        told |= {"oracle": f"tblite {installed('tblite')}"}
+        told |= {"method": method, "start": label, "atoms": len(start.numbers)}
+        append(runs_of(GOLF), record("Reference", **told, **found))
+        print(method, kind, label, {k: _short(v) for k, v in found.items()}, flush=True)
 
 
 def _short(value):
