@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .distributed.islands import search_islands
     from .distributed.minima_database import MinimaFile
     from .distributed.minimize_many import minimize_many
+    from .distributed.relax_many import relax_many
     from .errors import (
         BudgetExhausted,
         ConvergenceWarning,
@@ -82,6 +83,7 @@ _NAMES = {
     "distributed.islands": ("search_islands",),
     "distributed.minima_database": ("MinimaFile",),
     "distributed.minimize_many": ("minimize_many",),
+    "distributed.relax_many": ("relax_many",),
     "errors": (
         "BudgetExhausted",
         "ConvergenceWarning",
