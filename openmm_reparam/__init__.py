@@ -71,6 +71,7 @@ __all__ = [
     "minimize_many",
     "minimize_reparam",
     "molecular_slow_modes",
+    "relax_many",
     "relax_prediction",
     "search_islands",
     "torch_potential",
