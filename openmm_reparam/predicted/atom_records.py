@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-__all__ = ["AtomRecord", "ResidueKey", "StructureText", "residue_groups", "residue_name"]
+__all__ = ["AtomRecord", "ResidueKey", "StructureText", "residue_name"]
 
 
 class ResidueKey(NamedTuple):
@@ -73,27 +73,6 @@ class StructureText(Protocol):
             that `AtomRecord` does not name are those of the record's ``row``.
         """
         ...
-
-
-def residue_groups(records: Iterable[AtomRecord]) -> list[list[AtomRecord]]:
-    """Return the records of each residue, in the file's order.
-
-    Parameters
-    ----------
-    records : iterable of AtomRecord
-        Those of a residue follow each other.
-
-    Returns
-    -------
-    list of list of AtomRecord
-    """
-    groups: list[list[AtomRecord]] = []
-    for record in records:
-        if groups and groups[-1][0].residue == record.residue:
-            groups[-1].append(record)
-        else:
-            groups.append([record])
-    return groups
 
 
 def residue_name(key: ResidueKey) -> str:

@@ -7,7 +7,6 @@ import pytest
 
 from openmm_reparam import relax_prediction
 from openmm_reparam.predicted.api import structure_text
-from openmm_reparam.predicted.atom_records import residue_groups
 from openmm_reparam.predicted.selection import select_atoms
 
 FAST = {"platform": "Reference", "tolerance": 100.0}
@@ -184,8 +183,8 @@ def test_an_atom_that_a_residue_does_not_have_is_named(predicted):
 
 
 def test_residues_are_told_apart_by_insertion_code(two_chains):
-    groups = residue_groups(structure_text(two_chains).records)
-    assert [group[0].residue[1:3] for group in groups[:5]] == [
+    residues = select_atoms(structure_text(two_chains).records).residues
+    assert [residue.key[1:3] for residue in residues[:5]] == [
         ("-1", ""),
         ("0", ""),
         ("52", ""),
