@@ -114,8 +114,9 @@ def search_islands(
         The System cannot be written as XML, which is how it gets to the islands.
     OSError
         The database cannot be read or written.
-    RuntimeError
-        An island has failed again and again. Rounds that are done stay in the database.
+    ChildProcessError
+        An island has failed, or ended its worker again and again. Rounds that are done stay in the
+        database.
 
     Examples
     --------
@@ -219,6 +220,7 @@ class IslandStage:
         """Yield the minima that the islands find; `StageEnd` says why there are no more."""
         limit = self._evaluator.potential.counter.limit or 0
         begin, before = self._begun(begin)
+        self.record.minima = len(self._file)
         recalled = self._file.num_rounds
         if recalled:
             yield self._evaluator.evaluate(self._file.lowest(1)[0].positions)
@@ -231,7 +233,6 @@ class IslandStage:
                     rounds.append(done)
                     yield from self._counted(done)
                 self._keep(number, rounds, before)
-        self.record.minima = len(self._file)
         raise StageEnd(self._ending(recalled))
 
     def _begun(self, begin: Point) -> tuple[Point, int]:
@@ -328,6 +329,7 @@ class IslandStage:
             self._follow(rounds)
 
     def _follow(self, rounds: list[IslandRound]) -> None:
+        self.record.minima = len(self._file)
         self._done = [dataclasses.replace(done, found=()) for done in rounds]
         self._taken |= {done.sent_to for done in rounds if done.sent_to is not None}
 
@@ -346,7 +348,8 @@ class IslandStage:
 
     def _ending(self, recalled: int) -> str:
         kept = f", {recalled} of them done before" if recalled else ""
-        moved = f"{len(self._taken)} migrations" if self._taken else "no migration"
+        count = len(self._taken)
+        moved = f"{count or 'no'} migration{'s' * (count > 1)}"
         return (
             f"{self._file.num_rounds} rounds of {self._islands} islands{kept}, {moved}; the budget "
             "of the search is used up"
@@ -364,7 +367,7 @@ def _runner(cluster: ClusterSettings | None) -> Iterator[RoundRunner]:
 
 
 def _failed(task: RoundTask, message: str) -> IslandRound:
-    raise RuntimeError(
+    raise ChildProcessError(
         f"island {task.island} failed in round {task.round}: {message}. Rounds before it are kept "
         "in the database if there is one: the same command goes on with them."
     )

@@ -25,6 +25,7 @@ __all__ = ["FoundMinimum", "MinimaFile", "StoredMinimum"]
 
 APPLICATION = 0x4D494E49  # "MINI": tells these files from other SQLite files
 FORMAT = 1
+MEMORY = ":memory:"
 # Seconds to wait for another process that reads or writes.
 TIMEOUT = 30.0
 STORED = np.dtype("<f8")
@@ -144,6 +145,8 @@ class MinimaFile:
         """
         if _has_content(path):
             raise FileExistsError(f"{path} is there already")
+        if str(path) != MEMORY:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         with explained_errors(path):
             minima = cls(_connect(path, "rwc"), path)
             with minima.transaction() as write:
@@ -420,9 +423,7 @@ def _may_write(path: str | Path) -> bool:
 def _connect(path: str | Path, mode: str) -> sqlite3.Connection:
     """Open a connection that begins no transaction of its own accord."""
     address = (
-        "file::memory:"
-        if str(path) == ":memory:"
-        else f"{Path(path).resolve().as_uri()}?mode={mode}"
+        "file::memory:" if str(path) == MEMORY else f"{Path(path).resolve().as_uri()}?mode={mode}"
     )
     connection = sqlite3.connect(address, timeout=TIMEOUT, isolation_level=None, uri=True)
     connection.execute("PRAGMA synchronous = FULL")
