@@ -43,8 +43,8 @@ def test_ten_thousand_rows_load_without_errors(opened):
 
 def test_scrolling_brings_more_rows(opened):
     drawn = opened.page.locator("#rows tr").count()
-    opened.page.locator("#rows tr").last.scroll_into_view_if_needed()
-    opened.page.wait_for_function(f"document.querySelectorAll('#rows tr').length > {drawn}")
+    opened.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    opened.page.locator("#rows tr").nth(drawn).wait_for(state="attached")
 
 
 def test_histograms_are_of_all_structures(opened):
