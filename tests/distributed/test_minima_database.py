@@ -210,6 +210,17 @@ def test_a_process_killed_while_it_writes_leaves_a_valid_file(path, tmp_path, re
             assert file.molecule == recipe
 
 
+def test_a_full_disk_is_named_and_what_was_there_stays(path, comparison, structure):
+    large = found(-1.0, np.tile(structure, (1000, 1)))
+    with MinimaFile.open(path, write=True) as file:
+        file.add([found(-9.0, structure)], comparison)
+        with file.transaction() as write:
+            write("PRAGMA max_page_count = 20")  # SQLite then says what it says of a full disk
+        with pytest.raises(OSError, match="disk is full. What it held before is safe"):
+            file.add([large], comparison)
+        assert [one.energy for one in file] == [-9.0]
+
+
 def test_an_empty_file_of_a_process_killed_early_is_taken(tmp_path, recipe):
     path = tmp_path / "minima.db"
     path.touch()
