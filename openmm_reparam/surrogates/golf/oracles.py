@@ -335,10 +335,19 @@ def _begin(make: OracleMaker, molecules: Sequence, limit: float) -> None:
     global _oracles, _limit
     _limit = limit
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _oracles = _Oracles(make, molecules)
     # Libraries of oracles are gone when the interpreter frees what is left.
     atexit.register(_forget)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends, however that may be."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _forget() -> None:

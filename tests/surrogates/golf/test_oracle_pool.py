@@ -1,9 +1,13 @@
 """Oracles of many molecules: order, counts, failures, and processes that end."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from golf_makers import harmonic
 
@@ -45,6 +49,34 @@ def test_an_oracle_that_hangs_is_ended_and_counted():
         assert answers[0].message == "it took longer than 3 s"
         check_answers(answers[1:])
     assert (pool.calls, pool.failures) == (5, 2)
+
+
+KILLED = """
+import multiprocessing, os, signal, sys
+import numpy as np
+from golf_makers import harmonic
+from openmm_reparam.surrogates.golf.oracles import OraclePool
+if __name__ == "__main__":
+    pool = OraclePool(harmonic, [1.0], workers=1)
+    print([a.energy for a in pool.ask([(0, np.zeros((2, 3)))])])
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=environment, timeout=100
+    )
+    energies, children = done.stdout.splitlines()
+    assert (done.returncode, energies) == (-signal.SIGKILL, "[0.0]")
+    _, alive = psutil.wait_procs(
+        [psutil.Process(int(pid)) for pid in children.split() if psutil.pid_exists(int(pid))], 20
+    )
+    assert not alive
 
 
 @pytest.mark.parametrize("limit", [0, -1, np.nan, np.inf])
