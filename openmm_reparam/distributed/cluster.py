@@ -8,6 +8,7 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
     "OPENMM_CPU_THREADS",
 )
+LOG_VARIABLE = "DASK_LOGGING__DISTRIBUTED"
 CONNECT_TIMEOUT = "10s"
 DESCRIPTION_ENDINGS = (".yaml", ".yml")
 CONFIGURATION_KEYS = {"class", "workers", "arguments"}
@@ -283,6 +285,7 @@ def read_configuration(path: Path) -> Mapping[str, Any]:
 def _cluster_class(name: str, path: Path) -> Callable[..., Any]:
     """Return the class of a dotted name."""
     module, _, attribute = name.rpartition(".")
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
@@ -290,6 +293,9 @@ def _cluster_class(name: str, path: Path) -> Callable[..., Any]:
             f"{path}: there is no class {name} ({error}); queues need dask-jobqueue: pip install "
             "'openmm-reparam[cluster]'"
         ) from error
+    finally:  # dask-jobqueue sets its own when it is imported
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)
 
 
 @contextmanager
@@ -298,7 +304,7 @@ def _local_cluster(workers: int, threads: int | None) -> Iterator[distributed.Cl
     limited = threads or (1 if workers > 1 else None)
     with (
         _quiet(),
-        _threads_of_children(limited),
+        _environment_of_children(limited),
         tempfile.TemporaryDirectory(prefix="openmm-reparam-") as scratch,
         _local_processes(workers, scratch) as cluster,
         _kept_at(cluster, workers),
@@ -370,12 +376,14 @@ def _interrupts_of_parent() -> Iterator[None]:
 
 
 @contextmanager
-def _threads_of_children(threads: int | None) -> Iterator[None]:
-    """Set the threads of libraries in processes that start in the block.
+def _environment_of_children(threads: int | None) -> Iterator[None]:
+    """Set the threads of libraries in processes that start in the block, and silence their logs.
 
     Libraries read these variables when they are loaded: they must be there before.
     """
-    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, "PYTHONHASHSEED")}
+    names = (*THREAD_VARIABLES, LOG_VARIABLE, "PYTHONHASHSEED")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.setdefault(LOG_VARIABLE, "critical")
     if threads is not None:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
@@ -392,14 +400,9 @@ def _threads_of_children(threads: int | None) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Keep Dask's logs off the terminal: what becomes of a task is told by its result."""
     logger = logging.getLogger("distributed")
-    before, variable = logger.level, "DASK_LOGGING__DISTRIBUTED"
-    children = os.environ.get(variable)
+    before = logger.level
     logger.setLevel(logging.CRITICAL)
-    if children is None:
-        os.environ[variable] = "critical"
     try:
         yield
     finally:
         logger.setLevel(before)
-        if children is None:
-            os.environ.pop(variable, None)

@@ -29,11 +29,13 @@ def client(tmp_path_factory):
         yield client
     assert os.listdir() == []
     os.chdir(before)
-    assert not [p for p in psutil.Process().children(recursive=True) if "spawn_main" in _words(p)]
+    assert not [p for p in psutil.Process().children(recursive=True) if _is_worker(p)]
 
 
-def _words(process):
-    return " ".join(process.cmdline())
+def _is_worker(process):
+    """Say whether a process goes on: a zombie has ended."""
+    alive = process.status() != psutil.STATUS_ZOMBIE
+    return alive and "spawn_main" in " ".join(process.cmdline())
 
 
 def double(task):
@@ -45,11 +47,16 @@ def failed(task, message):
     return f"{task}: {message}"
 
 
+def end_this_process():
+    time.sleep(0.5)  # as long as the worker's parent takes to hear that it has begun
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
 class Fatal:
     """Ends the process that reads it."""
 
     def __reduce__(self):
-        return os._exit, (1,)
+        return end_this_process, ()
 
     def __str__(self):
         return "fatal"
@@ -121,6 +128,26 @@ def test_a_worker_that_is_killed_loses_nothing(client):
         if len(results) == 10:
             os.kill(victim, signal.SIGKILL)
     assert results == [2 * number for number in range(60)]
+
+
+def test_a_queue_is_started_by_its_description_and_ctrl_c_stays_python_s(tmp_path, monkeypatch):
+    """The queue is dask-jobqueue's for tests: its jobs are processes of this machine."""
+    pytest.importorskip("dask_jobqueue")
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        "class: dask_jobqueue.local.LocalCluster\n"
+        "workers: 1\n"
+        "arguments:\n"
+        "  {cores: 1, processes: 1, memory: 1GB, interface: lo,\n"
+        f"  log_directory: {tmp_path}, local_directory: {tmp_path},\n"
+        "  scheduler_options: {interface: lo, dashboard_address: '127.0.0.1:0'}}\n"
+    )
+    # Jobs count as begun when their log says so, and the cluster above keeps the logs silent.
+    monkeypatch.delenv("DASK_LOGGING__DISTRIBUTED", raising=False)
+    handler = signal.getsignal(signal.SIGINT)
+    with open_cluster(cluster_settings(path, None)) as client:
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert list(ordered_results(client, double, failed, range(5))) == [0, 2, 4, 6, 8]
 
 
 def test_no_scheduler_and_no_description_are_said(tmp_path):
