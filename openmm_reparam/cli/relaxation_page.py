@@ -94,6 +94,7 @@ def _facts(report: RelaxationReport) -> dict[str, Any]:
         "Tolerance of the RMS force": f"{settings.tolerance:g} kJ/mol/nm",
         "Rounds": len(report.rounds),
         "Released residues": ", ".join(report.released),
+        "Side chains turned": ", ".join(report.turned),
         "Disulfides": ", ".join(report.disulfides),
         "RMSD of heavy atoms": f"{report.rmsd:.3f} A",
         "Force evaluations": report.force_evaluations,

@@ -31,7 +31,7 @@ _SCORES = ("ramachandran_favoured", "clashscore", "molprobity_like")
 # run whether a structure is done.
 RELAXATION_COLUMNS: Mapping[str, type] = {
     **{"file": str, "atoms": int, "residues": int, "chains": int, "converged": bool},
-    **{"rounds": int, "released": int, "force_evaluations": int, "seconds": float},
+    **{"rounds": int, "released": int, "turned": int, "force_evaluations": int, "seconds": float},
     **{f"energy_{when}": float for when in _WHEN},
     **{f"{kind}_{when}": int for kind in VIOLATION_KINDS for when in _WHEN},
     **{f"{kind}_{when}": int for kind in _COUNTS for when in _WHEN},
@@ -155,6 +155,7 @@ def _measures(report: RelaxationReport) -> Row:
         "converged": report.converged,
         "rounds": len(report.rounds),
         "released": len(report.released),
+        "turned": len(report.turned),
         "force_evaluations": report.force_evaluations,
         "seconds": round(sum(report.seconds.values()), 3),
         "rmsd_angstrom": round(report.rmsd, 4),

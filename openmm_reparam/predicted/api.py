@@ -207,6 +207,7 @@ def _report(
         after=_state(prepared, end, relaxed.final_energy, stereochemistry),
         rounds=relaxed.rounds,
         released=_labels(topology, relaxed.released),
+        turned=_labels(topology, relaxed.turned),
         notes=(*notes, *prepared.notes),
         stereo_changes=tuple(stereochemistry.changes(start, end)),
         disulfides=_disulfides(prepared),

@@ -19,6 +19,7 @@ from ..prepare.molecular_system import MolecularSystem
 from ..prepare.restraints import restrain_heavy_atoms
 from ..structure.selections import heavy_solute_atoms
 from ..units import positions_in_nanometers
+from .side_chain_turns import turned_side_chains
 from .stereo_guards import add_stereo_guards
 from .violating_residues import violating_residues
 
@@ -50,6 +51,9 @@ class RelaxationSettings:
     keep_stereo : bool
         Pull chirality and cis/trans states back where they are about to change; see
         `stereo_guards`. AlphaFold does not.
+    turn_side_chains : bool
+        Where releasing residues does not help, start once more from side chains that are turned
+        out of others' way, such as those that go through a ring. AlphaFold does not.
     ph : float
         Decides which hydrogens are added.
     seed : int
@@ -70,6 +74,7 @@ class RelaxationSettings:
     max_rounds: int = 20
     max_force_evaluations: int | None = None
     keep_stereo: bool = True
+    turn_side_chains: bool = True
     ph: float = 7.0
     seed: int = 0
     platform: str | None = None
@@ -127,6 +132,8 @@ class Relaxed:
         Of the round that the positions are of.
     released : frozenset of int
         Indices of residues without restraints in that round.
+    turned : frozenset of int
+        Indices of residues whose side chains were turned out of others' way.
     violating : frozenset of int
         Indices of residues with violations.
     initial_energy, final_energy : float
@@ -140,6 +147,7 @@ class Relaxed:
     stopped: str
     converged: bool
     released: frozenset[int]
+    turned: frozenset[int]
     violating: frozenset[int]
     initial_energy: float
     final_energy: float
@@ -182,18 +190,23 @@ def relax_molecule(molecule: MolecularSystem, settings: RelaxationSettings) -> R
     ('no violations', 1)
     """
     start = positions_in_nanometers(molecule.positions, molecule.topology.getNumAtoms())
-    steps = [_step(molecule, start, start, frozenset(), settings)]
-    while (stopped := _reason_to_stop(steps, settings.max_rounds)) is None:
+    steps = _rounds(molecule, start, start, frozenset(), settings, settings.max_rounds)
+    left, turned = settings.max_rounds - len(steps), frozenset[int]()
+    if settings.turn_side_chains and left and _is_stuck(steps):
         last = steps[-1]
-        released = last.released | last.violating
-        steps.append(_step(molecule, start, last.positions, released, settings))
+        x = turned_side_chains(molecule.topology, start, last.violating)
+        more = _rounds(molecule, start, x, last.released, settings, left)
+        if min(len(step.violating) for step in more) < len(last.violating):
+            turned = last.violating
+        steps += more
     best = min(reversed(steps), key=lambda step: len(step.violating))
     return Relaxed(
         best.positions,
         tuple(step.record for step in steps),
-        stopped,
+        _reason(steps),
         best.record.converged,
         best.released,
+        turned,
         best.violating,
         steps[0].initial_energy,
         best.final_energy,
@@ -213,15 +226,41 @@ class _Step(NamedTuple):
     record: RelaxationRound
 
 
-def _reason_to_stop(steps: list[_Step], max_rounds: int) -> str | None:
+def _rounds(
+    molecule: MolecularSystem,
+    start: np.ndarray,
+    x: np.ndarray,
+    released: frozenset[int],
+    settings: RelaxationSettings,
+    most: int,
+) -> list[_Step]:
+    """Return rounds from x until there is no violation, or no residue left to release."""
+    steps: list[_Step] = []
+    while True:
+        steps.append(_step(molecule, start, x, released, settings))
+        last = steps[-1]
+        if not last.violating or len(steps) == most or _is_stuck(steps):
+            return steps
+        x, released = last.positions, last.released | last.violating
+
+
+def _is_stuck(steps: list[_Step]) -> bool:
     last = steps[-1]
-    if not last.violating:
+    return (
+        len(steps) > 1
+        and bool(last.violating)
+        and last.violating <= last.released
+        and last.violating == steps[-2].violating
+    )
+
+
+def _reason(steps: list[_Step]) -> str:
+    """Return why there was no further round."""
+    if not steps[-1].violating:
         return "no violations"
-    if len(steps) == max_rounds:
-        return f"{max_rounds} round{'s' if max_rounds > 1 else ''}"
-    if len(steps) > 1 and last.violating <= last.released and last.violating == steps[-2].violating:
+    if _is_stuck(steps):
         return "the same violations, and no residue left to release"
-    return None
+    return f"{len(steps)} round{'s' if len(steps) > 1 else ''}"
 
 
 def _step(

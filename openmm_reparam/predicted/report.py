@@ -59,6 +59,8 @@ class RelaxationReport:
     rounds : tuple of RelaxationRound
     released : tuple of str
         Residues without restraints at the end.
+    turned : tuple of str
+        Residues whose side chains were turned out of others' way, because nothing else helped.
     notes : tuple of str
         What was left out, replaced, added.
     stereo_changes : tuple of str
@@ -83,6 +85,7 @@ class RelaxationReport:
     after: StructureState
     rounds: tuple[RelaxationRound, ...]
     released: tuple[str, ...]
+    turned: tuple[str, ...]
     notes: tuple[str, ...]
     stereo_changes: tuple[str, ...]
     disulfides: tuple[str, ...]
@@ -120,6 +123,7 @@ class RelaxationReport:
         ]
         for title, lines in (
             ("released residues", self.released),
+            ("side chains turned", self.turned),
             ("stereochemistry changed", self.stereo_changes),
             ("disulfides", self.disulfides),
             ("notes", self.notes),
