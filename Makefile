@@ -15,7 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= 2
 # Two workers fill two cores: threads of BLAS within each only wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-all test-plugin lint coverage docs docs-check bench clean
+.PHONY: demo test test-all test-plugin test-sanitized lint coverage docs docs-check bench clean
 
 # uv takes a quarter of pip's time; pip where uv does not get along with the index or the proxy.
 $(STAMP): pyproject.toml setup.py requirements.txt $(SOURCES)
@@ -44,6 +44,13 @@ test-plugin: $(STAMP)
 	$(BIN)/cmake --build $(PLUGIN)
 	$(BIN)/ctest --test-dir $(PLUGIN) --output-on-failure
 
+# The C++ core's tests where wrong addresses and undefined behaviour end a program.
+test-sanitized: $(STAMP)
+	$(BIN)/cmake -S . -B build/sanitized -DBUILD_TESTING=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+	  -DSANITIZE=ON -DPYTHON_MODULE=OFF -DTORCH_PLUGIN=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo
+	$(BIN)/cmake --build build/sanitized
+	$(BIN)/ctest --test-dir build/sanitized --output-on-failure
+
 # The documentation without running its notebooks; a warning is an error.
 docs-check: $(STAMP)
 	rm -rf docs/api/generated
@@ -54,8 +61,9 @@ test: $(STAMP)
 	$(MAKE) --jobs 2 test-plugin docs-check lint
 	$(BIN)/pytest -n 2 -m "$(QUICK)"
 
-# Everything: long searches, and the tests that ask the Protein Data Bank.
+# Everything: long searches, the tests that ask the Protein Data Bank, and sanitizers.
 test-all: $(STAMP)
+	$(MAKE) test-sanitized
 	$(BIN)/pytest -n 2
 
 coverage: $(STAMP)

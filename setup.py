@@ -16,6 +16,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+# What is built for Python 3.12 is for all later ones, too.
+LIMITED_API = sys.version_info >= (3, 12)
 # Where a wheel's files lie in site-packages is where OpenMM's wheel keeps its plugins.
 PLUGINS = Path("OpenMM.libs", "lib", "plugins")
 
@@ -83,10 +85,21 @@ class BuildWithCMake(build_ext):
             [cmake, "--install", str(build)],
         ):
             subprocess.run(command, check=True, env=environment)
+        if LIMITED_API and not self.editable_mode:
+            self.require_limited_api()
+
+    def require_limited_api(self):
+        """Refuse a core for one Python in a wheel that says it is for many."""
+        if not list(Path(self.build_lib, "openmm_reparam").glob("_core.abi3.*")):
+            raise SystemExit("CMake 3.26 or newer is needed: pip install cmake")
 
     def get_outputs(self):
         """List the files of an ordinary extension: none."""
         return []
 
 
-setup(ext_modules=[Extension("OpenMMReparam", [])], cmdclass={"build_ext": BuildWithCMake})
+setup(
+    ext_modules=[Extension("OpenMMReparam", [], py_limited_api=LIMITED_API)],
+    cmdclass={"build_ext": BuildWithCMake},
+    options={"bdist_wheel": {"py_limited_api": "cp312"}} if LIMITED_API else {},
+)

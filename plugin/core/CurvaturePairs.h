@@ -21,7 +21,7 @@ struct CurvaturePair {
 class CurvaturePairs {
   public:
     /// Pairs of so many numbers, and of less, are kept in double precision.
-    static constexpr size_t LARGEST_IN_DOUBLE = 30000;
+    static constexpr size_t LARGEST_IN_DOUBLE = 5000;
 
     /// v -> P^-1 v, in place.
     using Solver = std::function<void(double*)>;
