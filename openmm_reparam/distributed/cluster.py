@@ -39,6 +39,7 @@ REFILLED_EVERY_MS = 10_000
 # never blamed for another's worker. Results are small: nothing is spilled, and no worker pauses.
 LOCAL_CONFIGURATION = {
     "distributed.deploy.lost-worker-timeout": LOST_WORKER_TIMEOUT,
+    "distributed.admin.low-level-log-length": 100,
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,
     "distributed.worker.memory.target": False,

@@ -30,6 +30,8 @@ DIED = "the worker process died (out of memory?)"
 TASKS_PER_THREAD = 2
 # Results, for each thread, that wait for a task before theirs.
 RESULTS_AHEAD = 8
+# Tasks that end before a name is used again.
+KEYS_APART = 1000
 # Seconds after which the workers are counted again: they come and go.
 COUNTED_EVERY = 2.0
 
@@ -155,6 +157,25 @@ class _Workers:
         return self._threads
 
 
+class _Keys:
+    """Names of tasks. They are used again: Dask remembers a hundred thousand of them."""
+
+    def __init__(self, group: str) -> None:
+        self._group, self._made = group, 0
+        self._free: deque[tuple[str, int]] = deque()
+
+    def take(self) -> tuple[str, int]:
+        """Return a name that has not been used for long."""
+        if len(self._free) > KEYS_APART:
+            return self._free.popleft()
+        self._made += 1
+        return self._group, self._made
+
+    def give_back(self, key: Any) -> None:
+        """Take back the name of a task that has ended."""
+        self._free.append(key)
+
+
 class _Run(Generic[Task, Result]):
     """The tasks of one stream, those that the scheduler holds and those that ended a worker."""
 
@@ -168,8 +189,7 @@ class _Run(Generic[Task, Result]):
     ) -> None:
         self._client, self._function, self._failed = client, function, failed
         self._workers, self._resources = workers, resources
-        self._group = f"{getattr(function, '__name__', 'task')}-{uuid.uuid4().hex}"
-        self._submitted = 0
+        self._keys = _Keys(f"{getattr(function, '__name__', 'task')}-{uuid.uuid4().hex}")
         self._held: dict[Future, tuple[int, Task, bool]] = {}
         self._completed = distributed.as_completed(
             loop=client.loop, with_results=True, raise_errors=False
@@ -192,6 +212,7 @@ class _Run(Generic[Task, Result]):
                 for future, outcome in self._completed.next_batch():
                     index, task, alone = self._held.pop(future)
                     future.release()  # or its result is computed again if its worker dies
+                    self._keys.give_back(future.key)
                     if _killed(outcome) and not alone:
                         suspects.append((index, task))
                     else:
@@ -206,11 +227,10 @@ class _Run(Generic[Task, Result]):
         return not alone and suspects < room and len(self._held) < room
 
     def _submit(self, index: int, task: Task, *, alone: bool) -> None:
-        self._submitted += 1
         future = self._client.submit(
             _call,
             cloudpickle.dumps((self._function, task)),
-            key=(self._group, self._submitted),
+            key=self._keys.take(),
             pure=False,
             resources=dict(self._resources) if self._resources else None,
         )
