@@ -79,7 +79,7 @@ def text_digest(text: str) -> str:
     Examples
     --------
     >>> text_digest("ATOM")
-    'b46a28e2d7a7fd01'
+    '939f34238170826d'
     """
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
