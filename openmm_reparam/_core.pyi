@@ -62,7 +62,8 @@ class Contacts:
         pairs: np.ndarray,
         exceptions: np.ndarray,
     ) -> None: ...
-    def box(context: int) -> np.ndarray:
+
+def box(context: int) -> np.ndarray:
     """Return the periodic box vectors (3, 3) in nm."""
 
 def evaluate(
