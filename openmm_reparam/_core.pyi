@@ -62,6 +62,84 @@ class Contacts:
         pairs: np.ndarray,
         exceptions: np.ndarray,
     ) -> None: ...
+    def evaluate(
+        self, positions: np.ndarray, box: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Blocks (N, 3, 3), pairs (C, 2) that may be coupled, and curvatures (C, 5) of these."""
+
+class StiffTerms:
+    """Bonds, angles or torsions of one kind, whose second derivatives are known."""
+
+    atoms: np.ndarray
+    """Of each row, (R, w)."""
+
+    def rows(self, positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+        """See `precon.stiff_terms.StiffTerms.rows`."""
+
+def force_terms(force: int) -> list[StiffTerms]:
+    """Terms of a force; none where they are not known in closed form."""
+
+def constraint_terms(system: int) -> list[StiffTerms]:
+    """Return a System's constraints, as springs."""
+
+def distances(ij: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """See `geometry.internal_coordinates`, as for the next two."""
+
+def angles(ij: np.ndarray, kj: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+def dihedrals(ij: np.ndarray, kj: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+MAX_SHIFT: float
+"""No `MoleculeFactors` have a larger shift, kJ/mol/nm^2."""
+
+class MoleculeAssembler:
+    """Sums up the stiffness of terms, contacts and given matrices, molecule by molecule."""
+
+    molecules: np.ndarray
+    """Label of each atom's molecule, (N,), as far as terms bond it."""
+    large: np.ndarray
+    """Whether contacts may couple each atom, (N,) uint8."""
+
+    def __init__(
+        self, moves: np.ndarray, terms: list[np.ndarray], coupled: list[np.ndarray]
+    ) -> None:
+        """Take which atoms move, (N,), atoms (T, w) of the terms of every kind, and of others."""
+
+    def assemble(
+        self,
+        rows: list[np.ndarray],
+        blocks: np.ndarray,
+        pairs: np.ndarray,
+        curvatures: np.ndarray,
+        other_pairs: np.ndarray,
+        other_blocks: np.ndarray,
+    ) -> MoleculeStiffness:
+        """Sum up rows (T, w, 3), blocks (N, 3, 3), contacts, and other blocks (K, 3, 3)."""
+
+class MoleculeStiffness:
+    """A positive semi-definite matrix, kJ/mol/nm^2."""
+
+    operations: float
+    """Products of blocks that a factorization of its sparse part takes."""
+
+    def blocks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows (K,), columns (K,) and values (K, 3, 3)."""
+
+    def factorize(self, shift: float) -> MoleculeFactors | None:
+        """Factorize with the smallest shift from this on that is enough; None if none is."""
+
+class MoleculeFactors:
+    """The inverse of a stiffness with a shift of its diagonal."""
+
+    shift: float
+
+    def solve(self, vectors: np.ndarray) -> np.ndarray:
+        """Solve for (N, 3) vectors; zero on atoms that do not move."""
+
+def set_positions(context: int, positions: np.ndarray, virtual_sites: bool) -> None:
+    """Set (N, 3) positions in nm, and virtual sites by their parents where asked for."""
+
+def positions(context: int) -> np.ndarray:
+    """Return (N, 3) positions in nm, never wrapped into the box."""
 
 def box(context: int) -> np.ndarray:
     """Return the periodic box vectors (3, 3) in nm."""
