@@ -63,6 +63,7 @@ BENCHMARKS = {
     "mixed": "benchmarks.mixed",
     "golf": "benchmarks.golf",
     "sampling": "benchmarks.sampling",
+    "throughput": "benchmarks.throughput",
 }
 
 
