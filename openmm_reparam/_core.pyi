@@ -151,7 +151,7 @@ def evaluate(
     virtual_sites: bool,
     moves: np.ndarray | None,
 ) -> tuple[float, np.ndarray, float]:
-    """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm of force groups, a bit mask.
+    """Return the energy in kJ/mol and forces (N, 3) in kJ/mol/nm of force groups, a bit mask.
 
     Forces are zero on atoms that do not move, (N,) bool; the last number is their largest
     component, infinite where one is not finite.

@@ -35,6 +35,8 @@ class ConstraintManifold:
         In nm.
     tolerance : float
         Relative, the integrator's.
+    constraints : compiled.Constraints
+        The same for the compiled core. A manifold is called to project.
     """
 
     def __init__(self, potential: Potential) -> None:
@@ -44,15 +46,17 @@ class ConstraintManifold:
         # OpenMM lets massless atoms share constraints, and leaves those alone.
         acting = potential.moves[pairs].any(axis=1)
         self.pairs, self.lengths = pairs[acting], lengths[acting]
-        self._constraints = compiled.Constraints(self.pairs, self.lengths, potential.num_particles)
+        self.constraints = compiled.Constraints(self.pairs, self.lengths, potential.num_particles)
 
     def errors(self, positions: np.ndarray) -> np.ndarray:
         """Relative errors of the constraints, (M,), at (N, 3) positions in nm."""
-        return self._constraints.errors(positions)
+        return self.constraints.errors(positions)
 
     def project(self, positions: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Part of (N, 3) vectors that leaves every constraint unchanged to first order."""
-        return self._constraints.project(positions, vectors)
+        return self.constraints.project(positions, vectors)
+
+    __call__ = project
 
     def retract(self, positions: np.ndarray) -> np.ndarray:
         """Nearby positions, (N, 3) in nm, that satisfy the constraints.
@@ -64,7 +68,7 @@ class ConstraintManifold:
         """
         self._potential.refuse_non_finite(positions)
         retracted, error, worst = self._potential.retract(
-            self._constraints, positions, self.tolerance
+            self.constraints, positions, self.tolerance
         )
         if not error <= self.tolerance:
             i, j = (int(a) for a in self.pairs[worst])

@@ -29,7 +29,7 @@ class Evaluator:
     manifold : ConstraintManifold or None
         None where no constraint acts on an atom that moves.
     project : callable or None
-        The manifold's ``project``: (positions, vectors) -> tangent vectors, all (N, 3).
+        The manifold, as (positions, vectors) -> tangent vectors, all (N, 3).
     collapse : CollapseCheck
 
     Raises
@@ -54,9 +54,7 @@ class Evaluator:
         if not self.num_moving:
             raise ValueError("every particle is massless or a virtual site: nothing can move")
         self.manifold: ConstraintManifold | None = constraint_manifold(potential)
-        self.project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-        if self.manifold is not None:
-            self.project = self.manifold.project
+        self.project: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = self.manifold
         self.collapse = CollapseCheck(potential)
 
     def evaluate(self, positions: np.ndarray) -> Point:

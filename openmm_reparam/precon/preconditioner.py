@@ -55,6 +55,8 @@ class Preconditioner:
     ----------
     shift : float
         mu in use.
+    factors : compiled.MoleculeFactors or None
+        Of the last update.
     updates : int
         Factorizations so far.
     free : bool
@@ -111,7 +113,7 @@ class Preconditioner:
         self.molecules = _merged(labels, self._unknown)
         self._contacts = Contacts(potential, labels, couple) if contacts else NoContacts(potential)
         self._stiffness: MoleculeStiffness | None = None
-        self._factors: MoleculeFactors | None = None
+        self.factors: MoleculeFactors | None = None
 
     def update(self, positions: np.ndarray) -> None:
         """Rebuild and factorize P at (N, 3) positions in nm.
@@ -122,8 +124,8 @@ class Preconditioner:
             P could not be factorized; the one before stays in use.
         """
         stiffness = self._evaluate(positions)
-        self._factors = _factorized(stiffness, self._smallest_shift)
-        self._stiffness, self.shift = stiffness, self._factors.shift
+        self.factors = _factorized(stiffness, self._smallest_shift)
+        self._stiffness, self.shift = stiffness, self.factors.shift
         self.updates += 1
 
     def raise_shift(self) -> None:
@@ -131,14 +133,14 @@ class Preconditioner:
         if self._stiffness is None:
             return
         with contextlib.suppress(NonFiniteError):
-            self._factors = _factorized(self._stiffness, 10 * self.shift)
-            self.shift = self._factors.shift
+            self.factors = _factorized(self._stiffness, 10 * self.shift)
+            self.shift = self.factors.shift
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """Return P^-1 v for an (N, 3) array v; zero on atoms that do not move."""
-        if self._factors is None:
+        if self.factors is None:
             raise RuntimeError("the preconditioner has not been updated yet")
-        return self._factors.solve(vectors)
+        return self.factors.solve(vectors)
 
     def matrix(self) -> sp.csr_array:
         """P as factorized last: sparse (3N, 3N), kJ/mol/nm^2."""

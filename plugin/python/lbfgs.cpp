@@ -7,8 +7,10 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "Constraints.h"
 #include "Displacements.h"
 #include "Lbfgs.h"
+#include "MoleculeStiffness.h"
 #include "arrays.h"
 
 namespace nb = nanobind;
@@ -147,6 +149,12 @@ class PythonLandscape : public Landscape {
         const PythonPoint& here = pointOf(place);
         if (parts.project.is_none())
             return;
+        const nb::object held = own(parts.project, "constraints");
+        if (nb::isinstance<Constraints>(held)) {
+            nb::gil_scoped_release release;
+            nb::inst_ptr<Constraints>(held)->project(here.positions.data(), step);
+            return;
+        }
         const nb::object positions = here.point.attr("positions");
         if (parts.coordinates.is_none())
             take(parts.project(positions, copied(step)), step);
@@ -193,6 +201,12 @@ class PythonLandscape : public Landscape {
         nb::gil_scoped_acquire lock;
         if (parts.metric.is_none())
             return;
+        const nb::object held = own(parts.metric, "factors");
+        if (nb::isinstance<MoleculeFactors>(held)) {
+            nb::gil_scoped_release release;
+            nb::inst_ptr<MoleculeFactors>(held)->solve(vector);
+            return;
+        }
         if (parts.coordinates.is_none())
             take(parts.metric.attr("solve")(copied(vector)), vector);
         else
@@ -207,6 +221,11 @@ class PythonLandscape : public Landscape {
     }
 
   private:
+    /// What a part of a straight descent has of this core, so that vectors need not pass through Python; or None.
+    nb::object own(const nb::object& part, const char* name) const {
+        return parts.coordinates.is_none() ? nb::getattr(part, name, nb::none()) : nb::none();
+    }
+
     nb::object copied(const double* vector) const {
         return array(std::vector<double>(vector, vector + numNumbers));
     }
