@@ -40,6 +40,7 @@ REFILLED_EVERY_MS = 10_000
 LOCAL_CONFIGURATION = {
     "distributed.deploy.lost-worker-timeout": LOST_WORKER_TIMEOUT,
     "distributed.admin.low-level-log-length": 100,
+    "distributed.admin.system-monitor.log-length": 600,
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,
     "distributed.worker.memory.target": False,
