@@ -53,6 +53,7 @@ def test_every_example_says_how_to_run_it(path):
     assert f"python examples/{path.name}" in text
 
 
+@pytest.mark.slow
 def test_sample_dipeptide(tmp_path):
     arguments = ("--evaluations", "2000", "--samples", "500", "--steps", "3000")
     text = run_example("sample_dipeptide.py", *arguments, folder=tmp_path)
@@ -77,6 +78,7 @@ def test_minimize_existing_script(tmp_path):
     assert 50 < steps[0] < 400
 
 
+@pytest.mark.slow
 def test_demo_with_small_molecules(tmp_path):
     molecule = peptide("AA", solvent="tip3p")
     with open(tmp_path / "box.pdb", "w") as file:
@@ -106,6 +108,7 @@ def test_demo_names_the_whole_run_from_the_benchmarks():
     assert re.search(r"tolerance after \d+ evaluations, \d+ s, at -\d+ kJ/mol", text)
 
 
+@pytest.mark.slow
 def test_fold_2jof_with_a_short_chain(tmp_path, enkephalin):
     text = run_example(
         *("fold_2jof.py", "--sequence", "1PLW", "--minutes", "0.1", "--native", enkephalin),
@@ -133,6 +136,7 @@ def test_own_reparametrization(tmp_path):
     assert all(after < before for before, after in energies(text))
 
 
+@pytest.mark.slow
 def test_latent_annealing_and_loading_it_without_this_package(tmp_path):
     pytest.importorskip("openmmtorch")
     text = run_example(
@@ -150,6 +154,7 @@ def test_latent_annealing_and_loading_it_without_this_package(tmp_path):
     assert "import openmm_reparam" not in source.split('"""')[2]
 
 
+@pytest.mark.slow
 def test_xtb(tmp_path):
     for library in ("rdkit", "tblite"):
         pytest.importorskip(library, reason=f"{library} is not installed")

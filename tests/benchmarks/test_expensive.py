@@ -43,8 +43,8 @@ def test_molecules_are_many_of_drug_size_and_split_once(molecules):
     assert len(molecules.REPORT) == 32
     assert not set(molecules.TUNING) & set(molecules.REPORT)
     shapes = {Chem.CanonSmiles(smiles) for smiles in molecules.MOLECULES.values()}
-    assert len(molecules.UNSEEN) == 30
-    assert len(shapes) == 72
+    assert len(molecules.UNSEEN) == len(molecules.FRESH) == 30
+    assert len(shapes) == 102
     for name, smiles in molecules.MOLECULES.items():
         molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
         assert 19 <= molecule.GetNumAtoms() <= 70, name

@@ -30,7 +30,7 @@ def test_a_basin_that_was_never_visited_is_told(sampling):
     assert (conditional["starts"], conditional["never left-handed"]) == (2, 1)
     assert dynamics["never left-handed"] == 0
     table = sampling.tables(found)["sampling-dipeptide-ff96-obc2-300K"]
-    assert "15 (15..15) never in 1" in table
+    assert "15.00 (15.00..15.00) never in 1" in table
     # Methods stand in one order, baselines first.
     assert table.index("molecular dynamics") < table.index("conditional")
 

@@ -433,7 +433,7 @@ def test_an_interrupt_is_exit_code_130(run, enkephalin, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("openmm_reparam.cli.minimize.prepare_file", interrupt)
+    monkeypatch.setattr("openmm_reparam.prepare.restraints.prepare_file", interrupt)
     assert run("minimize", enkephalin) == (130, "", "openmm-reparam: interrupted\n")
 
 
@@ -441,7 +441,7 @@ def test_a_bug_is_named_and_its_traceback_is_there_on_demand(run, enkephalin, mo
     def fail(*_, **__):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("openmm_reparam.cli.minimize.prepare_file", fail)
+    monkeypatch.setattr("openmm_reparam.prepare.restraints.prepare_file", fail)
     monkeypatch.delenv("OPENMM_REPARAM_DEBUG", raising=False)
     code, _, err = run("minimize", enkephalin)
     assert code == 70

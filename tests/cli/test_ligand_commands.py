@@ -199,7 +199,7 @@ def several(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_bad_entries_are_named_and_the_rest_done_in_order(run, several, tmp_path, jobs):
     output, table = tmp_path / "out.sdf", tmp_path / "tables" / "out.csv"
     code, out, err = run(

@@ -160,7 +160,7 @@ import torch
 ROOT = str(Path(__file__).resolve().parents[2])
 
 
-@pytest.mark.parametrize("name", ["linear", "gcn"])
+@pytest.mark.parametrize("name", [pytest.param("linear", marks=pytest.mark.slow), "gcn"])
 def test_a_fresh_process_reads_it(name, tmp_path, force):
     latent = latent_of(molecule(), name, force=force)
     context = context_of(latent)

@@ -402,6 +402,7 @@ def test_a_distant_ligand_adds_its_own_energy(villin, forcefield):
 
 
 @ambertools
+@pytest.mark.slow
 def test_two_of_one_kind_share_parameters_and_water_is_neutralized(villin):
     ions = [placed(made(S_IBUPROFEN.replace("(=O)O", "(=O)[O-]")), [x, 0, 0]) for x in (4, 6)]
     both = prepare_file(

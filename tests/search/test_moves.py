@@ -178,6 +178,7 @@ def test_the_lowest_of_the_candidates_is_relaxed(monkeypatch, candidates):
     assert counts[0] == 1, "more the longer nothing lower is found"
 
 
+@pytest.mark.slow
 def test_the_lowest_minima_have_their_rotamers_moved_when_refining(monkeypatch):
     simulation = peptide("AGSF", "random-coil", seed=1).simulation("Reference")
     pools, propose = [], RotamerMove.propose

@@ -36,6 +36,7 @@ def test_the_last_share_starts_from_the_lowest(monkeypatch):
     assert after[0] <= before.min()
 
 
+@pytest.mark.slow
 def test_a_search_that_stagnates_is_reseeded_from_the_start(monkeypatch):
     seeds, restarts = [], {}
     reseed = LowModeMove.reseed

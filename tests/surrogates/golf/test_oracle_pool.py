@@ -34,6 +34,7 @@ def test_answers_come_in_the_order_of_questions():
     assert (pool.calls, pool.failures) == (4, 1)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_is_one_failure():
     with OraclePool(harmonic, [1.0, 2.0, 4.0], workers=1) as pool:
         answers = list(pool.ask([(0, AT), (0, 3 * AT), *QUESTIONS]))
