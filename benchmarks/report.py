@@ -256,12 +256,16 @@ def spread(values) -> str:
     return cell(quartiles("x", values), "x")
 
 
-def cell(row: dict, name: str) -> str:
-    """Return ``median (first quartile .. third quartile)`` of a line of a summary."""
+def cell(row: dict, name: str, digits: int | None = None) -> str:
+    """Return ``median (first quartile .. third quartile)`` of a line of a summary.
+
+    Digits after the point are two for medians below ten and none for others, unless given.
+    """
     low, middle, high = (row[f"{name}_q1"], row[name], row[f"{name}_q3"])
     if middle is None:
         return ""
-    digits = 2 if abs(middle) < 10 else 0
+    if digits is None:
+        digits = 2 if abs(middle) < 10 else 0
     return f"{middle:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
 
 

@@ -323,7 +323,7 @@ def tables(found: dict[str, list[dict]]) -> dict[str, str]:
             header,
             [
                 [
-                    *(row["method"], row["budget"], row["starts"], cell(row, "difference")),
+                    *(row["method"], row["budget"], row["starts"], cell(row, "difference", 3)),
                     *(row["lost"], cell(row, "ess"), origin(row)),
                 ]
                 for row in found["double-well"]
@@ -341,16 +341,17 @@ HEADER = [
 def _line(row: dict) -> list:
     return [
         *(row["method"], row["budget"], row["starts"]),
-        *(cell(row, name) for name in ("ess", "pareto_k", "forward_ess", "kld")),
+        *(cell(row, name, 3) for name in ("ess", "pareto_k", "forward_ess", "kld")),
         *(_basin(row, basin) for basin in BASINS),
-        *(cell(row, name) for name in ("log_z", "reference_log_z", "cpu_seconds")),
+        *(cell(row, name, 2) for name in ("log_z", "reference_log_z")),
+        cell(row, "cpu_seconds"),
         origin(row),
     ]
 
 
 def _basin(row: dict, basin: str) -> str:
     never = row[f"never {basin}"]
-    return cell(row, basin) + (f" never in {never}" if never else "")
+    return cell(row, basin, 2) + (f" never in {never}" if never else "")
 
 
 def plot_summary(found: dict[str, list[dict]], folder: Path) -> None:
