@@ -6,6 +6,7 @@ interrupted. Errors are one line; OPENMM_REPARAM_DEBUG=1 shows their traceback.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -405,6 +406,9 @@ def main(arguments: list[str] | None = None) -> int:
     int
         The exit code: 0 done, 1 not converged, 2 bad input, 70 a bug, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the terminal
+            stream.reconfigure(errors="backslashreplace")
     try:
         # Without standalone mode Typer returns what a command returns and raises its errors.
         code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)

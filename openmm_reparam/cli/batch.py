@@ -104,10 +104,11 @@ def minimize_files_of(
     outputs.prepare_report()
     with ExitStack() as stack:
         table = stack.enter_context(structure_summary(files, chosen, out, path, workforce.resume))
+        kept = files.among(table.kept)
         if workforce.resume:
-            print(f"{len(table.kept)} of {files.total} files are done and unchanged")
-        print(f"{files.total - len(table.kept)} files of {source}", end=", ")
-        client = stack.enter_context(workers_for(files.total - len(table.kept), workforce.cluster))
+            print(f"{len(kept)} of {files.total} files are done and unchanged")
+        print(f"{files.total - len(kept)} files of {source}", end=", ")
+        client = stack.enter_context(workers_for(files.total - len(kept), workforce.cluster))
         say_workers(client, processes, Console(None))
         rows = stack.enter_context(
             closing(
@@ -121,7 +122,7 @@ def minimize_files_of(
                 )
             )
         )
-        totals = _show(rows, files, table.kept)
+        totals = _show(rows, files, kept)
     print(totals.line())
     if path is not None:
         print(f"Wrote the summary: {path}")

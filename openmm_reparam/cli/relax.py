@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..distributed.cluster import workers_for
-from ..distributed.files import write_text
+from ..distributed.files import read_text, write_text
 from ..distributed.minimize_many import default_summary
 from ..distributed.prediction_task import RELAXATION_COLUMNS
 from ..distributed.relax_many import check_relaxation, relax_files, relaxation_summary
@@ -85,9 +85,7 @@ def relax_file_of(
     _refuse_another_format(file, output)
     console = Console(json_file)
     try:
-        relaxed = relax_structure(
-            file.read_text(encoding="utf-8"), name=file.name, **vars(settings)
-        )
+        relaxed = relax_structure(read_text(file), name=file.name, **vars(settings))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     report = relaxed.report
@@ -148,6 +146,8 @@ def relax_files_of(
     """
     if output is not None and output.suffix.lower() in STRUCTURE_ENDINGS:
         raise ValueError(f"-o {output}: for a folder of files, name a folder")
+    if output is not None and output.resolve() == source.resolve():
+        raise ValueError(f"-o {output} would overwrite the input: name another folder")
     files = structure_files(source)
     check_relaxation(settings)
     path = default_summary(summary, output)
@@ -158,7 +158,8 @@ def relax_files_of(
         table = stack.enter_context(
             relaxation_summary(files, settings, output, path, workforce.resume)
         )
-        left = files.total - len(table.kept)
+        kept = files.among(table.kept)
+        left = files.total - len(kept)
         print(f"{left} of {files.total} files of {source}", end=", ")
         client = stack.enter_context(workers_for(left, workforce.cluster))
         say_workers(client, processes, Console(None))
@@ -175,7 +176,7 @@ def relax_files_of(
                 )
             )
         )
-        counts = Counter(table.kept.values()) + _shown(rows, files.total, len(table.kept))
+        counts = Counter(kept.values()) + _shown(rows, files.total, len(kept))
     print(
         f"{counts['converged']} of {counts.total()} converged, {counts['not converged']} did not, "
         f"{counts['failed']} failed"

@@ -10,10 +10,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["file_digest", "replaced_file", "text_digest", "write_text"]
+__all__ = [
+    "absolute_name",
+    "file_digest",
+    "read_text",
+    "replaced_file",
+    "text_digest",
+    "write_text",
+]
 
 # Hexadecimal digits of SHA-256 that are kept: 64 bits.
 DIGITS = 16
+# Characters of a file's name, up to four bytes each, in that of the one written beside it.
+LONGEST_PREFIX = 32
+# Bytes that are no UTF-8 stay as they are from file to file.
+ANY_BYTES = "surrogateescape"
 
 
 @contextmanager
@@ -47,7 +58,9 @@ def replaced_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     b'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    # A name may be as long as the file system allows: this one must not be longer.
+    prefix = f".{path.name[:LONGEST_PREFIX]}."
+    descriptor, beside = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
     try:
         with os.fdopen(descriptor, mode) as file:
             yield file
@@ -61,6 +74,25 @@ def replaced_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         raise
 
 
+def absolute_name(name: str) -> str:
+    """Return the full path of a file that is there, and any other name as it is.
+
+    A worker with another working directory finds it.
+    """
+    return str(Path(name).absolute()) if Path(name).is_file() else name
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; `write_text` writes the same bytes, UTF-8 or not.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    return path.read_text(encoding="utf-8", errors=ANY_BYTES)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text to a file, as a whole or not at all.
 
@@ -70,7 +102,7 @@ def write_text(path: Path, text: str) -> None:
     text : str
     """
     with replaced_file(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors=ANY_BYTES))
 
 
 def text_digest(text: str) -> str:
@@ -81,7 +113,7 @@ def text_digest(text: str) -> str:
     >>> text_digest("ATOM")
     '939f34238170826d'
     """
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(text.encode(errors=ANY_BYTES)).hexdigest()[:DIGITS]
 
 
 def file_digest(path: Path) -> str:

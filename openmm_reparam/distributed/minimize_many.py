@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from .cluster import cluster_settings, workers_for
 from .engine import unordered_results
+from .files import absolute_name
 from .structure_inputs import StructureFiles, structure_files
 from .structure_task import (
     COLUMNS,
@@ -119,10 +120,10 @@ def minimize_many(
     path = default_summary(None if summary is None else Path(summary), folder)
     with (
         structure_summary(files, chosen, folder, path, resume) as table,
-        workers_for(files.total - len(table.kept), where) as client,
+        workers_for(files.total - len(files.among(table.kept)), where) as client,
         tqdm(
             total=files.total,
-            initial=len(table.kept),
+            initial=len(files.among(table.kept)),
             unit="file",
             smoothing=0,
             disable=None if progress else True,
@@ -241,6 +242,9 @@ def minimize_files(
     dict
     """
     digest = settings_digest(settings)
+    # Workers may run in another folder.
+    settings = _with_full_paths(settings)
+    output = None if output is None else output.absolute()
     tasks = (
         StructureTask(name, path, None if output is None else output / name, settings, digest)
         for name, path in files.named()
@@ -252,6 +256,16 @@ def minimize_files(
         for row in rows:
             summary.append(row)
             yield row
+
+
+def _with_full_paths(settings: StructureSettings) -> StructureSettings:
+    """Return the settings with full paths of the user's own force field files."""
+    given = settings.preparation.get("forcefield")
+    if given is None:
+        return settings
+    names = [given] if isinstance(given, str | Path) else given
+    full = tuple(absolute_name(str(name)) for name in names)
+    return replace(settings, preparation={**settings.preparation, "forcefield": full})
 
 
 def _settings(given: Mapping[str, Any]) -> StructureSettings:

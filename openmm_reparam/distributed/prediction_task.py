@@ -11,7 +11,7 @@ from typing import Any
 from ..predicted.api import relax_prediction
 from ..predicted.protocol import RelaxationSettings
 from ..predicted.report import RelaxationReport
-from .files import file_digest, text_digest, write_text
+from .files import file_digest, read_text, text_digest, write_text
 from .structure_task import VIOLATION_KINDS
 
 __all__ = [
@@ -131,9 +131,7 @@ def _relax(task: PredictionTask) -> Row:
     if task.output is not None and task.output.resolve() == task.file.resolve():
         raise ValueError(f"{task.output} would overwrite the input: name another folder")
     read = file_digest(task.file)
-    text, report = relax_prediction(
-        task.file.read_text(encoding="utf-8"), name=task.name, **asdict(task.settings)
-    )
+    text, report = relax_prediction(read_text(task.file), name=task.name, **asdict(task.settings))
     if task.output is not None:
         write_text(task.output, text)
     return {

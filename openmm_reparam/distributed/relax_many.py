@@ -16,6 +16,7 @@ from ..prepare.molecular_system import platform_by_name
 from ..prepare.system_builder import load_forcefield
 from .cluster import cluster_settings, workers_for
 from .engine import unordered_results
+from .files import absolute_name
 from .minimize_many import default_summary
 from .prediction_task import (
     RELAXATION_COLUMNS,
@@ -100,10 +101,10 @@ def relax_many(
     path = default_summary(None if summary is None else Path(summary), folder)
     with (
         relaxation_summary(files, chosen, folder, path, resume) as table,
-        workers_for(files.total - len(table.kept), where) as client,
+        workers_for(files.total - len(files.among(table.kept)), where) as client,
         tqdm(
             total=files.total,
-            initial=len(table.kept),
+            initial=len(files.among(table.kept)),
             unit="file",
             smoothing=0,
             disable=None if progress else True,
@@ -217,6 +218,9 @@ def relax_files(
     digest = relaxation_digest(settings)
     if processes != 1 and settings.platform is None and not resources:
         settings = replace(settings, platform="CPU", threads=settings.threads or 1)
+    # Workers may run in another folder.
+    settings = replace(settings, forcefield=absolute_name(settings.forcefield))
+    output = None if output is None else output.absolute()
     tasks = (
         PredictionTask(name, path, None if output is None else output / name, settings, digest)
         for name, path in files.named()

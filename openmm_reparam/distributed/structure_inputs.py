@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+from .files import ANY_BYTES
 
 __all__ = ["STRUCTURE_ENDINGS", "StructureFiles", "structure_files"]
 
@@ -31,6 +35,10 @@ class StructureFiles:
     total: int
     paths: Callable[[], Iterator[str]]
 
+    def among(self, kept: Mapping[str, str]) -> dict[str, str]:
+        """Return the entries whose names are of these files."""
+        return {name: kept[name] for name, _ in self.named() if name in kept} if kept else {}
+
     def named(self) -> Iterator[tuple[str, Path]]:
         """Yield the name of each file, with slashes, and its path."""
         for path in self.paths():
@@ -46,7 +54,8 @@ def structure_files(source: str | Path | Iterable[str | Path]) -> StructureFiles
     source : str, Path or iterable of them
         A folder: its .pdb, .ent, .cif and .mmcif files by name, not those of folders inside. A
         .txt, .lst or .list file: a path a line, from the folder of that file; empty lines and
-        comments (#) are none. It is read again and again, never held. Or paths.
+        comments (#) are none. It is read again and again, never held. Or paths. One that comes
+        again is left out.
 
     Returns
     -------
@@ -79,6 +88,7 @@ def structure_files(source: str | Path | Iterable[str | Path]) -> StructureFiles
 
 
 def _of_folder(folder: Path) -> StructureFiles:
+    folder = folder.absolute()  # workers may have another working directory
     names = sorted(
         entry.name
         for entry in os.scandir(folder)
@@ -93,20 +103,35 @@ def _of_folder(folder: Path) -> StructureFiles:
 
 def _of(paths: Callable[[], Iterator[str]], source: str) -> StructureFiles:
     """Count files, and find the folder that holds all."""
-    total, parent = 0, ""
+    given, parent = 0, ""
     for path in paths():
-        total += 1
+        given += 1
         folder = os.path.dirname(path)
         parent = os.path.commonpath([parent or folder, folder])
-    if not total:
+    if not given:
         raise ValueError(f"there is no structure file in {source}")
-    return StructureFiles(Path(parent), total, paths)
+    hashes = np.fromiter((hash(path) for path in paths()), np.int64, count=given)
+    hashes.sort()  # in place: eight bytes a path
+    again = hashes[1:][hashes[1:] == hashes[:-1]]
+    repeated = set(again.tolist())
+    return StructureFiles(Path(parent), given - len(again), lambda: _once(paths(), repeated))
+
+
+def _once(paths: Iterator[str], repeated: set[int]) -> Iterator[str]:
+    """Yield each path once; those that come again have these hashes."""
+    seen: set[str] = set()
+    for path in paths:
+        if hash(path) in repeated:
+            if path in seen:
+                continue
+            seen.add(path)
+        yield path
 
 
 def _listed(source: Path) -> Iterator[str]:
     """Yield paths as text: a path of pathlib takes some hundred bytes that come back late."""
     folder = str(source.absolute().parent)
-    with open(source, encoding="utf-8", errors="replace") as lines:
+    with open(source, encoding="utf-8-sig", errors=ANY_BYTES) as lines:
         for line in lines:
             text = line.strip()
             if text and not text.startswith("#"):

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .files import replaced_file
+from .files import ANY_BYTES, replaced_file
 
 __all__ = ["Summary", "read_summary", "row_state"]
 
@@ -22,6 +22,8 @@ Row = dict[str, Any]
 
 PARQUET = ".parquet"
 ROWS_IN_GROUP = 10_000
+# Characters: the notes on a large structure are many.
+LONGEST_VALUE = 2**31 - 1
 
 
 def row_state(row: Row) -> str:
@@ -118,7 +120,10 @@ class Summary:
         if self._path.suffix.lower() == PARQUET:
             _pyarrow()  # before the work, not after it
         journal = _journal(self._path)
-        journal.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            journal.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise NotADirectoryError(f"{journal.parent} is no folder: name another") from None
         if self._resumed is not None and (journal.exists() or self._path.exists()):
             self._take_up(self._path, journal, self._resumed)
             self._file = _locked(journal, "ab")
@@ -221,20 +226,22 @@ def _locked(path: Path, mode: str) -> io.FileIO:
 
 
 def _csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return rows as lines of CSV; no value holds a line's end."""
+    """Return rows as CSV. Names stay as they are, no other value holds a line's end."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow(
-            [" ".join(value.split()) if isinstance(value, str) else value for value in row]
-        )
-    return text.getvalue().encode()
+    for name, *values in rows:
+        cells = [name, *(" ".join(v.split()) if isinstance(v, str) else v for v in values)]
+        if "\r" in str(name):  # quoted by itself from Python 3.13 on
+            csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
+        else:
+            csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode(errors=ANY_BYTES)
 
 
 def _csv_rows(path: Path, columns: Mapping[str, type]) -> Iterator[Row]:
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8", errors=ANY_BYTES) as file:
         # A machine that goes down may leave half a line at the end.
-        reader = csv.reader(line for line in file if line.endswith("\n"))
+        csv.field_size_limit(LONGEST_VALUE)
+        reader = csv.reader(line for line in file if line.endswith(("\n", "\r")))
         _check_columns(path, next(reader, []), columns)
         for cells in reader:
             if len(cells) == len(columns):
@@ -290,4 +297,12 @@ def _write_parquet(path: Path, columns: Mapping[str, type], rows: Iterator[Row])
         pyarrow.parquet.ParquetWriter(file, schema) as writer,
     ):
         while group := list(islice(rows, ROWS_IN_GROUP)):
-            writer.write_table(pyarrow.Table.from_pylist(group, schema))
+            writer.write_table(pyarrow.Table.from_pylist([*map(_in_unicode, group)], schema))
+
+
+def _in_unicode(row: Row) -> Row:
+    """Return a row that Parquet can hold: bytes of a name that are no UTF-8 are spelled out."""
+    return {
+        name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }

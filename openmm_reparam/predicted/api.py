@@ -161,6 +161,7 @@ def structure_text(text: str) -> StructureText:
     """
     if not isinstance(text, str):
         raise TypeError(f"the text of a PDB or mmCIF file is needed, not {type(text).__name__}")
+    text = text.removeprefix("\ufeff")  # editors of Windows mark UTF-8 by it
     if not text.strip():
         raise ValueError("the file is empty")
     if any(line.startswith("data_") for line in text.splitlines()):

@@ -41,7 +41,7 @@ class AtomRecord:
         In angstrom.
     occupancy : float
     model : str
-        Its number.
+        Its number; another model of a file has another.
     """
 
     row: int

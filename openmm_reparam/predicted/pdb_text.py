@@ -39,7 +39,7 @@ class PdbText:
     """
 
     def __init__(self, text: str) -> None:
-        self._lines = text.splitlines()
+        self._lines = _lines(text)
         self._records = list(_records(self._lines))
 
     @property
@@ -63,8 +63,8 @@ class PdbText:
         kept = {record.row for group in atoms.values() for record in group}
         models = {record.model for record in self._records if record.row in kept}
         serials: dict[str, str] = {}
-        serial, model, last = 0, "", ""
-        for row, line in enumerate(self._lines):
+        serial, last = 0, ""
+        for row, (line, model) in enumerate(zip(self._lines, _models(self._lines), strict=True)):
             start = line[:6]
             if start in _ATOMS:
                 for record in atoms.get(row, ()):
@@ -74,7 +74,6 @@ class PdbText:
                     last = self._atom_line(record, serial)
                     yield last
             elif start == "MODEL ":
-                model = line[6:].strip()
                 if model in models:
                     yield line
             elif start in ("ENDMDL", "TER   ") or line.startswith("TER"):
@@ -104,12 +103,35 @@ class PdbText:
         return f"{line[:6]}{_serial(serial)}{line[11:30]}{_coordinates(record)}{line[54:]}"
 
 
-def _records(lines: list[str]) -> Iterator[AtomRecord]:
+def _lines(text: str) -> list[str]:
+    """Return the lines; `str.splitlines` would end some at form feeds and Latin-1 controls, too."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _models(lines: list[str]) -> Iterator[str]:
+    """Yield each line's model: its number, with stars where models before have the same or none."""
+    begun: set[str] = set()
     model = ""
-    for row, line in enumerate(lines):
+    for line in lines:
         if line[:6] == "MODEL ":
-            model = line[6:].strip()
-        elif line[:6] in _ATOMS:
+            model = _unused(line[6:].strip(), begun)
+        yield model
+        if line[:6] in _ATOMS:
+            begun.add(model)
+        elif line[:6] == "ENDMDL":
+            model = _unused("", begun)
+
+
+def _unused(model: str, begun: set[str]) -> str:
+    while model in begun:
+        model += "*"
+    return model
+
+
+def _records(lines: list[str]) -> Iterator[AtomRecord]:
+    for row, (line, model) in enumerate(zip(lines, _models(lines), strict=True)):
+        if line[:6] in _ATOMS:
             yield _record(row, line, model)
 
 

@@ -116,6 +116,7 @@ def prepare_prediction(
         The force field does not know a residue, or an atom in it.
     """
     segments, notes = _segments(selection.residues)
+    segments, lone = _without_single_residues(segments)
     topology, x, residues, more = _topology(segments)
     topology, x, added = _with_missing_atoms(topology, x, seed)
     field = _forcefield(forcefield)
@@ -123,7 +124,7 @@ def prepare_prediction(
         topology, x, hydrogens = _with_hydrogens(topology, x, field, ph, seed)
         system = field.createSystem(topology, constraints=app.HBonds)
     molecule = MolecularSystem(name, topology, system, x * unit.nanometer)
-    return PreparedPrediction(molecule, residues, (*notes, *more, *added, *hydrogens))
+    return PreparedPrediction(molecule, residues, (*notes, *lone, *more, *added, *hydrogens))
 
 
 @cache
@@ -161,6 +162,21 @@ def _segments(
             )
         segments.append([residue])
     return segments, notes
+
+
+def _without_single_residues(
+    segments: Sequence[list[SelectedResidue]],
+) -> tuple[list[list[SelectedResidue]], list[str]]:
+    """Leave out pieces of one residue: Amber's force fields have none that is both ends."""
+    kept = [segment for segment in segments if len(segment) > 1]
+    lone = [
+        f"left out {residue_name(segment[0].key)}, which is bonded to no other residue"
+        for segment in segments
+        if len(segment) == 1
+    ]
+    if not kept:
+        raise ValueError(f"there are no two residues that are bonded ({'; '.join(lone[:5])})")
+    return kept, lone
 
 
 def _is_broken(before: SelectedResidue, after: SelectedResidue) -> bool:

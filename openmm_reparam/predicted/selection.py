@@ -91,7 +91,7 @@ def select_atoms(records: Sequence[AtomRecord]) -> Selection:
     notes: list[str] = []
     models = list(dict.fromkeys(record.model for record in records))
     if len(models) > 1:
-        notes.append(f"used model {models[0]}, the first of {len(models)}")
+        notes.append(f"used model {models[0] or 1}, the first of {len(models)}")
     chosen = [record for record in records if record.model == models[0]]
     groups = [_one_conformer(group, notes) for group in _positions_in_chain(chosen)]
     kept = [group for group in groups if _is_polymer(group)]

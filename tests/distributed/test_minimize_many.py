@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from openmm import app, unit
 
-from openmm_reparam import minimize_many
+from openmm_reparam import minimize_many, relax_many
 from openmm_reparam.distributed.structure_task import (
     COLUMNS,
     StructureSettings,
@@ -112,6 +113,23 @@ def test_every_good_structure_is_done_once_and_the_corrupt_one_named(done, model
 
 def _files(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_workers_elsewhere_find_files_by_relative_paths(workers, tmp_path, monkeypatch):
+    file, _ = workers
+    monkeypatch.chdir(tmp_path)
+    own = Path(app.__file__).parent / "data" / "amber14" / "protein.ff14SB.xml"
+    Path("own.xml").write_bytes(own.read_bytes())
+    molecule = peptide("AG")
+    Path("models").mkdir()
+    for name in ("models/a.pdb", "models/b.pdb"):
+        with open(name, "w") as model:
+            app.PDBFile.writeFile(molecule.topology, molecule.positions, model)
+    options = {"cluster": file, "progress": False, "platform": "Reference", "forcefield": "own.xml"}
+    for many, folder in ((minimize_many, "minimized"), (relax_many, "relaxed")):
+        rows = list(many("models", folder, **options))
+        assert [row["error"] for row in rows] == [None, None]
+        assert sorted(Path(folder).glob("*.pdb")) == [Path(folder, n) for n in ("a.pdb", "b.pdb")]
 
 
 def test_results_are_those_of_one_process_bit_by_bit(done, models, tmp_path):

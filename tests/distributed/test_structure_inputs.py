@@ -38,6 +38,24 @@ def test_a_long_list_is_never_held(tmp_path):
     assert peak < 300_000  # the list itself has 600 kB
 
 
+def test_a_list_of_any_editor_with_a_path_twice(tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"\xef\xbb\xbfa.pdb\r\n./a.pdb\r\nb.pdb\r\nx/../a.pdb\r\ncaf\xe9.pdb\r\n")
+    files = structure_files(listed)
+    assert [name for name, _ in files.named()] == ["a.pdb", "b.pdb", "caf\udce9.pdb"]
+    assert files.total == 3
+    assert files.among({"b.pdb": "failed", "of another list.pdb": "converged"}) == {
+        "b.pdb": "failed"
+    }
+
+
+def test_a_folder_is_the_same_for_a_worker_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "a.pdb").touch()
+    monkeypatch.chdir(tmp_path)
+    assert list(structure_files("models").named()) == [("a.pdb", tmp_path / "models" / "a.pdb")]
+
+
 def test_what_names_no_structure_is_refused(tmp_path):
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(ValueError, match="no structure file"):

@@ -5,7 +5,13 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from openmm_reparam.distributed.files import replaced_file, write_text
+from openmm_reparam.distributed.files import (
+    file_digest,
+    read_text,
+    replaced_file,
+    text_digest,
+    write_text,
+)
 from openmm_reparam.distributed.summary import Summary, read_summary
 
 COLUMNS = {"file": str, "converged": bool, "energy": float, "atoms": int, "error": str}
@@ -39,6 +45,42 @@ def test_rows_come_back_as_they_were(tmp_path, ending):
         assert list(read_summary(path, COLUMNS)) == rows  # while it grows
     assert list(read_summary(path, COLUMNS)) == rows
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_name_is_any_that_a_file_can_have(tmp_path, ending):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    names = ["a  b.pdb", " a.pdb", "new\nline.pdb", "re\rturn.pdb", "=1,'\".pdb", "no\udcff.pdb"]
+    path = tmp_path / f"summary{ending}"
+    with Summary(path, COLUMNS) as summary:
+        for name in names:
+            summary.append(row(name))
+        assert [one["file"] for one in read_summary(path, COLUMNS)] == names
+    if ending == ".csv":
+        with Summary(path, COLUMNS, resumed=lambda row: True) as summary:
+            assert list(summary.kept) == names
+    assert len(list(read_summary(path, COLUMNS))) == len(names)
+
+
+def test_a_long_value_is_read_again(tmp_path):
+    with Summary(tmp_path / "summary.csv", COLUMNS) as summary:
+        summary.append(row("a.pdb", error="x" * 200_000))
+    assert len(next(read_summary(tmp_path / "summary.csv", COLUMNS))["error"]) == 200_000
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="is no folder"):
+        Summary(tmp_path / "file" / "summary.csv", COLUMNS).__enter__()
+
+
+def test_a_file_may_have_the_longest_name_and_any_bytes(tmp_path):
+    path = tmp_path / ("n" * 251 + ".pdb")
+    write_text(path, "REMARK caf\udce9\n")
+    assert path.read_bytes() == b"REMARK caf\xe9\n"
+    assert read_text(path) == "REMARK caf\udce9\n"
+    assert text_digest(read_text(path)) == file_digest(path)
 
 
 def test_a_run_does_not_write_into_the_table_of_another(tmp_path):

@@ -25,6 +25,33 @@ def two_chains(predicted):
     return text.text("HEADER    PREDICTED", "REMARK   1 CONFIDENCE", "PARENT N/A")
 
 
+def test_models_without_numbers_or_of_the_same_are_told_apart(predicted):
+    lines = predicted().chain("GAG").lines
+    for begin in ([], ["MODEL        1"]):
+        text = "\n".join([*begin, *lines, "ENDMDL"] * 2)
+        written, report = relax_prediction(text, **FAST)
+        assert report.residues == 3
+        assert report.notes[0] == "used model 1, the first of 2"
+        assert written.count("TER") == written.count("ENDMDL") == 1
+
+
+def test_marks_and_bytes_of_other_systems_change_nothing(predicted):
+    text = predicted().chain("GAG").text("REMARK   1 caf\udce9 \x85 \x0c \x1e", "REMARK   2")
+    written, _ = relax_prediction(text, **FAST)
+    assert written.split("\n")[:2] == text.split("\n")[:2]
+    assert relax_prediction("\ufeff" + predicted().chain("GAG").text(), **FAST)[1].residues == 3
+
+
+def test_a_residue_far_from_its_neighbours_is_left_out(predicted):
+    text = predicted().chain("GAG").chain("GAG", numbers=[f"{n:4d} " for n in (4, 5, 6)], shift=40)
+    lone = [line for line in text.lines if line[22:26] == "   4" and line.startswith("ATOM")]
+    moved = [f"{line[:30]}{float(line[30:38]) + 40:8.3f}{line[38:]}" for line in lone]
+    kept = [line for line in text.lines if line not in lone]
+    written, report = relax_prediction("\n".join([*kept[:-11], *moved, *kept[-11:]]), **FAST)
+    assert "left out A:GLY 4, which is bonded to no other residue" in report.notes
+    assert report.residues == 5
+
+
 @pytest.fixture
 def relaxed(two_chains):
     return relax_prediction(two_chains, **FAST)
