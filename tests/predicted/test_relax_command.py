@@ -87,6 +87,7 @@ def test_a_page_of_many_has_a_row_for_each(folder, tmp_path):
         (["nowhere.pdb"], "there is no file"),
         (["good.pdb", "-o", "out.cif"], "kept in the format of the input, name a .pdb file"),
         (["good.pdb", "-o", "good.pdb"], "would overwrite the input"),
+        ([".", "-o", "."], "would overwrite the input"),
         (["good.pdb", "--resume"], "--resume is for a folder or a list of files"),
         (["good.pdb", "--forcefield", "none.xml"], "could not load the force field none.xml"),
     ],
