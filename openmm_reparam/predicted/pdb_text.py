@@ -76,10 +76,10 @@ class PdbText:
             elif start == "MODEL ":
                 if model in models:
                     yield line
-            elif start in ("ENDMDL", "TER   ") or line.startswith("TER"):
+            elif _ends_model(line) or line.startswith("TER"):
                 if model and model not in models:
                     continue
-                if start == "ENDMDL":
+                if _ends_model(line):
                     yield line
                 elif last:  # a chain that is left out ends nothing
                     serial += 1
@@ -119,8 +119,13 @@ def _models(lines: list[str]) -> Iterator[str]:
         yield model
         if line[:6] in _ATOMS:
             begun.add(model)
-        elif line[:6] == "ENDMDL":
+        elif _ends_model(line):
             model = _unused("", begun)
+
+
+def _ends_model(line: str) -> bool:
+    """Say whether a line ends a model; of files that were joined, END does."""
+    return line[:6] == "ENDMDL" or line.strip() == "END"
 
 
 def _unused(model: str, begun: set[str]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from openmm import app, unit
 from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import proteinResidues
+from scipy.spatial import cKDTree
 
 from ..prepare.molecular_system import MolecularSystem
 from ..prepare.system_builder import (
@@ -32,6 +33,8 @@ __all__ = ["PreparedPrediction", "prepare_prediction"]
 # nm. Residues whose numbers follow each other are bonded up to the second distance: a prediction's
 # bond may be far too long, and relaxation closes it.
 _LONGEST_BOND, _LONGEST_BOND_IN_SEQUENCE = 0.25, 0.6
+# Angstrom, up to which atoms stand on one spot.
+_ONE_SPOT = 0.001
 # nm, of the added oxygen of a chain's end.
 _CARBOXYLATE_BOND = 0.125
 
@@ -113,8 +116,9 @@ def prepare_prediction(
     Raises
     ------
     ValueError
-        The force field does not know a residue, or an atom in it.
+        The force field does not know a residue, or an atom in it; or two atoms stand on one spot.
     """
+    _refuse_one_spot(selection.residues)
     segments, notes = _segments(selection.residues)
     segments, lone = _without_single_residues(segments)
     topology, x, residues, more = _topology(segments)
@@ -125,6 +129,20 @@ def prepare_prediction(
         system = field.createSystem(topology, constraints=app.HBonds)
     molecule = MolecularSystem(name, topology, system, x * unit.nanometer)
     return PreparedPrediction(molecule, residues, (*notes, *lone, *more, *added, *hydrogens))
+
+
+def _refuse_one_spot(residues: Sequence[SelectedResidue]) -> None:
+    """Refuse atoms between which no force has a direction."""
+    atoms = [(residue, name) for residue in residues for name in residue.atoms]
+    places = [residue.atoms[name].position for residue, name in atoms]
+    pairs = cKDTree(places).query_pairs(_ONE_SPOT) if places else ()
+    if pairs:
+        first, second = (
+            f"{name} of {residue_name(residue.key)}"
+            for residue, name in (atoms[place] for place in min(pairs))
+        )
+        more = f", and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
+        raise ValueError(f"{first} and {second} stand on one spot{more}: move or leave out one")
 
 
 @cache

@@ -35,6 +35,24 @@ def test_models_without_numbers_or_of_the_same_are_told_apart(predicted):
         assert written.count("TER") == written.count("ENDMDL") == 1
 
 
+def test_joined_files_are_models(predicted):
+    lines = predicted().chain("GAG").lines
+    written, report = relax_prediction("\n".join([*lines, "END"] * 2), **FAST)
+    assert report.residues == 3
+    assert report.notes[0].endswith("the first of 2")
+    assert written.splitlines()[-1] == "END"
+    assert written.count("END") == 1
+
+
+def test_atoms_on_one_spot_are_refused(predicted):
+    lines = predicted().chain("GAG").lines
+    moved = [
+        line[:30] + lines[1][30:54] + line[54:] if k == 2 else line for k, line in enumerate(lines)
+    ]
+    with pytest.raises(ValueError, match=r"CA of A:GLY 1 and C of A:GLY 1 stand on one spot"):
+        relax_prediction("\n".join(moved), **FAST)
+
+
 def test_marks_and_bytes_of_other_systems_change_nothing(predicted):
     text = predicted().chain("GAG").text("REMARK   1 caf\udce9 \x85 \x0c \x1e", "REMARK   2")
     written, _ = relax_prediction(text, **FAST)
