@@ -128,6 +128,7 @@ def test_fold_2jof_with_a_short_chain(tmp_path, enkephalin):
     assert 1 <= models.getNumFrames() <= 10
 
 
+@pytest.mark.slow
 def test_own_reparametrization(tmp_path):
     text = run_example("own_reparametrization.py", "--sequence", "YGGFM", folder=tmp_path)
     assert text.count("MinimizationResult: converged") == 2

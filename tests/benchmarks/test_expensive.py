@@ -47,7 +47,8 @@ def test_molecules_are_many_of_drug_size_and_split_once(molecules):
     assert len(shapes) == 102
     for name, smiles in molecules.MOLECULES.items():
         molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-        assert 19 <= molecule.GetNumAtoms() <= 70, name
+        least = 14 if name in molecules.FRESH else 19  # these are for networks alone
+        assert least <= molecule.GetNumAtoms() <= 70, name
         assert len(Chem.GetMolFrags(molecule)) == 1, name
 
 

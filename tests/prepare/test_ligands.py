@@ -430,6 +430,7 @@ def test_a_force_field_of_the_callers_stays_as_it_is(villin):
 
 
 @ambertools
+@pytest.mark.slow
 def test_other_force_fields_are_refused(villin):
     ligand = gaff_ligand(made("CO"), charges="gas")
     for forcefield in ("charmm36.xml", "amoeba2018.xml"):

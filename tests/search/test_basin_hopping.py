@@ -293,6 +293,7 @@ def test_whatever_is_the_lowest_has_been_taken_to_the_tolerance():
     assert hops[~near, 1].max() > 1.0, "the others are left as they are"
 
 
+@pytest.mark.slow
 def test_a_search_stopped_within_the_tolerance_has_converged():
     class Stop(mm.MinimizationReporter):
         def report(self, iteration, x, gradient, info):

@@ -68,7 +68,9 @@ def test_patience_is_for_lone_walkers_with_torsions():
         assert result.search_record.restarts == 0
 
 
-@pytest.mark.parametrize(("torsions", "hops"), [(6, 6), (14, 14), (28, 56)])
+@pytest.mark.parametrize(
+    ("torsions", "hops"), [(6, 6), pytest.param(14, 14, marks=pytest.mark.slow), (28, 56)]
+)
 def test_patience_grows_with_torsions_and_then_with_their_pairs(monkeypatch, torsions, hops):
     stagnation, ends = [], []
     reseed, note = LowModeMove.reseed, Walker.note
