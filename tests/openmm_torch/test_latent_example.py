@@ -24,6 +24,7 @@ def run_example(name, *arguments, folder):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_annealing_gains_with_a_pythonforce_and_is_read_again(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     text = run_example(

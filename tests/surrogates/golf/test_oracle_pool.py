@@ -43,6 +43,7 @@ def test_a_process_that_ends_is_one_failure():
     assert (pool.calls, pool.failures) == (6, 2)
 
 
+@pytest.mark.slow
 def test_an_oracle_that_hangs_is_ended_and_counted():
     """One that never gives the interpreter back, too."""
     with OraclePool(harmonic, [1.0, 2.0, 4.0], workers=1, limit=3) as pool:
