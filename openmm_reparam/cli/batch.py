@@ -17,12 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..distributed.cluster import workers_for
-from ..distributed.minimize_many import (
-    default_summary,
-    minimize_files,
-    settings_of_workers,
-    structure_summary,
-)
+from ..distributed.file_work import default_summary, file_rows, file_summary
+from ..distributed.minimize_many import minimization_work
 from ..distributed.structure_inputs import STRUCTURE_ENDINGS, StructureFiles, structure_files
 from ..distributed.structure_task import (
     COLUMNS,
@@ -96,6 +92,7 @@ def minimize_files_of(
     )
     check_settings(chosen)
     processes = workforce.cluster.processes(files.total)
+    work = minimization_work(chosen, processes, workforce.resources)
     path = default_summary(summary, out)
     if outputs.report is not None and path is None:
         raise ValueError(
@@ -103,7 +100,7 @@ def minimize_files_of(
         )
     outputs.prepare_report()
     with ExitStack() as stack:
-        table = stack.enter_context(structure_summary(files, chosen, out, path, workforce.resume))
+        table = stack.enter_context(file_summary(files, work, out, path, workforce.resume))
         kept = files.among(table.kept)
         if workforce.resume:
             print(f"{len(kept)} of {files.total} files are done and unchanged")
@@ -111,16 +108,7 @@ def minimize_files_of(
         client = stack.enter_context(workers_for(files.total - len(kept), workforce.cluster))
         say_workers(client, processes, Console(None))
         rows = stack.enter_context(
-            closing(
-                minimize_files(
-                    client,
-                    files,
-                    settings_of_workers(chosen, processes, workforce.resources),
-                    out,
-                    table,
-                    resources=workforce.resources,
-                )
-            )
+            closing(file_rows(client, files, work, out, table, resources=workforce.resources))
         )
         totals = _show(rows, files, kept)
     print(totals.line())

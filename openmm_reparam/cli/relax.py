@@ -14,10 +14,10 @@ from typing import Any
 from tqdm import tqdm
 
 from ..distributed.cluster import workers_for
+from ..distributed.file_work import default_summary, file_rows, file_summary
 from ..distributed.files import read_text, write_text
-from ..distributed.minimize_many import default_summary
 from ..distributed.prediction_task import RELAXATION_COLUMNS
-from ..distributed.relax_many import check_relaxation, relax_files, relaxation_summary
+from ..distributed.relax_many import check_relaxation, relaxation_work
 from ..distributed.structure_inputs import STRUCTURE_ENDINGS, structure_files
 from ..distributed.summary import read_summary, row_state
 from ..predicted.api import relax_structure
@@ -154,27 +154,16 @@ def relax_files_of(
     if page is not None and path is None:
         raise ValueError(f"--report {page} is made of the summary: name one by --csv, or -o FOLDER")
     processes = workforce.cluster.processes(files.total)
+    work = relaxation_work(settings, processes, workforce.resources)
     with ExitStack() as stack:
-        table = stack.enter_context(
-            relaxation_summary(files, settings, output, path, workforce.resume)
-        )
+        table = stack.enter_context(file_summary(files, work, output, path, workforce.resume))
         kept = files.among(table.kept)
         left = files.total - len(kept)
         print(f"{left} of {files.total} files of {source}", end=", ")
         client = stack.enter_context(workers_for(left, workforce.cluster))
         say_workers(client, processes, Console(None))
         rows = stack.enter_context(
-            closing(
-                relax_files(
-                    client,
-                    files,
-                    settings,
-                    output,
-                    table,
-                    processes=processes,
-                    resources=workforce.resources,
-                )
-            )
+            closing(file_rows(client, files, work, output, table, resources=workforce.resources))
         )
         counts = Counter(kept.values()) + _shown(rows, files.total, len(kept))
     print(

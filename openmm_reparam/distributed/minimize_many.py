@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
-from tqdm import tqdm
-
-from .cluster import cluster_settings, workers_for
-from .engine import unordered_results
+from .cluster import cluster_settings
+from .file_work import FileWork, default_summary, rows_with_progress
 from .files import absolute_name
-from .structure_inputs import StructureFiles, structure_files
+from .structure_inputs import structure_files
 from .structure_task import (
     COLUMNS,
     StructureSettings,
-    StructureTask,
     check_settings,
-    failed_structure,
-    minimize_structure,
+    minimized_file,
     preparation_names,
     settings_digest,
-    structure_is_done,
 )
-from .summary import Summary
 
-__all__ = [
-    "default_summary",
-    "minimize_files",
-    "minimize_many",
-    "settings_of_workers",
-    "structure_summary",
-]
+__all__ = ["minimization_work", "minimize_many"]
 
 Row = dict[str, Any]
-
-SUMMARY_NAME = "summary.csv"
 
 
 def minimize_many(
@@ -116,85 +100,22 @@ def minimize_many(
     where = cluster_settings(cluster, workers)
     chosen = _settings(settings)
     check_settings(chosen)
-    folder = None if output is None else Path(output)
-    path = default_summary(None if summary is None else Path(summary), folder)
-    with (
-        structure_summary(files, chosen, folder, path, resume) as table,
-        workers_for(files.total - len(files.among(table.kept)), where) as client,
-        tqdm(
-            total=files.total,
-            initial=len(files.among(table.kept)),
-            unit="file",
-            smoothing=0,
-            disable=None if progress else True,
-        ) as bar,
-        closing(
-            minimize_files(
-                client,
-                files,
-                settings_of_workers(chosen, where.processes(files.total), resources),
-                folder,
-                table,
-                resources=resources,
-            )
-        ) as rows,
-    ):
-        for row in rows:
-            bar.update()
-            yield row
+    yield from rows_with_progress(
+        files,
+        minimization_work(chosen, where.processes(files.total), resources),
+        None if output is None else Path(output),
+        default_summary(summary, output),
+        where,
+        resume=resume,
+        resources=resources,
+        progress=progress,
+    )
 
 
-def default_summary(summary: Path | None, output: Path | None) -> Path | None:
-    """Return where the summary is: ``summary.csv`` in the folder of outputs if nothing is said."""
-    return output / SUMMARY_NAME if summary is None and output is not None else summary
-
-
-def structure_summary(
-    files: StructureFiles,
-    settings: StructureSettings,
-    output: Path | None,
-    path: Path | None,
-    resume: bool,
-) -> Summary:
-    """Return the table of a run, to be opened; a resumed one keeps the rows that are done.
-
-    Parameters
-    ----------
-    files : StructureFiles
-    settings : StructureSettings
-    output : Path or None
-        Folder of the minimized structures.
-    path : Path or None
-        None keeps no table.
-    resume : bool
-
-    Returns
-    -------
-    Summary
-
-    Raises
-    ------
-    ValueError
-        There is nothing to resume from without a table.
-    """
-    if not resume:
-        return Summary(path, COLUMNS)
-    if path is None:
-        raise ValueError("resume=True needs the summary of the earlier run: name it, or its folder")
-    digest = settings_digest(settings)
-
-    def done(row: Row) -> bool:
-        name = row["file"]
-        place = None if output is None else output / name
-        return structure_is_done(row, files.parent / name, place, digest)
-
-    return Summary(path, COLUMNS, resumed=done)
-
-
-def settings_of_workers(
+def minimization_work(
     settings: StructureSettings, processes: int | None, resources: Mapping[str, float] | None
-) -> StructureSettings:
-    """Return the settings for one worker of several: on a thread, if it has no device.
+) -> FileWork:
+    """Return what is done with each file; one worker of several works on a thread without a device.
 
     Parameters
     ----------
@@ -202,60 +123,18 @@ def settings_of_workers(
     processes : int or None
         Workers; None if nobody knows. One alone keeps the settings.
     resources : mapping of str to float, or None
+        What a file takes of its worker.
 
     Returns
     -------
-    StructureSettings
+    FileWork
     """
-    if processes == 1:
-        return settings
-    platform = settings.platform or (None if resources else "CPU")
-    threads = (settings.threads or 1) if platform == "CPU" else settings.threads
-    return replace(settings, platform=platform, threads=threads)
-
-
-def minimize_files(
-    client: Client | None,
-    files: StructureFiles,
-    settings: StructureSettings,
-    output: Path | None,
-    summary: Summary,
-    *,
-    resources: Mapping[str, float] | None = None,
-) -> Generator[Row, None, None]:
-    """Yield a row for each file that the summary does not have, once it is in the summary.
-
-    Parameters
-    ----------
-    client : distributed.Client or None
-        None works in this process.
-    files : StructureFiles
-    settings : StructureSettings
-    output : Path or None
-        Folder of the minimized structures.
-    summary : Summary
-        Open.
-    resources : mapping of str to float, optional
-
-    Yields
-    ------
-    dict
-    """
-    digest = settings_digest(settings)
-    # Workers may run in another folder.
-    settings = _with_full_paths(settings)
-    output = None if output is None else output.absolute()
-    tasks = (
-        StructureTask(name, path, None if output is None else output / name, settings, digest)
-        for name, path in files.named()
-        if name not in summary.kept
-    )
-    with closing(
-        unordered_results(client, minimize_structure, failed_structure, tasks, resources=resources)
-    ) as rows:
-        for row in rows:
-            summary.append(row)
-            yield row
+    own = _with_full_paths(settings)  # workers may run in another folder
+    if processes != 1:
+        platform = settings.platform or (None if resources else "CPU")
+        threads = (settings.threads or 1) if platform == "CPU" else settings.threads
+        own = replace(own, platform=platform, threads=threads)
+    return FileWork(minimized_file, own, settings_digest(settings), COLUMNS)
 
 
 def _with_full_paths(settings: StructureSettings) -> StructureSettings:

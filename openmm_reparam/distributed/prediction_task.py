@@ -1,34 +1,28 @@
-"""One predicted structure of many: relaxed, measured and written, wherever that is done."""
+"""One predicted structure of many: relaxed and measured, wherever that is done."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..predicted.api import relax_prediction
 from ..predicted.protocol import RelaxationSettings
 from ..predicted.report import RelaxationReport
-from .files import file_digest, read_text, text_digest, write_text
+from .file_work import DIGESTS
+from .files import file_digest, read_text, text_digest
 from .structure_task import VIOLATION_KINDS
 
-__all__ = [
-    "RELAXATION_COLUMNS",
-    "PredictionTask",
-    "failed_prediction",
-    "relax_file",
-    "relaxation_digest",
-]
+__all__ = ["RELAXATION_COLUMNS", "relaxation_digest", "relaxed_file"]
 
 Row = dict[str, Any]
 
 _WHEN = ("before", "after")
 _COUNTS = ("violating_residues", "ramachandran_outliers", "rotamer_outliers")
 _SCORES = ("ramachandran_favoured", "clashscore", "molprobity_like")
-# Of the summary, in this order. Energies in kJ/mol, restraints left out. The digests tell a later
-# run whether a structure is done.
+# Of the summary, in this order. Energies in kJ/mol, restraints left out.
 RELAXATION_COLUMNS: Mapping[str, type] = {
     **{"file": str, "atoms": int, "residues": int, "chains": int, "converged": bool},
     **{"rounds": int, "released": int, "turned": int, "force_evaluations": int, "seconds": float},
@@ -37,31 +31,8 @@ RELAXATION_COLUMNS: Mapping[str, type] = {
     **{f"{kind}_{when}": int for kind in _COUNTS for when in _WHEN},
     **{f"{kind}_{when}": float for kind in _SCORES for when in _WHEN},
     **{"rmsd_angstrom": float, "stereo_changes": str, "notes": str, "stopped": str, "error": str},
-    **{"input_digest": str, "settings_digest": str, "output_digest": str},
+    **DIGESTS,
 }
-
-
-@dataclass(frozen=True)
-class PredictionTask:
-    """One file to relax; what a worker process is sent.
-
-    Attributes
-    ----------
-    name : str
-        Of its row.
-    file : Path
-    output : Path or None
-        Where to write the relaxed structure.
-    settings : RelaxationSettings
-    digest : str
-        Of the settings.
-    """
-
-    name: str
-    file: Path
-    output: Path | None
-    settings: RelaxationSettings
-    digest: str
 
 
 def relaxation_digest(settings: RelaxationSettings) -> str:
@@ -89,59 +60,33 @@ def relaxation_digest(settings: RelaxationSettings) -> str:
     return text_digest(json.dumps([told, file_digest(own) if own.is_file() else ""]))
 
 
-def relax_file(task: PredictionTask) -> Row:
-    """Relax one file, in whatever process this is.
+def relaxed_file(
+    name: str, file: Path, settings: RelaxationSettings, ending: str | None
+) -> tuple[Row, str | None]:
+    """Relax a predicted structure, see `FileWork.process`.
 
     Parameters
     ----------
-    task : PredictionTask
+    name : str
+    file : Path
+    settings : RelaxationSettings
+    ending : str or None
+        Of the output; its format is that of the file.
 
     Returns
     -------
     dict
-        A row of the summary, with None where a failure left nothing to say.
+        Columns of its row.
+    str
+        The relaxed structure.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be relaxed, see `relax_prediction`.
     """
-    try:
-        return _relax(task)
-    except Exception as error:  # any failure of one file is that file's alone
-        return failed_prediction(task, f"{error}" or type(error).__name__)
-
-
-def failed_prediction(task: PredictionTask, error: str) -> Row:
-    """Return the row of a structure that could not be relaxed, for a reason.
-
-    Parameters
-    ----------
-    task : PredictionTask
-    error : str
-
-    Returns
-    -------
-    dict
-    """
-    return {
-        **dict.fromkeys(RELAXATION_COLUMNS),
-        "file": task.name,
-        "converged": False,
-        "error": " ".join(error.split()),
-    }
-
-
-def _relax(task: PredictionTask) -> Row:
-    if task.output is not None and task.output.resolve() == task.file.resolve():
-        raise ValueError(f"{task.output} would overwrite the input: name another folder")
-    read = file_digest(task.file)
-    text, report = relax_prediction(read_text(task.file), name=task.name, **asdict(task.settings))
-    if task.output is not None:
-        write_text(task.output, text)
-    return {
-        **_measures(report),
-        "file": task.name,
-        "error": None,
-        "input_digest": read,
-        "settings_digest": task.digest,
-        "output_digest": None if task.output is None else text_digest(text),
-    }
+    text, report = relax_prediction(read_text(file), name=name, **asdict(settings))
+    return _measures(report), text
 
 
 def _measures(report: RelaxationReport) -> Row:

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
-from tqdm import tqdm
-
 from ..predicted.protocol import RelaxationSettings
 from ..prepare.molecular_system import platform_by_name
 from ..prepare.system_builder import load_forcefield
-from .cluster import cluster_settings, workers_for
-from .engine import unordered_results
+from .cluster import cluster_settings
+from .file_work import FileWork, default_summary, rows_with_progress
 from .files import absolute_name
-from .minimize_many import default_summary
-from .prediction_task import (
-    RELAXATION_COLUMNS,
-    PredictionTask,
-    failed_prediction,
-    relax_file,
-    relaxation_digest,
-)
-from .structure_inputs import StructureFiles, structure_files
-from .structure_task import structure_is_done
-from .summary import Summary
+from .prediction_task import RELAXATION_COLUMNS, relaxation_digest, relaxed_file
+from .structure_inputs import structure_files
 
-__all__ = ["check_relaxation", "relax_files", "relax_many", "relaxation_summary"]
+__all__ = ["check_relaxation", "relax_many", "relaxation_work"]
 
 Row = dict[str, Any]
 
@@ -97,33 +84,16 @@ def relax_many(
     where = cluster_settings(cluster, workers)
     chosen = RelaxationSettings(**settings)
     check_relaxation(chosen)
-    folder = None if output is None else Path(output)
-    path = default_summary(None if summary is None else Path(summary), folder)
-    with (
-        relaxation_summary(files, chosen, folder, path, resume) as table,
-        workers_for(files.total - len(files.among(table.kept)), where) as client,
-        tqdm(
-            total=files.total,
-            initial=len(files.among(table.kept)),
-            unit="file",
-            smoothing=0,
-            disable=None if progress else True,
-        ) as bar,
-        closing(
-            relax_files(
-                client,
-                files,
-                chosen,
-                folder,
-                table,
-                processes=where.processes(files.total),
-                resources=resources,
-            )
-        ) as rows,
-    ):
-        for row in rows:
-            bar.update()
-            yield row
+    yield from rows_with_progress(
+        files,
+        relaxation_work(chosen, where.processes(files.total), resources),
+        None if output is None else Path(output),
+        default_summary(summary, output),
+        where,
+        resume=resume,
+        resources=resources,
+        progress=progress,
+    )
 
 
 def check_relaxation(settings: RelaxationSettings) -> None:
@@ -143,92 +113,26 @@ def check_relaxation(settings: RelaxationSettings) -> None:
         platform_by_name(settings.platform)
 
 
-def relaxation_summary(
-    files: StructureFiles,
-    settings: RelaxationSettings,
-    output: Path | None,
-    path: Path | None,
-    resume: bool,
-) -> Summary:
-    """Return the table of a run, to be opened; a resumed one keeps the rows that are done.
+def relaxation_work(
+    settings: RelaxationSettings, processes: int | None, resources: Mapping[str, float] | None
+) -> FileWork:
+    """Return what is done with each file.
 
     Parameters
     ----------
-    files : StructureFiles
     settings : RelaxationSettings
-    output : Path or None
-        Folder of the relaxed structures.
-    path : Path or None
-        None keeps no table.
-    resume : bool
-
-    Returns
-    -------
-    Summary
-
-    Raises
-    ------
-    ValueError
-        There is nothing to resume from without a table.
-    """
-    if not resume:
-        return Summary(path, RELAXATION_COLUMNS)
-    if path is None:
-        raise ValueError("resume=True needs the summary of the earlier run: name it, or its folder")
-    digest = relaxation_digest(settings)
-
-    def done(row: Row) -> bool:
-        place = None if output is None else output / row["file"]
-        return structure_is_done(row, files.parent / row["file"], place, digest)
-
-    return Summary(path, RELAXATION_COLUMNS, resumed=done)
-
-
-def relax_files(
-    client: Client | None,
-    files: StructureFiles,
-    settings: RelaxationSettings,
-    output: Path | None,
-    summary: Summary,
-    *,
-    processes: int | None = 1,
-    resources: Mapping[str, float] | None = None,
-) -> Generator[Row, None, None]:
-    """Yield a row for each file that the summary does not have, once it is in the summary.
-
-    Parameters
-    ----------
-    client : distributed.Client or None
-        None works in this process.
-    files : StructureFiles
-    settings : RelaxationSettings
-    output : Path or None
-        Folder of the relaxed structures.
-    summary : Summary
-        Open.
     processes : int or None
         Workers; None if nobody knows. Of several each takes the CPU platform on one thread, unless
         the settings or `resources` say otherwise.
-    resources : mapping of str to float, optional
+    resources : mapping of str to float, or None
+        What a file takes of its worker.
 
-    Yields
-    ------
-    dict
+    Returns
+    -------
+    FileWork
     """
-    digest = relaxation_digest(settings)
-    if processes != 1 and settings.platform is None and not resources:
-        settings = replace(settings, platform="CPU", threads=settings.threads or 1)
     # Workers may run in another folder.
-    settings = replace(settings, forcefield=absolute_name(settings.forcefield))
-    output = None if output is None else output.absolute()
-    tasks = (
-        PredictionTask(name, path, None if output is None else output / name, settings, digest)
-        for name, path in files.named()
-        if name not in summary.kept
-    )
-    with closing(
-        unordered_results(client, relax_file, failed_prediction, tasks, resources=resources)
-    ) as rows:
-        for row in rows:
-            summary.append(row)
-            yield row
+    own = replace(settings, forcefield=absolute_name(settings.forcefield))
+    if processes != 1 and settings.platform is None and not resources:
+        own = replace(own, platform="CPU", threads=settings.threads or 1)
+    return FileWork(relaxed_file, own, relaxation_digest(settings), RELAXATION_COLUMNS)

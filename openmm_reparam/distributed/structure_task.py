@@ -1,4 +1,4 @@
-"""One structure file of many: prepared, minimized, measured and written, wherever that is done."""
+"""One structure file of many: prepared, minimized and measured, wherever that is done."""
 
 from __future__ import annotations
 
@@ -22,33 +22,30 @@ from ..prepare.system_builder import build_system, load_forcefield
 from ..structure.measures import heavy_atom_shifts
 from ..structure.violations import Violations, find_violations
 from ..units import in_unit
-from .files import file_digest, text_digest, write_text
+from .file_work import DIGESTS
+from .files import file_digest, text_digest
 
 __all__ = [
     "COLUMNS",
     "VIOLATION_KINDS",
     "StructureSettings",
-    "StructureTask",
     "check_settings",
-    "failed_structure",
-    "minimize_structure",
+    "minimized_file",
     "preparation_names",
     "settings_digest",
-    "structure_is_done",
 ]
 
 Row = dict[str, Any]
 
 VIOLATION_KINDS = tuple(field.name for field in fields(Violations))
-# Of the summary, in this order. Energies in kJ/mol, the RMS force in kJ/mol/nm. The digests tell
-# a later run whether a structure is done.
+# Of the summary, in this order. Energies in kJ/mol, the RMS force in kJ/mol/nm.
 COLUMNS: dict[str, type] = {
     **{"file": str, "atoms": int, "converged": bool, "initial_energy": float},
     **{"final_energy": float, "rms_force": float, "force_evaluations": int, "seconds": float},
     **{f"{kind}_{when}": int for kind in VIOLATION_KINDS for when in ("before", "after")},
     **{"rmsd_angstrom": float, "rmsd_superposed_angstrom": float, "repairs": str},
     **{"message": str, "error": str},
-    **{"input_digest": str, "settings_digest": str, "output_digest": str},
+    **DIGESTS,
 }
 PDB_ENDINGS = (".pdb", ".ent")
 
@@ -88,29 +85,6 @@ class StructureSettings:
     threads: int | None = None
     restraint: float | None = None
     preparation: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StructureTask:
-    """One file to minimize; what a worker process is sent.
-
-    Attributes
-    ----------
-    name : str
-        Of its row.
-    file : Path
-    output : Path or None
-        Where to write the minimized structure.
-    settings : StructureSettings
-    digest : str
-        Of the settings.
-    """
-
-    name: str
-    file: Path
-    output: Path | None
-    settings: StructureSettings
-    digest: str
 
 
 def settings_digest(settings: StructureSettings) -> str:
@@ -171,76 +145,33 @@ def check_settings(settings: StructureSettings) -> None:
     load_forcefield(given.get("forcefield", ("amber14-all.xml",)), solvent)
 
 
-def minimize_structure(task: StructureTask) -> Row:
-    """Minimize one file, in whatever process this is.
+def minimized_file(
+    name: str, file: Path, settings: StructureSettings, ending: str | None
+) -> tuple[Row, str | None]:
+    """Prepare and minimize a structure file, see `FileWork.process`.
 
     Parameters
     ----------
-    task : StructureTask
-
-    Returns
-    -------
-    dict
-        A row of the summary, with None where a failure left nothing to say.
-    """
-    try:
-        return _minimize(task)
-    except Exception as error:  # any failure of one file is that file's alone
-        return failed_structure(task, f"{error}" or type(error).__name__)
-
-
-def failed_structure(task: StructureTask, error: str) -> Row:
-    """Return the row of a structure that could not be minimized, for a reason.
-
-    Parameters
-    ----------
-    task : StructureTask
-    error : str
-
-    Returns
-    -------
-    dict
-    """
-    return {
-        **dict.fromkeys(COLUMNS),
-        "file": task.name,
-        "converged": False,
-        "error": " ".join(error.split()),
-    }
-
-
-def structure_is_done(row: Row, file: Path, output: Path | None, digest: str) -> bool:
-    """Say whether a row is of this file with these settings, and its output as it was written.
-
-    Parameters
-    ----------
-    row : dict
+    name : str
     file : Path
-    output : Path or None
-    digest : str
-        Of the settings.
+    settings : StructureSettings
+    ending : str or None
+        Of the output: it says the format.
 
     Returns
     -------
-    bool
+    dict
+        Columns of its row.
+    str or None
+        The minimized structure, if there is an output.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be prepared.
     """
-    if row["error"] or row["settings_digest"] != digest:
-        return False
-    try:
-        written = None if output is None else file_digest(output)
-        return row["input_digest"] == file_digest(file) and row["output_digest"] == written
-    except OSError:
-        return False
-
-
-def _minimize(task: StructureTask) -> Row:
-    """Return a row."""
-    settings = task.settings
-    if task.output is not None and task.output.resolve() == task.file.resolve():
-        raise ValueError(f"{task.output} would overwrite the input: name another folder")
-    read = file_digest(task.file)
     molecule, _ = restrained_molecule(
-        task.file, settings.restraint, **{"seed": settings.seed, **settings.preparation}
+        file, settings.restraint, **{"seed": settings.seed, **settings.preparation}
     )
     simulation = molecule.simulation(settings.platform, threads=settings.threads)
     with warnings.catch_warnings():
@@ -256,13 +187,7 @@ def _minimize(task: StructureTask) -> Row:
             progress=False,
         )
     end = simulation.context.getState(positions=True).getPositions(asNumpy=True)
-    written = None
-    if task.output is not None:
-        text = _structure_text(molecule.topology, end, task.output)
-        write_text(task.output, text)
-        written = text_digest(text)
-    return {
-        "file": task.name,
+    row = {
         "converged": result.converged,
         "initial_energy": result.initial_energy,
         "final_energy": result.energy,
@@ -270,12 +195,9 @@ def _minimize(task: StructureTask) -> Row:
         "force_evaluations": result.force_evaluations,
         "seconds": round(result.seconds, 3),
         "message": result.message,
-        "error": None,
-        "input_digest": read,
-        "settings_digest": task.digest,
-        "output_digest": written,
         **_measures(molecule, end),
     }
+    return row, None if ending is None else _structure_text(molecule.topology, end, ending)
 
 
 def _measures(molecule: MolecularSystem, end: Any) -> Row:
@@ -296,9 +218,9 @@ def _measures(molecule: MolecularSystem, end: Any) -> Row:
     }
 
 
-def _structure_text(topology: app.Topology, positions: Any, path: Path) -> str:
+def _structure_text(topology: app.Topology, positions: Any, ending: str) -> str:
     """Return a structure in the format that a file's ending says."""
-    writer = app.PDBFile if path.suffix.lower() in PDB_ENDINGS else app.PDBxFile
+    writer = app.PDBFile if ending in PDB_ENDINGS else app.PDBxFile
     text = io.StringIO()
     writer.writeFile(topology, positions, text, keepIds=True)
     return text.getvalue()

@@ -14,11 +14,11 @@ from openmm import app, unit
 
 from openmm_reparam.cli import batch
 from openmm_reparam.cli.app import main
+from openmm_reparam.distributed.file_work import FileTask, done_file
 from openmm_reparam.distributed.structure_task import (
     COLUMNS,
     StructureSettings,
-    StructureTask,
-    minimize_structure,
+    minimized_file,
 )
 from openmm_reparam.prepare.peptides import peptide
 
@@ -120,7 +120,7 @@ def test_not_converged_is_exit_code_1(run, folder, tmp_path):
 def test_an_ent_file_is_written_as_pdb(tmp_path):
     source, output = tmp_path / "pdb1abc.ent", tmp_path / "out.ent"
     write_heavy_atoms("AG", source)
-    row = minimize_structure(StructureTask("pdb1abc.ent", source, output, SETTINGS, "digest"))
+    row = done_file(FileTask("pdb1abc.ent", source, output, minimized_file, SETTINGS, "digest"))
     assert row["error"] is None
     assert row["converged"]
     assert app.PDBFile(str(output)).topology.getNumAtoms() == row["atoms"] == 20

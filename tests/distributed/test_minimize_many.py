@@ -13,11 +13,11 @@ import pytest
 from openmm import app, unit
 
 from openmm_reparam import minimize_many, relax_many
+from openmm_reparam.distributed.file_work import FileTask, done_file
 from openmm_reparam.distributed.structure_task import (
     COLUMNS,
     StructureSettings,
-    StructureTask,
-    minimize_structure,
+    minimized_file,
 )
 from openmm_reparam.distributed.summary import read_summary
 from openmm_reparam.prepare.peptides import peptide
@@ -140,7 +140,7 @@ def test_results_are_those_of_one_process_bit_by_bit(done, models, tmp_path):
     for name in ("run_0/model_0.pdb", "run_1/model_0.pdb"):
         output = tmp_path / name
         digest = rows[name]["settings_digest"]
-        alone = minimize_structure(StructureTask(name, models / name, output, settings, digest))
+        alone = done_file(FileTask(name, models / name, output, minimized_file, settings, digest))
         assert output.read_bytes() == (models / "out" / name).read_bytes()
         assert {k: v for k, v in alone.items() if k not in OF_THE_RUN} == {
             k: v for k, v in rows[name].items() if k not in OF_THE_RUN
@@ -187,13 +187,13 @@ def test_other_settings_are_another_run(done, models, tmp_path):
 
 def test_a_full_disk_is_a_row_and_no_file(models, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    task = StructureTask(
+    task = FileTask(
         *("model_0.pdb", models / "run_0" / "model_0.pdb", tmp_path / "out" / "model_0.pdb"),
-        *(StructureSettings(platform="Reference"), "digest"),
+        *(minimized_file, StructureSettings(platform="Reference"), "digest"),
     )
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        row = minimize_structure(task)
+        row = done_file(task)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in row["error"]

@@ -7,8 +7,9 @@ import pytest
 from openmm_reparam import relax_prediction
 from openmm_reparam.cli.app import main
 from openmm_reparam.cli.relaxation_page import write_relaxations_page
+from openmm_reparam.distributed.file_work import file_rows, file_summary
 from openmm_reparam.distributed.prediction_task import RELAXATION_COLUMNS
-from openmm_reparam.distributed.relax_many import relax_files, relaxation_summary
+from openmm_reparam.distributed.relax_many import relaxation_work
 from openmm_reparam.distributed.structure_inputs import structure_files
 from openmm_reparam.distributed.summary import read_summary
 from openmm_reparam.predicted.protocol import RelaxationSettings
@@ -30,8 +31,9 @@ def folder(predicted, as_mmcif, tmp_path):
 def relaxed_rows(folder, output, resume=False):
     files = structure_files(folder)
     path = output / "summary.csv"
-    with relaxation_summary(files, SETTINGS, output, path, resume) as table:
-        return list(relax_files(None, files, SETTINGS, output, table))
+    work = relaxation_work(SETTINGS, 1, None)
+    with file_summary(files, work, output, path, resume) as table:
+        return list(file_rows(None, files, work, output, table))
 
 
 def test_every_good_file_is_relaxed_and_the_bad_one_named(folder, tmp_path):
