@@ -18,6 +18,8 @@ from typing import Any
 import dask
 import distributed
 import psutil
+from distributed.scheduler import DEFAULT_EXTENSIONS
+from distributed.spans import SpanMetadata, SpansSchedulerExtension
 from tornado.ioloop import PeriodicCallback
 
 __all__ = ["ClusterSettings", "cluster_settings", "default_workers", "open_cluster", "workers_for"]
@@ -315,6 +317,13 @@ def _local_cluster(workers: int, threads: int | None) -> Iterator[distributed.Cl
         yield client
 
 
+class _Spans(SpansSchedulerExtension):
+    """Spans without metadata: Dask keeps that of every task for as long as the scheduler runs."""
+
+    def observe_tasks(self, tss: Any, code: Any, span_metadata: Any) -> Any:
+        return super().observe_tasks(tss, code=code, span_metadata=SpanMetadata(collections=[]))
+
+
 class _LocalCluster(distributed.LocalCluster):
     """A cluster that bears a worker which is lost before it has heard of it.
 
@@ -339,6 +348,7 @@ def _local_processes(workers: int, scratch: str) -> Iterator[distributed.LocalCl
             local_directory=scratch,
             memory_limit=1.0 / workers,
             silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"extensions": DEFAULT_EXTENSIONS | {"spans": _Spans}},
         )
     try:
         yield cluster

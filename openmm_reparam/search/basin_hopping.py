@@ -29,6 +29,8 @@ __all__ = ["BasinHopping"]
 
 # Quenched structures no higher than this above the lowest (kJ/mol) may be lower once at rest.
 NEAR_LOWEST_ENERGY = 1.0
+# A quench that ends at more than so many times the RMS force it was to reach has found no minimum.
+MOST_FORCE = 10.0
 # Amplitude factors after an energy that was not finite, a failed validity check, and a move too
 # small to leave its minimum.
 AFTER_OVERFLOW, AFTER_VIOLATION, AFTER_RETURN = 0.9, 0.97, 1.05
@@ -234,6 +236,8 @@ class BasinHopping:
             with contextlib.suppress(BudgetExhausted):
                 found = self._quench(found, min(self._context.tolerance, loose))
             violation = first_violation(self.checks, found.positions)
+        if not violation and self._context.evaluator.rms(found) > MOST_FORCE * loose:
+            violation = "not relaxed"
         return found, violation
 
     def _keep(self, found: Point) -> int:

@@ -22,8 +22,9 @@ class SearchRecord:
     restarts : int
         How often the search was reseeded with another fold.
     refusals : dict of str to int
-        Hops refused, by validity check ("collapsed atoms", "pierced rings", "stereochemistry"), or
-        because the energy was not finite ("overflow").
+        Hops refused, by validity check ("collapsed atoms", "atoms too near", "pierced rings",
+        "stereochemistry"), because the energy was not finite ("overflow"), or because the steps
+        allowed led to no minimum ("not relaxed").
     force_evaluations : int
         Of the search alone.
     minima : int

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from ..potentials.bond_graph import rings
 from ..potentials.collapse import CollapseCheck
 from ..potentials.potential import Potential
+from ..potentials.unbonded import UnbondedPairs
 from ..structure.stereochemistry import Stereochemistry
 from .protocols import ValidityCheck
 
@@ -19,12 +20,16 @@ __all__ = [
     "PiercedRings",
     "RingPiercings",
     "StereoChanges",
+    "TooNearAtoms",
     "first_violation",
     "validity_checks",
 ]
 
 # A ring's centre and the middle of a bond through it are nearer than this (nm).
 MAX_CENTRE_DISTANCE = 0.25
+# Unbonded atoms of a minimum are not nearer than this (nm), whether they attract each other or are
+# held together by what surrounds them: the shortest hydrogen bonds of force fields have 0.15.
+SHORTEST_CONTACT = 0.11
 
 
 class RingPiercings:
@@ -100,6 +105,40 @@ class CollapsedAtoms:
         return bool(self._collapse.pairs(positions, self._reference, unknown=True))
 
 
+class TooNearAtoms:
+    """Refuses unbonded atoms that feel each other and are nearer than any in a sound minimum.
+
+    Of pairs that no NonbondedForce knows nothing is said: a proton may pass from one to the other.
+    Nor of virtual sites: those of lone pairs are near hydrogens.
+
+    Parameters
+    ----------
+    potential : Potential
+    reference : (N, 3) array
+        In nm: pairs that are too near in it may stay so.
+    """
+
+    name = "atoms too near"
+
+    def __init__(self, potential: Potential, reference: np.ndarray) -> None:
+        self._pairs, self._known = UnbondedPairs(potential), potential.nonbonded
+        self._sites = potential.virtual_sites
+        self._allowed = self._near(reference)
+
+    def violated(self, positions: np.ndarray) -> bool:
+        """Whether (N, 3) positions in nm have pairs that the reference has not."""
+        return bool(self._near(positions) - self._allowed)
+
+    def _near(self, positions: np.ndarray) -> set[tuple[int, int]]:
+        if self._known is None:
+            return set()
+        i, j, _ = self._pairs.near(positions, SHORTEST_CONTACT)
+        products, _, epsilons = self._known.of_pairs(i, j)
+        felt = (products != 0) | (epsilons != 0)
+        felt &= ~(self._sites[i] | self._sites[j])
+        return set(zip(i[felt].tolist(), j[felt].tolist(), strict=True))
+
+
 class PiercedRings:
     """Refuses bonds that go through rings.
 
@@ -159,6 +198,7 @@ def validity_checks(
     """
     return (
         CollapsedAtoms(collapse, reference),
+        TooNearAtoms(potential, reference),
         PiercedRings(graph, reference),
         StereoChanges(potential, reference),
     )

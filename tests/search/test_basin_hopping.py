@@ -170,6 +170,24 @@ def test_refusals_are_counted():
     assert "for stereochemistry" in str(record)
 
 
+def test_what_is_not_relaxed_is_no_minimum():
+    """After two steps from a displaced structure no quench is at rest."""
+    simulation = peptide("AAA", "random-coil", seed=1).simulation("Reference")
+    minimize_reparam(simulation, 10)
+    counter = EvaluationCounter(limit=200)
+    evaluator = Evaluator(Potential(simulation.context, simulation.topology, counter))
+    start = evaluator.evaluate(evaluator.potential.positions())
+    database, record = MinimaDatabase(np.arange(len(start.positions))), SearchRecord()
+    settings = SearchSettings(quench_evaluations=2)
+    context = SearchContext.of(evaluator, settings, np.random.default_rng(0))
+    with pytest.raises(RuntimeError, match="used up"):
+        list(BasinHopping(context, start, database, record).points())
+    assert record.refusals["not relaxed"] > 3
+    evaluator.potential.counter.limit = None
+    for minimum in database.minima:
+        assert evaluator.rms(evaluator.evaluate(minimum.positions)) < 100
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

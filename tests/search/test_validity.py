@@ -2,12 +2,17 @@
 
 import networkx as nx
 import numpy as np
+import openmm as mm
+from openmm import app
 
 from openmm_reparam.potentials.bond_graph import bond_graph, rings
 from openmm_reparam.potentials.collapse import CollapseCheck
+from openmm_reparam.potentials.potential import Potential
+from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search.validity import (
     PiercedRings,
     RingPiercings,
+    TooNearAtoms,
     first_violation,
     validity_checks,
 )
@@ -23,6 +28,42 @@ def test_a_bond_through_a_ring_is_found():
     assert len(piercings(np.concatenate([hexagon, through]))) == 1
     assert not piercings(np.concatenate([hexagon, through + [0.3, 0, 0]]))
     assert not piercings(np.concatenate([hexagon, through + [0, 0, 0.1]]))
+
+
+def test_hydrogens_that_repel_each_other_may_be_no_nearer_than_any_atoms(prepared):
+    """Hydrogens of amides have no core to speak of: something else can hold them together."""
+    potential = prepared(peptide("GG"))
+    x = potential.positions()
+    names = [atom.name for atom in potential.topology.atoms()]
+    hydrogen, amide = names.index("H2"), names.index("H", names.index("C"))
+    for distance, found in ((0.09, True), (0.13, False)):
+        near = np.array(x)
+        near[hydrogen] = near[amide] + [distance, 0, 0]
+        others = np.delete(near, [hydrogen, amide], axis=0) + [0, 5, 0]
+        near[np.setdiff1d(np.arange(len(x)), [hydrogen, amide])] = others
+        assert TooNearAtoms(potential, x).violated(near) is found
+        assert not TooNearAtoms(potential, near).violated(near)
+        assert CollapseCheck(potential).pairs(near) == []
+
+
+def test_lone_pairs_may_be_near_hydrogens():
+    """TIP5P's lone pairs are 0.07 nm in front of the oxygen, and a hydrogen bond ends there."""
+    field, modeller = app.ForceField("tip5p.xml"), app.Modeller(app.Topology(), [])
+    modeller.addSolvent(field, model="tip5p", numAdded=2)
+    system = field.createSystem(modeller.topology)
+    context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
+    context.setPositions(modeller.positions)
+    context.computeVirtualSites()
+    potential = Potential(context, modeller.topology)
+    (oxygen, hydrogen, _, pair, _), other = np.arange(10).reshape(2, 5)
+    x = potential.positions()
+    along = x[pair] - x[oxygen]
+    x[other] += x[oxygen] + 0.18 / 0.07 * along - x[other[1]]
+    assert 0.1 < np.linalg.norm(x[pair] - x[other[1]]) < 0.12
+    apart = x + np.where(np.isin(np.arange(10), other), 1.0, 0.0)[:, None]
+    assert not TooNearAtoms(potential, apart).violated(x)
+    x[other] += x[hydrogen] + [0, 0, 0.1] - x[other[1]]
+    assert TooNearAtoms(potential, apart).violated(x)
 
 
 def test_checks_allow_what_was_wrong_before(chain):
