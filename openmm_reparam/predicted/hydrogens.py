@@ -17,6 +17,7 @@ from openmm import app
 from scipy.spatial import cKDTree
 
 from ..geometry.internal_coordinates import directions
+from ..geometry.placement import opposite
 
 __all__ = ["with_hydrogens"]
 
@@ -204,7 +205,7 @@ def _places(
 def _opposite(x: np.ndarray, atom: int, neighbors: list[int], count: int) -> np.ndarray:
     """Return unit vectors away from two or three neighbours: one, or a pair across their plane."""
     _, arms = directions(x[neighbors] - x[atom])
-    outward = _unit(-arms.sum(axis=0))
+    outward = opposite(arms)
     if count == 1:
         return outward[None]
     half = _TETRAHEDRAL / 2

@@ -16,6 +16,7 @@ from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import proteinResidues
 from scipy.spatial import cKDTree
 
+from ..geometry.placement import carboxylate_oxygen
 from ..prepare.molecular_system import MolecularSystem
 from ..prepare.system_builder import (
     add_hydrogens,
@@ -35,8 +36,6 @@ __all__ = ["PreparedPrediction", "prepare_prediction"]
 _LONGEST_BOND, _LONGEST_BOND_IN_SEQUENCE = 0.25, 0.6
 # Angstrom, up to which atoms stand on one spot.
 _ONE_SPOT = 0.001
-# nm, of the added oxygen of a chain's end.
-_CARBOXYLATE_BOND = 0.125
 
 
 @dataclass(frozen=True)
@@ -294,14 +293,9 @@ def _terminal_oxygen(residue: SelectedResidue) -> np.ndarray | None:
     wanted = residue.name in proteinResidues and "OXT" not in residue.atoms
     if not wanted or not {"CA", "C", "O"} <= set(residue.atoms):
         return None
-    alpha, carbon, oxygen = (
-        np.array(residue.atoms[name].position) / 10.0 for name in ("CA", "C", "O")
+    return carboxylate_oxygen(
+        *(np.array(residue.atoms[name].position) / 10.0 for name in ("CA", "C", "O"))
     )
-    arms = [
-        arm / max(float(np.linalg.norm(arm)), 1e-6) for arm in (alpha - carbon, oxygen - carbon)
-    ]
-    away = -(arms[0] + arms[1])
-    return carbon + _CARBOXYLATE_BOND * away / max(float(np.linalg.norm(away)), 1e-6)
 
 
 def _unbonded(topology: app.Topology) -> list[app.Atom]:

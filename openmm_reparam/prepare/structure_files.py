@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from openmm import app
+from openmm import app, unit
 from pdbfixer import PDBFixer
 from pdbfixer.pdbfixer import proteinResidues
 
+from ..geometry.placement import carboxylate_oxygen
 from ..structure.residues import residue_label
 from ..structure.selections import is_water
 from ..units import positions_in_nanometers
@@ -286,9 +287,27 @@ def _repair(
         for residue, count in added.items()
     ]
     if added or fixer.missingResidues:
+        present = {_place(atom) for atom in fixer.topology.atoms()}
         fixer.addMissingAtoms(seed=seed + 1)  # OpenMM takes 0 for "choose one at random"
+        _place_terminal_oxygens(fixer, present)
     _refuse_gaps(fixer, path)
     return lines
+
+
+def _place(atom: app.Atom) -> tuple[int, str, str, str]:
+    residue = atom.residue
+    return residue.chain.index, residue.id, residue.insertionCode, atom.name
+
+
+def _place_terminal_oxygens(fixer: PDBFixer, present: set[tuple[int, str, str, str]]) -> None:
+    """Put oxygens added at chains' ends into the carboxylates' planes: PDBFixer's are not."""
+    x = positions_in_nanometers(fixer.positions, fixer.topology.getNumAtoms())
+    for residue in fixer.topology.residues():
+        atoms = {atom.name: atom for atom in residue.atoms()}
+        if {"CA", "C", "O", "OXT"} <= atoms.keys() and _place(atoms["OXT"]) not in present:
+            alpha, carbon, oxygen = (x[atoms[name].index] for name in ("CA", "C", "O"))
+            x[atoms["OXT"].index] = carboxylate_oxygen(alpha, carbon, oxygen)
+    fixer.positions = x * unit.nanometer
 
 
 def ca_only_residues(topology: app.Topology) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
+from ..geometry.placement import opposite
 from ..structure.residues import residue_label
 from ..structure.selections import is_ion, is_water
 from ..units import in_unit, positions_in_nanometers
@@ -235,7 +236,7 @@ def add_hydrogens(
     ValueError
         If the force field has no template for a residue.
     """
-    before = modeller.topology.getNumAtoms()
+    before, kept = modeller.topology.getNumAtoms(), _names(modeller.topology)
     platform = platform_by_name("Reference") if before <= _REFERENCE_ATOMS else None
     lines = []
     with python_random_seed(seed):
@@ -249,12 +250,41 @@ def add_hydrogens(
             elif present:
                 modeller.delete(present)
                 lines.append(f"removed {len(present)} hydrogens the force field has no place for")
-                before -= len(present)
+                before, kept = before - len(present), _names(modeller.topology)
                 modeller.addHydrogens(forcefield, pH=ph, platform=platform)
             else:
                 raise
+    _turn_to_their_sides(modeller, kept)
     added = modeller.topology.getNumAtoms() - before
     return [*lines, f"added {added} hydrogens"] if added else lines
+
+
+def _names(topology: app.Topology) -> set[tuple[int, str]]:
+    return {(atom.residue.index, atom.name) for atom in topology.atoms()}
+
+
+def _turn_to_their_sides(modeller: app.Modeller, kept: set[tuple[int, str]]) -> None:
+    """Put each added hydrogen opposite to its atom's three other neighbours, if it is not there.
+
+    Modeller minimizes from random places, and next to atoms that stand badly one can end on the
+    wrong side, which changes the chirality.
+    """
+    atoms = list(modeller.topology.atoms())
+    x = positions_in_nanometers(modeller.positions, len(atoms))
+    neighbors: list[list[int]] = [[] for _ in atoms]
+    for first, second in modeller.topology.bonds():
+        neighbors[first.index].append(second.index)
+        neighbors[second.index].append(first.index)
+    for atom in atoms:
+        is_new = (atom.residue.index, atom.name) not in kept
+        if atom.element is not app.element.hydrogen or not is_new or not neighbors[atom.index]:
+            continue
+        parent = neighbors[atom.index][0]
+        others = [k for k in neighbors[parent] if k != atom.index]
+        arm, away = x[atom.index] - x[parent], opposite(x[others] - x[parent])
+        if len(others) == 3 and arm @ away < 0:
+            x[atom.index] = x[parent] + float(np.linalg.norm(arm)) * away
+    modeller.positions = x * unit.nanometer
 
 
 @contextmanager

@@ -88,6 +88,13 @@ def test_missing_atoms_are_added(tmp_path, molecule):
     repaired = prepare_file(path)
     assert "added 2 heavy atoms to LYS 3" in repaired.repairs
     assert repaired.topology.getNumAtoms() == molecule.topology.getNumAtoms()
+    x = np.array(repaired.positions._value)
+    end = {a.name: x[a.index] for a in repaired.topology.atoms() if a.residue.name == "LYS"}
+    arms = [end[name] - end["C"] for name in ("O", "OXT", "CA")]
+    arms = [arm / np.linalg.norm(arm) for arm in arms]
+    angles = [np.degrees(np.arccos(arms[i] @ arms[j])) for i, j in ((0, 1), (1, 2))]
+    assert angles == pytest.approx([120, 120], abs=8)
+    assert np.linalg.norm(end["OXT"] - end["C"]) == pytest.approx(0.125, abs=0.002)
 
 
 def test_nonstandard_residue_is_replaced(tmp_path):

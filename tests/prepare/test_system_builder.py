@@ -9,7 +9,12 @@ from openmm import app, unit
 
 from openmm_reparam.prepare import system_builder
 from openmm_reparam.prepare.peptides import peptide
-from openmm_reparam.prepare.system_builder import SOLVENTS, build_system
+from openmm_reparam.prepare.system_builder import (
+    SOLVENTS,
+    add_hydrogens,
+    build_system,
+    load_forcefield,
+)
 from openmm_reparam.structure.selections import is_water
 from openmm_reparam.testsystems import lennard_jones_cluster
 
@@ -163,3 +168,35 @@ def test_missing_template_names_residue_and_remedy(molecule):
     cluster = lennard_jones_cluster(3)
     with pytest.raises(ValueError, match="only water and ions"):
         build_system(cluster.topology, cluster.positions)
+
+
+def test_added_hydrogens_do_not_turn_the_chirality():
+    """An oxygen stands where HA belongs: Modeller's minimization puts HA on the other side."""
+    molecule = peptide("AK")
+    lysine = {a.name: a.index for a in molecule.topology.atoms() if a.residue.name == "LYS"}
+    x = np.array(molecule.positions.value_in_unit(unit.nanometer))
+    x[lysine["OXT"]] = x[lysine["HA"]]
+    modeller = app.Modeller(molecule.topology, x * unit.nanometer)
+    modeller.delete([a for a in molecule.topology.atoms() if a.element.symbol == "H"])
+    add_hydrogens(modeller, load_forcefield("amber14-all.xml"))
+    x = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    lysine = {a.name: a.index for a in modeller.topology.atoms() if a.residue.name == "LYS"}
+    arms = x[[lysine[name] for name in ("N", "C", "CB", "HA")]] - x[lysine["CA"]]
+    assert arms[3] @ arms[:3].sum(axis=0) < 0
+
+
+def test_hydrogens_that_are_there_keep_their_side():
+    molecule = peptide("AK")
+    atoms = list(molecule.topology.atoms())
+    x = np.array(molecule.positions.value_in_unit(unit.nanometer))
+    (alpha,) = (a.index for a in atoms if a.name == "CA" and a.residue.name == "ALA")
+    (hydrogen,) = (a.index for a in atoms if a.name == "HA" and a.residue.name == "ALA")
+    x[hydrogen] = 2 * x[alpha] - x[hydrogen]
+    modeller = app.Modeller(molecule.topology, x * unit.nanometer)
+    modeller.delete([a for a in atoms if a.element.symbol == "H" and a.residue.name == "LYS"])
+    add_hydrogens(modeller, load_forcefield("amber14-all.xml"))
+    x_after = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    (kept,) = (
+        a.index for a in modeller.topology.atoms() if a.name == "HA" and a.residue.name == "ALA"
+    )
+    assert np.allclose(x_after[kept], x[hydrogen])
