@@ -18,7 +18,7 @@ import torch
 
 from openmm_reparam.modes.coupling_graph import coupling_graph, laplacian
 from openmm_reparam.modes.slow_modes import principal_angles, slow_modes
-from openmm_reparam.optimizers.latents import torch_threads_for
+from openmm_reparam.optimizers.torch_threads import torch_threads_for
 from openmm_reparam.potentials.hessian import BondedHessian, dense_hessian
 from openmm_reparam.potentials.potential import Potential
 from openmm_reparam.precon.preconditioner import Preconditioner

@@ -38,6 +38,15 @@ def test_evaluating_and_building_need_no_torch():
     assert "torch" not in heavy_modules_after(code)
 
 
+def test_a_minimization_needs_no_torch():
+    code = (
+        "from openmm_reparam import minimize_reparam\n"
+        "from openmm_reparam.prepare.peptides import peptide\n"
+        "assert minimize_reparam(peptide('AG').simulation('Reference')).converged"
+    )
+    assert "torch" not in heavy_modules_after(code)
+
+
 def test_every_public_name_is_there():
     assert set(openmm_reparam.__all__) <= set(dir(openmm_reparam))
     for name in openmm_reparam.__all__:

@@ -30,14 +30,11 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from openmm_reparam.minimization.bond_continuation import HarmonicContinuation
 from openmm_reparam.modes.coupling_graph import laplacian
 from openmm_reparam.modes.slow_modes import SlowModes, slow_modes
-from openmm_reparam.optimizers.latents import (
-    LatentSettings,
-    StageEnd,
-    descend_latents,
-    eager_gradients,
-)
+from openmm_reparam.optimizers.latent_settings import LatentSettings
+from openmm_reparam.optimizers.latents import descend_latents, eager_gradients
 from openmm_reparam.optimizers.lbfgs import lbfgs
 from openmm_reparam.optimizers.line_search import LineSearchError
+from openmm_reparam.optimizers.stage_end import StageEnd
 from openmm_reparam.potentials.bonded import coupling_pattern
 from openmm_reparam.potentials.evaluator import Evaluator
 from openmm_reparam.potentials.point import Point, rms

@@ -26,7 +26,7 @@ from ..minimization.replicas import compared_atoms
 from ..minimization.result import MinimizationResult
 from ..minimization.settings import MinimizationSettings
 from ..minimization.stages import quenching_search
-from ..optimizers.latents import StageEnd
+from ..optimizers.stage_end import StageEnd
 from ..potentials.bond_graph import bond_graph
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point

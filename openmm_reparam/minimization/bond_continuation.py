@@ -18,9 +18,9 @@ import openmm as mm
 
 from ..errors import NonFiniteError
 from ..geometry.neighbors import nearest_image
-from ..optimizers.latents import StageEnd
 from ..optimizers.lbfgs import lbfgs
 from ..optimizers.line_search import LineSearchError
+from ..optimizers.stage_end import StageEnd
 from ..potentials.bonded import bonded_system, bonded_terms
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point

@@ -14,9 +14,9 @@ from .. import compiled
 from ..errors import NonFiniteError
 from ..optimizers.coordinates import Cartesian
 from ..optimizers.internal_steps import InternalSteps
-from ..optimizers.latents import StageEnd
 from ..optimizers.lbfgs import lbfgs
 from ..optimizers.line_search import LineSearchError
+from ..optimizers.stage_end import StageEnd
 from ..optimizers.translations import Translations
 from ..potentials.bond_graph import are_bonded
 from ..potentials.evaluator import Evaluator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from importlib import import_module
 from types import FrameType
 
 import numpy as np
@@ -11,13 +12,12 @@ import openmm as mm
 from openmm import unit
 
 from ..errors import ConvergenceWarning, NotConvergedError, UnsupportedSystemError
-from ..optimizers.latents import torch_threads_for
+from ..optimizers.torch_threads import torch_threads_for
 from ..potentials.evaluator import Evaluator
 from ..potentials.potential import Potential
 from ..potentials.system_changes import refuse_changed_system
 from ..units import in_unit
 from .progress import Progress
-from .replica_run import minimize_replicas
 from .result import MinimizationResult
 from .run import Run
 from .settings import AUTO, minimization_settings
@@ -235,6 +235,9 @@ class ReparamMinimizer:
         original = potential.positions()
         progress = Progress(settings.progress, settings.max_iterations or None)
         stopped = False
+        if settings.uses_torch or replicas is not None:
+            # First, so that its threads are kept few. Others save its seconds and half a GiB.
+            import_module("torch")
         try:
             with torch_threads_for(len(original)):
                 if replicas is None:
@@ -242,6 +245,8 @@ class ReparamMinimizer:
                     result, best = run.minimize(original)
                     stopped = run.stopped
                 else:
+                    from .replica_run import minimize_replicas
+
                     result, best = minimize_replicas(
                         evaluator, settings, original, replicas, temperature, progress
                     )

@@ -11,7 +11,8 @@ import torch
 
 from ..errors import BudgetExhausted
 from ..openmm_torch.torch_potential import torch_potential
-from ..optimizers.latents import EarlyStopping, LatentSettings, fusable, schedule_of
+from ..optimizers.latent_settings import LatentSettings
+from ..optimizers.latents import EarlyStopping, fusable, schedule_of
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import EvaluationCounter

@@ -6,14 +6,14 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Generator, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import openmm as mm
 
 from ..errors import BudgetExhausted
-from ..optimizers.latents import StageEnd
 from ..optimizers.line_search import LineSearchError
+from ..optimizers.stage_end import StageEnd
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point
 from ..potentials.potential import Potential
@@ -25,11 +25,13 @@ from .bond_continuation import HarmonicContinuation
 from .clashes import evaluated_start
 from .fine_stage import FineStage
 from .progress import Listener
-from .replica_latents import LatentReplica
 from .result import HISTORY_DTYPE, MinimizationResult, Stage
 from .settings import MinimizationSettings
-from .stages import IsomerStage, LatentStage, SearchStage
+from .stages import IsomerStage, SearchStage
 from .surrogate_descent import SurrogateDescent, surrogate_descent
+
+if TYPE_CHECKING:
+    from .replica_latents import LatentReplica
 
 __all__ = ["INTERRUPTED", "Run", "RunStage", "SearchingStage"]
 
@@ -179,6 +181,9 @@ class Run:
         if settings.harmonic_continuation:
             message = self._run_stage(HarmonicContinuation(self._evaluator))
         if settings.latent.iterations and self._resumed is None and not self._over():
+            # Here, because it imports torch, which takes seconds and half a GiB.
+            from .latent_stage import LatentStage
+
             message = self._run_stage(LatentStage(self._evaluator, settings))
         counter.limit = settings.max_force_evaluations
         if settings.fine_stage and settings.latents_are_fine and not self._over():

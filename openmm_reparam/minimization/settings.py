@@ -9,9 +9,8 @@ from typing import Any
 import openmm as mm
 from openmm import unit
 
-from ..optimizers.latents import LatentSettings
+from ..optimizers.latent_settings import LatentSettings
 from ..precon.metric_terms import METRICS
-from ..reparametrizations import refuse_settings
 from ..search import SearchSettings, search_settings
 from ..surrogates.choose import NAMES
 from ..units import in_unit, real_number, whole_number
@@ -176,6 +175,11 @@ class MinimizationSettings:
         return spec if isinstance(spec, str) else getattr(spec, "__name__", type(spec).__name__)
 
     @property
+    def uses_torch(self) -> bool:
+        """Whether a stage may use torch: one in latents, a search or a surrogate."""
+        return bool(self.latent.iterations or self.search or self.surrogate)
+
+    @property
     def preconditioner_settings(self) -> dict[str, Any]:
         """Settings of the fine-grained stage's `Preconditioner`."""
         return self.reparametrization_settings if self.latents_are_fine else {}
@@ -241,7 +245,11 @@ def minimization_settings(
     """
     if isinstance(reparametrization, str) and reparametrization == AUTO:
         reparametrization = BEST
-    refuse_settings(reparametrization, reparametrization_settings, _own_names())
+    if reparametrization != BEST or reparametrization_settings:
+        # Here, because they import torch, which takes seconds and half a GiB.
+        from ..reparametrizations import refuse_settings
+
+        refuse_settings(reparametrization, reparametrization_settings, _own_names())
     if reparametrization_settings.get("shift") is not None:
         shift = real_number(reparametrization_settings["shift"], "shift")
         reparametrization_settings = {**reparametrization_settings, "shift": shift}

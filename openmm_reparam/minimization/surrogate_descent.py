@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..optimizers.latents import StageEnd
+from ..optimizers.stage_end import StageEnd
 from ..potentials.bond_graph import are_bonded, topology_bonds
 from ..potentials.evaluator import Evaluator
 from ..potentials.point import Point

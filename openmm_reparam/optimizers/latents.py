@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,69 +11,20 @@ import torch
 
 from ..errors import NonFiniteError
 from ..potentials.point import Point
+from .latent_settings import LatentSettings
 from .lbfgs import lbfgs
 from .line_search import LineSearchError
+from .stage_end import StageEnd
 
 __all__ = [
     "EarlyStopping",
     "Gradients",
-    "LatentSettings",
-    "StageEnd",
     "descend_latents",
     "eager_gradients",
     "fusable",
     "schedule_of",
-    "torch_threads_for",
     "trained",
 ]
-
-OPTIMIZERS = ("adam", "lbfgs")
-SCHEDULES = ("constant", "cosine", "exponential")
-# Systems up to this many atoms are too small for torch's threads to pay.
-SINGLE_THREADED = 20_000
-
-
-@dataclass(frozen=True)
-class LatentSettings:
-    """How the latent stage descends.
-
-    Attributes
-    ----------
-    optimizer : {"adam", "lbfgs"}
-    learning_rate : float or None
-        Of Adam; None takes the reparametrization's own ``learning_rate``, or 0.01.
-    schedule : {"cosine", "constant", "exponential"}
-        How the learning rate falls over ``iterations``: to zero along a cosine, not at all, or
-        to 1 %.
-    iterations : int
-    patience, relative_energy : int, float
-        Stop early when ``patience`` iterations have lowered the best energy by less than this
-        fraction of its magnitude, or of its fall since the start if that is smaller.
-    max_gradient_norm : float
-        Gradients of latents and weights are scaled down to this norm.
-    """
-
-    optimizer: str = "adam"
-    learning_rate: float | None = None
-    schedule: str = "cosine"
-    iterations: int = 200
-    patience: int = 50
-    relative_energy: float = 1e-4
-    max_gradient_norm: float = 1e4
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer is {self.optimizer!r}; it must be one of {OPTIMIZERS}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule is {self.schedule!r}; it must be one of {SCHEDULES}")
-        positive = ["patience", "relative_energy", "max_gradient_norm"]
-        if self.learning_rate is not None:
-            positive.append("learning_rate")
-        for name in positive:
-            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be positive")
-        if self.iterations < 0:
-            raise ValueError(f"latent iterations are {self.iterations}; give 0 or more")
 
 
 class EarlyStopping:
@@ -117,10 +66,6 @@ class EarlyStopping:
             f"the energy fell by less than {self._settings.relative_energy:g} of itself in "
             f"{self._settings.patience} iterations"
         )
-
-
-class StageEnd(Exception):  # noqa: N818 - an end, not an error
-    """Ends a stage; the message says why."""
 
 
 class Gradients(Protocol):
@@ -314,18 +259,3 @@ def _restore(parameters: Sequence[torch.nn.Parameter], values: list[torch.Tensor
     with torch.no_grad():
         for p, value in zip(parameters, values, strict=True):
             p.copy_(value)
-
-
-@contextmanager
-def torch_threads_for(num_atoms: int) -> Iterator[None]:
-    """Run torch on one thread inside the block where the molecule is small, then put it back.
-
-    Its idle threads spin and take the cores from OpenMM's.
-    """
-    before = torch.get_num_threads()
-    if num_atoms <= SINGLE_THREADED:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..precon.preconditioner import Preconditioner
 from .context import SearchContext
-from .latent_moves import LatentMove
 from .low_modes import CartesianLowModes, CartesianModes, TorsionLowModes, TorsionModes
 from .moves import LowModeMove, MixedMove, RotamerMove
 from .protocols import Explorer
@@ -52,5 +51,8 @@ def mode_explorer(context: SearchContext, preconditioner: Preconditioner) -> Exp
 
 def latent_explorer(context: SearchContext) -> Explorer:
     """Return moves in the latents and weights of a reparametrization."""
+    # Here, because it imports torch, which takes seconds and half a GiB.
+    from .latent_moves import LatentMove
+
     evaluate = context.evaluator.evaluate
     return Explorer(LatentMove(context.potential, evaluate, context.settings, context.rng))

@@ -10,7 +10,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from ..modes.slow_modes import SlowModes, molecular_slow_modes
-from ..optimizers.latents import LatentSettings, StageEnd, descend_latents, eager_gradients, trained
+from ..optimizers.latent_settings import LatentSettings
+from ..optimizers.latents import descend_latents, eager_gradients, trained
+from ..optimizers.stage_end import StageEnd
 from ..potentials.point import Point
 from ..potentials.potential import Potential
 from ..reparametrizations import Start, build

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..optimizers.latents import OPTIMIZERS
+from ..optimizers.latent_settings import OPTIMIZERS
 from ..units import real_number, whole_number
 
 __all__ = ["LOOSE_FORCE", "SEARCHES", "SearchSettings", "search_settings"]

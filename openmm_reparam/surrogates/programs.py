@@ -11,13 +11,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from openmm import app
 from threadpoolctl import ThreadpoolController
 
 from ..constants import ANGSTROM, BOHR, HARTREE, KCAL
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "ANI",
@@ -212,6 +215,9 @@ class ANI:
 
     def __call__(self, positions: np.ndarray) -> EnergyAndForces:
         """Return energy and forces, kJ/mol and nm."""
+        # Here, because torch takes seconds to import, and the other programs need none of it.
+        import torch
+
         place = torch.from_numpy(finite(positions) / ANGSTROM).unsqueeze(0).requires_grad_()
         species = torch.from_numpy(self.numbers).unsqueeze(0)
         with torch.enable_grad():

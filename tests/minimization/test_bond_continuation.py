@@ -6,7 +6,7 @@ import pytest
 
 from openmm_reparam import Potential, minimize_reparam
 from openmm_reparam.minimization.bond_continuation import HarmonicContinuation
-from openmm_reparam.optimizers.latents import StageEnd
+from openmm_reparam.optimizers.stage_end import StageEnd
 from openmm_reparam.potentials.evaluator import Evaluator
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.testsystems import coil, coil_lower_bound

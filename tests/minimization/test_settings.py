@@ -7,7 +7,7 @@ import torch
 
 from openmm_reparam import ReparamMinimizer
 from openmm_reparam.minimization.settings import MinimizationSettings
-from openmm_reparam.optimizers.latents import LatentSettings
+from openmm_reparam.optimizers.latent_settings import LatentSettings
 from openmm_reparam.prepare.peptides import peptide
 from openmm_reparam.search import SearchSettings
 

@@ -7,13 +7,10 @@ import pytest
 import torch
 
 from openmm_reparam import NonFiniteError
-from openmm_reparam.optimizers.latents import (
-    LatentSettings,
-    StageEnd,
-    descend_latents,
-    eager_gradients,
-    torch_threads_for,
-)
+from openmm_reparam.optimizers.latent_settings import LatentSettings
+from openmm_reparam.optimizers.latents import descend_latents, eager_gradients
+from openmm_reparam.optimizers.stage_end import StageEnd
+from openmm_reparam.optimizers.torch_threads import torch_threads_for
 from openmm_reparam.potentials.point import Point
 from openmm_reparam.reparametrizations import Cartesian
 
