@@ -270,3 +270,11 @@ def longest_within(vectors: np.ndarray, molecules: np.ndarray | None) -> float:
 
 def dot(a: np.ndarray, b: np.ndarray) -> float:
     """Inner product of two arrays of one size."""
+
+def local_minimize(
+    context: int, tolerance: float, max_iterations: int
+) -> tuple[bool, str, float, float, float, int, int]:
+    """Minimize as C++ programs do, see ``LocalMinimizer.h``; return its result's fields.
+
+    The tolerance is in kJ/mol/nm; 0 iterations mean no limit.
+    """

@@ -16,6 +16,7 @@ using namespace openmm_reparam;
 namespace openmm_reparam {
 void bindDescent(nb::module_& module);
 void bindLbfgs(nb::module_& module);
+void bindLocalMinimizer(nb::module_& module);
 void bindPreconditioner(nb::module_& module);
 }
 
@@ -115,5 +116,6 @@ NB_MODULE(_core, module) {
                nb::arg("excluded").none() = nb::none(), nb::arg("names").none() = nb::none());
     bindDescent(module);
     bindLbfgs(module);
+    bindLocalMinimizer(module);
     bindPreconditioner(module);
 }
