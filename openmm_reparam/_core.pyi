@@ -14,8 +14,8 @@ def particles(system: int) -> tuple[np.ndarray, np.ndarray]:
 def constraints(system: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (M, 2) and distances (M,) in nm."""
 
-def virtual_site_parents(system: int) -> np.ndarray:
-    """(site, parent) pairs of all virtual sites, (P, 2)."""
+def virtual_sites(system: int) -> tuple[np.ndarray, np.ndarray]:
+    """(site, parent) pairs of all virtual sites, (S, 2), and how far a site follows that, (S,)."""
 
 def bonded_terms(force: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Particles (T, n) and parameters (T, p) of a bonded force's terms; None of other forces."""
@@ -49,7 +49,8 @@ class Contacts:
 
     Particles (N, 3) have charges, sigmas and epsilons, molecules (N,) and flags (N,) that say
     whether they may be coupled and whether they move. Pairs that are excluded are no contacts,
-    exceptions (E, 2) have parameters (E, 3) of their own.
+    exceptions (E, 2) have parameters (E, 3) of their own. Virtual sites follow parents, (S, 2)
+    pairs, by these weights (S,).
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Contacts:
         excluded: PairSet,
         pairs: np.ndarray,
         exceptions: np.ndarray,
+        sites: np.ndarray,
+        weights: np.ndarray,
     ) -> None: ...
     def evaluate(
         self, positions: np.ndarray, box: np.ndarray | None
@@ -229,7 +232,8 @@ def all_finite(numbers: np.ndarray) -> bool:
 class Landscape:
     """What an L-BFGS descends on; see `optimizers.lbfgs.Descent`.
 
-    Without coordinates, steps are displacements of the atoms, of these molecules (N,).
+    Without coordinates, steps are displacements of the atoms, of these molecules (N,); those of two
+    to six atoms that all turn (N,) do so as a whole.
     """
 
     def __init__(
@@ -241,6 +245,7 @@ class Landscape:
         refuses: Callable[[Point, Point, float], bool] | None,
         noise: Callable[[float], float],
         molecules: np.ndarray | None,
+        turning: np.ndarray | None = None,
     ) -> None: ...
 
 class LbfgsState:
@@ -257,7 +262,7 @@ class LbfgsState:
         memory: int,
         max_step: float,
         largest_step: float,
-        refresh: tuple[int, int],
+        refresh: tuple[int, int] | None,
     ) -> None: ...
     def step(self, landscape: Landscape) -> Point:
         """Take one step; see `optimizers.lbfgs.lbfgs_step`."""

@@ -41,7 +41,7 @@ try:
         particles,
         positions,
         set_positions,
-        virtual_site_parents,
+        virtual_sites,
     )
 except ImportError as error:
     raise ImportError(
@@ -85,7 +85,7 @@ __all__ = [
     "particles",
     "positions",
     "set_positions",
-    "virtual_site_parents",
+    "virtual_sites",
 ]
 
 

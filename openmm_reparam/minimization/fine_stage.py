@@ -165,8 +165,14 @@ class FineStage:
             )
             return descend(metric=internal.metric(), coordinates=internal)
         self._internal = False
-        straight = Cartesian(None if metric is None else metric.molecules)
-        return descend(metric=metric, coordinates=straight, largest_step=np.inf)
+        if metric is None:
+            return descend(coordinates=Cartesian(), largest_step=np.inf)
+        return descend(
+            metric=metric,
+            coordinates=Cartesian(metric.molecules),
+            largest_step=np.inf,
+            turning=self._potential.moves,
+        )
 
     def _expensive(self) -> bool:
         """Whether a force of unknown terms acts on all atoms of molecules, not too large ones."""

@@ -52,7 +52,8 @@ class Descent:
     memory : int
     max_step, largest_step : float
         In nm.
-    refresh : (int, int)
+    refresh : (int, int) or None
+    turning : (N,) bool array or None
     """
 
     evaluate: Callable[[np.ndarray], Point]
@@ -64,7 +65,8 @@ class Descent:
     memory: int = 12
     max_step: float = 0.05
     largest_step: float = 0.05
-    refresh: tuple[int, int] = (20, 50)
+    refresh: tuple[int, int] | None = None
+    turning: np.ndarray | None = None
 
     @cached_property
     def landscape(self) -> compiled.Landscape:
@@ -79,6 +81,7 @@ class Descent:
             self.refuses,
             self.noise,
             self.coordinates.molecules if isinstance(self.coordinates, Cartesian) else None,
+            self.turning if straight else None,
         )
 
 
@@ -115,9 +118,10 @@ def lbfgs(
     memory: int = 12,
     max_step: float = 0.05,
     largest_step: float | None = None,
-    refresh: tuple[int, int] = (20, 50),
+    refresh: tuple[int, int] | None = None,
     noise: Callable[[float], float] = relative_noise,
     refuses: Callable[[Point, Point, float], bool] | None = None,
+    turning: np.ndarray | None = None,
 ) -> Iterator[Point]:
     """Descend from a point, one accepted step at a time: `lbfgs_step` over and over.
 
@@ -143,16 +147,20 @@ def lbfgs(
         The bound doubles with every step up to this, once five in a row were held back by it and
         lowered the energy as their slope promised (an atom far from its restraint), until one does
         not. Stays ``max_step`` by default.
-    refresh : (int, int)
-        Fewest and most accepted steps between updates of the metric. In between it is updated once
-        it is stale: once the curvature along a step is more than 3 times, or less than a third of
-        what P says.
+    refresh : (int, int), optional
+        Fewest and most accepted steps between updates of the metric: 20 and 50 by default, 10 and
+        20 where most atoms turn with their molecules. In between it is updated once it is stale:
+        once the curvature along a step is more than 3 times, or less than a third of what P says.
     noise : callable
         energy -> its rounding error in kJ/mol; below that the slope decides whether a step is good
         (Hager and Zhang's approximate Wolfe condition). Ten times as much once a line search fails.
     refuses : callable, optional
         (before, after, fall of energy promised to first order) -> whether a step that lowers the
         energy is still too long, because it leads where none should.
+    turning : (N,) bool array, optional
+        Atoms that turn with their molecule: where displacements are those of atoms, a molecule of
+        two to six such atoms (``coordinates.molecules``) is taken along as a whole, and only what
+        is left of a step deforms it. Its part of steps and forces is in a frame that turns along.
 
     Yields
     ------
@@ -175,6 +183,7 @@ def lbfgs(
         max_step=max_step,
         largest_step=largest_step or max_step,
         refresh=refresh,
+        turning=turning,
     )
     return descend(descent, start)
 

@@ -173,7 +173,7 @@ class Potential:
         carriers: dict[int, list[int]] = {
             s: [] for s in np.flatnonzero(self.virtual_sites).tolist()
         }
-        pairs = compiled.virtual_site_parents(compiled.address(self.system))
+        pairs, _ = compiled.virtual_sites(compiled.address(self.system))
         for site, parent in pairs[self.moves[pairs[:, 1]]].tolist():
             carriers[site].append(parent)
         return carriers

@@ -74,6 +74,7 @@ class Contacts:
             known.exception_set,
             known.exception_pairs[felt],
             known.exceptions[felt],
+            *compiled.virtual_sites(compiled.address(potential.system)),
         )
 
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> ContactStiffness:

@@ -44,14 +44,42 @@ struct Curvature {
 
 } // namespace
 
+vector<CarriedSite> carriedSites(const Terms& read) {
+    vector<CarriedSite> sites;
+    for (size_t k = 0; k < read.parameters.values.size(); k++) {
+        const int64_t* pair = &read.particles.values[2 * k];
+        sites.push_back({pair[0], pair[1], read.parameters.values[k]});
+    }
+    return sites;
+}
+
 Contacts::Contacts(Atoms atoms, PairSet excluded, PairParameters exceptions)
-    : atoms(move(atoms)), excluded(move(excluded)), exceptions(move(exceptions)) {}
+    : atoms(move(atoms)), excluded(move(excluded)), exceptions(move(exceptions)) {
+    feels = this->atoms.moves;
+    for (const auto& [site, parent, weight] : this->atoms.sites)
+        feels[site] |= weight != 0 && feels[parent];
+}
+
+/// Gives the blocks of virtual sites to their parents.
+///
+/// A site at sum_p w_p x_p is as stiff as (sum w_p x_p) . B (sum w_p x_p), which couples its parents. No stiffer than
+/// that are blocks of |w_p| (sum |w|) B of their own; for a displacement of all they are the same.
+void Contacts::carryOver(vector<double>& blocks) const {
+    vector<double> sums(size(), 0.0);
+    for (const auto& [site, parent, weight] : atoms.sites)
+        sums[site] += abs(weight);
+    for (const auto& [site, parent, weight] : atoms.sites)
+        for (int d = 0; d < 9 && atoms.moves[parent]; d++)
+            blocks[9 * parent + d] += abs(weight) * sums[site] * blocks[9 * site + d];
+    for (const CarriedSite& carried : atoms.sites)
+        fill_n(&blocks[9 * carried.site], 9, 0.0);
+}
 
 ContactStiffness Contacts::evaluate(const double* positions, const double* box) const {
     ContactStiffness found;
     found.blocks.assign(9 * size(), 0.0);
     const auto add = [&](int64_t i, int64_t j, const Curvature& curvature) {
-        const bool first = atoms.moves[i], second = atoms.moves[j];
+        const bool first = feels[i], second = feels[j];
         if (curvature.radial + curvature.transverse <= 0)
             return;
         if (first && second && atoms.couples[i] && atoms.molecules[i] == atoms.molecules[j]) {
@@ -79,6 +107,7 @@ ContactStiffness Contacts::evaluate(const double* positions, const double* box) 
         toNearestImage(v, box);
         add(i, j, Curvature(v, exceptions.products[k], exceptions.sigmas[k], exceptions.epsilons[k]));
     }
+    carryOver(found.blocks);
     return found;
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "NearPairs.h"
+#include "SystemReader.h"
 
 namespace openmm_reparam {
 
@@ -22,6 +23,14 @@ struct PairParameters {
     std::vector<double> products, sigmas, epsilons;
 };
 
+/// A virtual site that follows a parent by a share of its way.
+struct CarriedSite {
+    int64_t site, parent;
+    double weight;
+};
+
+std::vector<CarriedSite> carriedSites(const Terms& read);
+
 /// Positive curvature of Lennard-Jones and Coulomb pairs that stand close.
 class Contacts {
   public:
@@ -30,6 +39,7 @@ class Contacts {
         std::vector<int64_t> molecules; ///< a label for each
         std::vector<uint8_t> couples;   ///< whether it may be coupled to atoms of its molecule
         std::vector<uint8_t> moves;
+        std::vector<CarriedSite> sites;
     };
 
     /// `excluded` are pairs that are no contacts, `exceptions` contacts with parameters of their own.
@@ -43,7 +53,10 @@ class Contacts {
     }
 
   private:
+    void carryOver(std::vector<double>& blocks) const;
+
     Atoms atoms;
+    std::vector<uint8_t> feels; ///< whether an atom moves, or a site that atoms carry
     PairSet excluded;
     PairParameters exceptions;
 };

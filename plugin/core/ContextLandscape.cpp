@@ -76,7 +76,7 @@ vector<int64_t> bondsOf(const System& system) {
 CollapseCheck collapseCheck(const Context& context, int groups, const vector<uint8_t>& moves) {
     const System& system = context.getSystem();
     vector<uint8_t> movable = moves;
-    const auto parents = readVirtualSiteParents(system).values;
+    const auto parents = readVirtualSites(system).particles.values;
     for (size_t k = 0; k < parents.size(); k += 2)
         movable[parents[k]] |= moves[parents[k + 1]];
     optional<PairEnergies> known;
@@ -121,6 +121,7 @@ ContextLandscape::ContextLandscape(Context& context)
         constraints.emplace(constrainedPairs.data(), lengths.data(), lengths.size(), size);
     collapse.emplace(collapseCheck(context, groups, moves));
     preconditioner.emplace(context, moves);
+    turning = MoleculeFrames(preconditioner->molecules(), moves);
 }
 
 ContextLandscape::~ContextLandscape() = default;
@@ -130,6 +131,10 @@ const ContextLandscape::Point& ContextLandscape::pointOf(const Place& place) {
 }
 
 Place ContextLandscape::at(const vector<double>& positions) {
+    return at(positions, turning.laboratory());
+}
+
+Place ContextLandscape::at(const vector<double>& positions, MoleculeFrames::Frames frames) {
     const vector<size_t> bad = notFinite(positions);
     if (!bad.empty())
         throw NonFinite("the positions of " + named(bad) + " are NaN or infinite. Set finite positions first.");
@@ -150,7 +155,10 @@ Place ContextLandscape::at(const vector<double>& positions) {
         point->positions = positionsOf(context);
     if (constraints)
         constraints->project(point->positions.data(), point->forces.data());
-    place.forces = shared_ptr<const double>(point, point->forces.data());
+    point->frames = move(frames);
+    point->turnedForces = point->forces;
+    turning.enter(point->frames, point->turnedForces.data());
+    place.forces = shared_ptr<const double>(point, point->turnedForces.data());
     place.point = point;
     return place;
 }
@@ -220,10 +228,9 @@ double ContextLandscape::constraintError(const Place& place) const {
 }
 
 Place ContextLandscape::moved(const Place& from, const double* step) {
-    vector<double> positions = pointOf(from).positions;
-    for (size_t i = 0; i < positions.size(); i++)
-        positions[i] += step[i];
-    return at(positions);
+    MoleculeFrames::Frames frames = pointOf(from).frames;
+    const vector<double> positions = turning.moved(pointOf(from).positions, frames, step);
+    return at(positions, move(frames));
 }
 
 shared_ptr<const double> ContextLandscape::forces(const Place& place) {
@@ -231,9 +238,7 @@ shared_ptr<const double> ContextLandscape::forces(const Place& place) {
 }
 
 void ContextLandscape::stepTaken(const Place& before, const Place& after, double* step) {
-    const double *from = pointOf(before).positions.data(), *to = pointOf(after).positions.data();
-    for (size_t i = 0; i < 3 * size; i++)
-        step[i] = to[i] - from[i];
+    turning.taken(pointOf(before).positions, pointOf(after).positions, step);
 }
 
 bool ContextLandscape::refuses(const Place& before, const Place& after, double promised) {
@@ -248,8 +253,11 @@ double ContextLandscape::noise(double energy) {
 }
 
 void ContextLandscape::project(const Place& place, double* step) {
-    if (constraints)
-        constraints->project(pointOf(place).positions.data(), step);
+    if (!constraints)
+        return;
+    turning.leave(pointOf(place).frames, step);
+    constraints->project(pointOf(place).positions.data(), step);
+    turning.enter(pointOf(place).frames, step);
 }
 
 double ContextLandscape::longest(const Place&, const double* step) {
@@ -280,9 +288,12 @@ void ContextLandscape::raiseShift() {
     preconditioner->raiseShift();
 }
 
-void ContextLandscape::solve(const Place&, double* vector) {
-    if (informed)
-        preconditioner->solve(vector);
+void ContextLandscape::solve(const Place& chart, double* vector) {
+    if (!informed)
+        return;
+    turning.leave(pointOf(chart).frames, vector);
+    preconditioner->solve(vector);
+    turning.enter(pointOf(chart).frames, vector);
 }
 
 } // namespace openmm_reparam

@@ -8,6 +8,7 @@
 #include "CollapseCheck.h"
 #include "Constraints.h"
 #include "Landscape.h"
+#include "MoleculeFrames.h"
 #include "Preconditioner.h"
 
 namespace OpenMM {
@@ -17,12 +18,15 @@ class Integrator;
 
 namespace openmm_reparam {
 
-/// The energy of a Context's atoms along straight lines, on the manifold of its constraints.
+/// The energy of a Context's atoms on the manifold of its constraints: small molecules turn as a whole, other atoms
+/// move along straight lines.
 class ContextLandscape : public Landscape {
   public:
-    /// Positions, retracted onto the constraints, and forces, tangent to them.
+    /// Positions, retracted onto the constraints, and forces, tangent to them; the same forces in the frames there.
     struct Point {
         std::vector<double> positions, forces;
+        MoleculeFrames::Frames frames;
+        std::vector<double> turnedForces;
     };
 
     explicit ContextLandscape(OpenMM::Context& context);
@@ -38,6 +42,10 @@ class ContextLandscape : public Landscape {
     double constraintError(const Place& place) const;
     size_t numMoving() const {
         return moving;
+    }
+    /// Whether most atoms turn with their molecules.
+    bool isLiquid() const {
+        return turning.prevail();
     }
     int numEvaluations() const {
         return evaluations;
@@ -58,6 +66,7 @@ class ContextLandscape : public Landscape {
     void solve(const Place& chart, double* vector) override;
 
   private:
+    Place at(const std::vector<double>& positions, MoleculeFrames::Frames frames);
     double evaluateAt(const std::vector<double>& positions, std::vector<double>& forces);
     void requireFinite(const std::vector<double>& positions, double energy, const std::vector<double>& forces) const;
     OpenMM::Context& onTheCpu();
@@ -75,6 +84,7 @@ class ContextLandscape : public Landscape {
     std::vector<int64_t> constrainedPairs;
     std::optional<CollapseCheck> collapse;
     std::optional<Preconditioner> preconditioner;
+    MoleculeFrames turning;
     std::unique_ptr<OpenMM::Integrator> cpuIntegrator;
     std::unique_ptr<OpenMM::Context> cpuContext;
 };

@@ -14,6 +14,12 @@ struct LbfgsOptions {
     double maxStep = 0.05;                          ///< no atom moves further in one step, in nm
     double largestStep = 0.05;                      ///< that bound doubles up to this one, see `StepBound`
     int fewestBetweenUpdates = 20, mostBetweenUpdates = 50; ///< accepted steps between updates of the metric
+
+    /// Molecules that turn leave their contacts sooner than they bend.
+    void updateSooner() {
+        fewestBetweenUpdates = 10;
+        mostBetweenUpdates = 20;
+    }
 };
 
 /// Preconditioned L-BFGS, and where it stands between two steps: all that it goes on from.

@@ -47,6 +47,8 @@ class Run {
         }
         LbfgsOptions options;
         options.largestStep = numeric_limits<double>::infinity();
+        if (landscape.isLiquid())
+            options.updateSooner();
         landscape.updateMetric(start);
         Lbfgs descent(options, start, ContextLandscape::pointOf(start).forces.size());
         while (message.empty()) {
@@ -96,7 +98,8 @@ class Run {
     bool reports() const {
         if (reporter == nullptr)
             return false;
-        const auto& [positions, forces] = ContextLandscape::pointOf(best);
+        const vector<double>&positions = ContextLandscape::pointOf(best).positions,
+                    &forces = ContextLandscape::pointOf(best).forces;
         vector<double> gradient(forces.size());
         transform(forces.begin(), forces.end(), gradient.begin(), negate<double>());
         map<string, double> arguments{{"system energy", best.energy},

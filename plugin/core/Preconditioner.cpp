@@ -30,7 +30,7 @@ const NonbondedForce* nonbondedForce(const System& system, int groups) {
     return nullptr;
 }
 
-Contacts contactsOf(const NonbondedTable& table, const MoleculeLayout& layout) {
+Contacts contactsOf(const NonbondedTable& table, const MoleculeLayout& layout, const System& system) {
     Contacts::Atoms atoms;
     for (size_t i = 0; i < layout.size; i++) {
         atoms.charges.push_back(table.particles.values[3 * i]);
@@ -40,6 +40,7 @@ Contacts contactsOf(const NonbondedTable& table, const MoleculeLayout& layout) {
     atoms.molecules = layout.molecules;
     atoms.couples = layout.isLarge;
     atoms.moves = layout.moves;
+    atoms.sites = carriedSites(readVirtualSites(system));
     PairParameters felt;
     const auto& pairs = table.exceptionPairs.values;
     for (size_t k = 0; k < pairs.size() / 2; k++) {
@@ -86,7 +87,7 @@ Preconditioner::Preconditioner(const Context& context, vector<uint8_t> given) : 
     const auto table = nonbondedOf(context, groups);
     if (!table)
         return;
-    contacts.emplace(contactsOf(*table, assembler->molecules()));
+    contacts.emplace(contactsOf(*table, assembler->molecules(), system));
     contactsArePeriodic = nonbondedForce(system, groups)->usesPeriodicBoundaryConditions();
 }
 

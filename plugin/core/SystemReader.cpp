@@ -161,6 +161,20 @@ double valueOf(const map<string, double>& globals, const string& name) {
     return found == globals.end() ? 0.0 : found->second;
 }
 
+/// How far a virtual site follows each of its parents; what turns it out of their plane is left out.
+vector<double> weightsOf(const VirtualSite& site) {
+    vector<double> weights(site.getNumParticles(), 0.0);
+    if (const auto* two = dynamic_cast<const TwoParticleAverageSite*>(&site))
+        weights = {two->getWeight(0), two->getWeight(1)};
+    else if (const auto* three = dynamic_cast<const ThreeParticleAverageSite*>(&site))
+        weights = {three->getWeight(0), three->getWeight(1), three->getWeight(2)};
+    else if (const auto* plane = dynamic_cast<const OutOfPlaneSite*>(&site))
+        weights = {1 - plane->getWeight12() - plane->getWeight13(), plane->getWeight12(), plane->getWeight13()};
+    else if (const auto* local = dynamic_cast<const LocalCoordinatesSite*>(&site))
+        local->getOriginWeights(weights);
+    return weights;
+}
+
 } // namespace
 
 Particles readParticles(const System& system) {
@@ -183,17 +197,17 @@ Terms readConstraints(const System& system) {
     return builder.terms;
 }
 
-Table<int64_t> readVirtualSiteParents(const System& system) {
-    Table<int64_t> found;
-    found.columns = 2;
+Terms readVirtualSites(const System& system) {
+    TermsBuilder builder(0, 2, 1);
     for (int site = 0; site < system.getNumParticles(); site++) {
         if (!system.isVirtualSite(site))
             continue;
         const VirtualSite& placed = system.getVirtualSite(site);
+        const vector<double> weights = weightsOf(placed);
         for (int k = 0; k < placed.getNumParticles(); k++)
-            found.values.insert(found.values.end(), {site, placed.getParticle(k)});
+            builder.add({site, placed.getParticle(k)}, {weights[k]});
     }
-    return found;
+    return builder.terms;
 }
 
 optional<Terms> readBondedTerms(const Force& force) {

@@ -45,8 +45,9 @@ Particles readParticles(const OpenMM::System& system);
 /// Pairs and distances in nm.
 Terms readConstraints(const OpenMM::System& system);
 
-/// Virtual sites and the particles that each is placed by: (site, parent) pairs.
-Table<int64_t> readVirtualSiteParents(const OpenMM::System& system);
+/// Virtual sites and the particles that each is placed by: (site, parent) pairs, and how far
+/// the site follows that parent, as a share of its way; 0 where OpenMM has another kind of site.
+Terms readVirtualSites(const OpenMM::System& system);
 
 /// Terms of a bonded force; nothing of any other.
 ///

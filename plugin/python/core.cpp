@@ -38,8 +38,10 @@ nb::object constraints(uintptr_t system) {
     return nb::make_tuple(arrayOf(std::move(found.particles)), arrayOf(std::move(found.parameters.values), {count}));
 }
 
-nb::object virtualSiteParents(uintptr_t system) {
-    return nb::cast(arrayOf(readVirtualSiteParents(objectAt<OpenMM::System>(system))));
+nb::object virtualSites(uintptr_t system) {
+    Terms found = readVirtualSites(objectAt<OpenMM::System>(system));
+    const size_t count = found.parameters.values.size();
+    return nb::make_tuple(arrayOf(std::move(found.particles)), arrayOf(std::move(found.parameters.values), {count}));
 }
 
 nb::object bondedTerms(uintptr_t force) {
@@ -104,7 +106,7 @@ NB_MODULE(_core, module) {
     nb::set_leak_warnings(false);
     module.def("particles", &particles);
     module.def("constraints", &constraints);
-    module.def("virtual_site_parents", &virtualSiteParents);
+    module.def("virtual_sites", &virtualSites);
     module.def("bonded_terms", &bondedTerms);
     module.def("nonbonded", &nonbonded);
     module.def("exclusions", &exclusions);

@@ -10,6 +10,7 @@
 #include "Constraints.h"
 #include "Displacements.h"
 #include "Lbfgs.h"
+#include "MoleculeFrames.h"
 #include "MoleculeStiffness.h"
 #include "arrays.h"
 
@@ -62,6 +63,7 @@ class PythonLandscape : public Landscape {
     struct Parts {
         nb::object evaluate, coordinates, metric, project, refuses, noise, nonFinite;
         std::vector<int64_t> molecules;
+        MoleculeFrames turning;
     };
 
     explicit PythonLandscape(Parts&& given) : parts(std::move(given)) {}
@@ -69,6 +71,8 @@ class PythonLandscape : public Landscape {
     /// The place of a point where a descent begins.
     Place begin(nb::object point) {
         nb::object chart = nb::make_tuple();
+        if (turns())
+            chart = framesOf(parts.turning.laboratory());
         if (!parts.coordinates.is_none())
             chart = parts.coordinates.attr("begin")(point.attr("positions"));
         Place place = placeOf(std::move(point), std::move(chart));
@@ -90,15 +94,20 @@ class PythonLandscape : public Landscape {
         return numNumbers;
     }
 
+    /// Whether most atoms turn with their molecules.
+    bool isLiquid() const {
+        return parts.turning.prevail();
+    }
+
     Place moved(const Place& from, const double* step) override {
         nb::gil_scoped_acquire lock;
         const PythonPoint& before = pointOf(from);
         nb::object positions, chart = before.chart;
         if (parts.coordinates.is_none()) {
-            std::vector<double> there(numNumbers);
-            for (size_t i = 0; i < numNumbers; i++)
-                there[i] = before.positions.data()[i] + step[i];
-            positions = array(std::move(there));
+            MoleculeFrames::Frames frames = framesAt(before);
+            positions = array(parts.turning.moved(vectorOf(before.positions), frames, step));
+            if (turns())
+                chart = framesOf(std::move(frames));
         } else {
             const nb::object found =
                 parts.coordinates.attr("moved")(chart, before.point.attr("positions"), copied(step));
@@ -119,16 +128,18 @@ class PythonLandscape : public Landscape {
 
     std::shared_ptr<const double> forces(const Place& place) override {
         nb::gil_scoped_acquire lock;
-        return sharedNumbers(forcesOf(pointOf(place)));
+        const PythonPoint& here = pointOf(place);
+        if (!turns())
+            return sharedNumbers(forcesOf(here));
+        auto turned = std::make_shared<std::vector<double>>(vectorOf(here.forces));
+        parts.turning.enter(framesAt(here), turned->data());
+        return {turned, turned->data()};
     }
 
     void stepTaken(const Place& before, const Place& after, double* step) override {
         const PythonPoint &first = pointOf(before), &second = pointOf(after);
-        if (parts.coordinates.is_none()) {
-            for (size_t i = 0; i < numNumbers; i++)
-                step[i] = second.positions.data()[i] - first.positions.data()[i];
-            return;
-        }
+        if (parts.coordinates.is_none())
+            return parts.turning.taken(vectorOf(first.positions), vectorOf(second.positions), step);
         nb::gil_scoped_acquire lock;
         take(parts.coordinates.attr("step_taken")(first.point, second.point, copied(step)), step);
     }
@@ -151,13 +162,14 @@ class PythonLandscape : public Landscape {
             return;
         const nb::object held = own(parts.project, "constraints");
         if (nb::isinstance<Constraints>(held)) {
-            nb::gil_scoped_release release;
-            nb::inst_ptr<Constraints>(held)->project(here.positions.data(), step);
-            return;
+            return inLaboratory(here, step, [&] {
+                nb::gil_scoped_release release;
+                nb::inst_ptr<Constraints>(held)->project(here.positions.data(), step);
+            });
         }
         const nb::object positions = here.point.attr("positions");
         if (parts.coordinates.is_none())
-            take(parts.project(positions, copied(step)), step);
+            inLaboratory(here, step, [&] { take(parts.project(positions, copied(step)), step); });
         else
             take(parts.coordinates.attr("project")(parts.project, here.chart, positions, copied(step)), step);
     }
@@ -203,12 +215,13 @@ class PythonLandscape : public Landscape {
             return;
         const nb::object held = own(parts.metric, "factors");
         if (nb::isinstance<MoleculeFactors>(held)) {
-            nb::gil_scoped_release release;
-            nb::inst_ptr<MoleculeFactors>(held)->solve(vector);
-            return;
+            return inLaboratory(pointOf(chart), vector, [&] {
+                nb::gil_scoped_release release;
+                nb::inst_ptr<MoleculeFactors>(held)->solve(vector);
+            });
         }
         if (parts.coordinates.is_none())
-            take(parts.metric.attr("solve")(copied(vector)), vector);
+            inLaboratory(pointOf(chart), vector, [&] { take(parts.metric.attr("solve")(copied(vector)), vector); });
         else
             take(parts.coordinates.attr("solve")(parts.metric, pointOf(chart).chart, copied(vector)), vector);
     }
@@ -224,6 +237,28 @@ class PythonLandscape : public Landscape {
     /// What a part of a straight descent has of this core, so that vectors need not pass through Python; or None.
     nb::object own(const nb::object& part, const char* name) const {
         return parts.coordinates.is_none() ? nb::getattr(part, name, nb::none()) : nb::none();
+    }
+
+    /// Whether small molecules turn: the chart of a point then is their frames.
+    bool turns() const {
+        return !parts.turning.empty();
+    }
+
+    static nb::object framesOf(MoleculeFrames::Frames&& frames) {
+        const size_t count = frames.size() / 9;
+        return nb::cast(arrayOf(std::move(frames), {count, 3, 3}));
+    }
+
+    MoleculeFrames::Frames framesAt(const PythonPoint& point) const {
+        return turns() ? vectorOf(numbersOf(point.chart)) : MoleculeFrames::Frames();
+    }
+
+    /// Does something with a vector at a point while it stands in the laboratory.
+    template <class Action> void inLaboratory(const PythonPoint& point, double* vector, const Action& action) const {
+        const MoleculeFrames::Frames frames = framesAt(point);
+        parts.turning.leave(frames, vector);
+        action();
+        parts.turning.enter(frames, vector);
     }
 
     nb::object copied(const double* vector) const {
@@ -255,17 +290,32 @@ class PythonLandscape : public Landscape {
 
 PythonLandscape landscape(nb::object evaluate, nb::object coordinates, nb::object metric, nb::object project,
                           nb::object refuses, nb::object noise,
-                          const std::optional<Numbers<int64_t>>& molecules) {
+                          const std::optional<Numbers<int64_t>>& molecules,
+                          const std::optional<Numbers<bool>>& turning) {
+    MoleculeFrames frames;
+    if (turning) {
+        requireSize(*turning, molecules ? molecules->size() : 0, "turning");
+        frames = MoleculeFrames(vectorOf(*molecules), {turning->data(), turning->data() + turning->size()});
+    }
     return PythonLandscape({std::move(evaluate), std::move(coordinates), std::move(metric), std::move(project),
                             std::move(refuses), std::move(noise),
                             nb::module_::import_("openmm_reparam.errors").attr("NonFiniteError"),
-                            molecules ? vectorOf(*molecules) : std::vector<int64_t>()});
+                            molecules ? vectorOf(*molecules) : std::vector<int64_t>(),
+                            std::move(frames)});
 }
 
 Lbfgs begun(PythonLandscape& landscape, nb::object start, size_t memory, double maxStep, double largestStep,
-            std::pair<int, int> refresh) {
+            const std::optional<std::pair<int, int>>& refresh) {
     const Place begin = landscape.begin(std::move(start));
-    return Lbfgs({memory, maxStep, largestStep, refresh.first, refresh.second}, begin, landscape.size());
+    LbfgsOptions options;
+    options.memory = memory;
+    options.maxStep = maxStep;
+    options.largestStep = largestStep;
+    if (refresh)
+        std::tie(options.fewestBetweenUpdates, options.mostBetweenUpdates) = *refresh;
+    else if (landscape.isLiquid())
+        options.updateSooner();
+    return Lbfgs(options, begin, landscape.size());
 }
 
 nb::object stepped(Lbfgs& state, PythonLandscape& landscape) {
@@ -345,9 +395,10 @@ void bindLbfgs(nb::module_& module) {
     nb::register_exception_translator(&translate);
     nb::class_<PythonLandscape>(module, "Landscape")
         .def(nb::new_(&landscape), "evaluate"_a, "coordinates"_a.none(), "metric"_a.none(), "project"_a.none(),
-             "refuses"_a.none(), "noise"_a, "molecules"_a.none());
+             "refuses"_a.none(), "noise"_a, "molecules"_a.none(), "turning"_a.none() = nb::none());
     nb::class_<Lbfgs>(module, "LbfgsState")
-        .def(nb::new_(&begun), "landscape"_a, "start"_a, "memory"_a, "max_step"_a, "largest_step"_a, "refresh"_a)
+        .def(nb::new_(&begun), "landscape"_a, "start"_a, "memory"_a, "max_step"_a, "largest_step"_a,
+             "refresh"_a.none())
         .def("step", &stepped, "landscape"_a)
         .def_prop_ro("point", [](const Lbfgs& state) { return pointOf(state.place).point; })
         .def_ro("failures", &Lbfgs::failures)

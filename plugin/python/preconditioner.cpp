@@ -22,7 +22,7 @@ namespace {
 
 Contacts contacts(const Numbers<double>& particles, const Numbers<int64_t>& molecules, const Numbers<bool>& couples,
                   const Numbers<bool>& moves, const PairSet& excluded, const Numbers<int64_t>& pairs,
-                  const Numbers<double>& exceptions) {
+                  const Numbers<double>& exceptions, const Numbers<int64_t>& sites, const Numbers<double>& weights) {
     const size_t size = molecules.size();
     if (particles.size() != 3 * size || couples.size() != size || moves.size() != size)
         throw std::invalid_argument("arrays of particles have different lengths");
@@ -35,6 +35,8 @@ Contacts contacts(const Numbers<double>& particles, const Numbers<int64_t>& mole
     atoms.molecules = vectorOf(molecules);
     atoms.couples.assign(couples.data(), couples.data() + size);
     atoms.moves.assign(moves.data(), moves.data() + size);
+    for (size_t k = 0; k < weights.size(); k++)
+        atoms.sites.push_back({sites.data()[2 * k], sites.data()[2 * k + 1], weights.data()[k]});
     PairParameters own{vectorOf(pairs), {}, {}, {}};
     for (size_t k = 0; k < pairs.size() / 2; k++) {
         own.products.push_back(exceptions.data()[3 * k]);

@@ -448,3 +448,117 @@ def test_coordinates_are_given_the_chart_of_each_place():
         descend(points, 300)
     assert metric.updates > 5
     assert metric.raised
+
+
+def test_small_molecules_turn_as_a_whole():
+    """A couple turns three atoms and stretches nothing; a larger molecule goes along chords."""
+    x = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [-0.03, 0.09, 0.0]])
+    x = np.concatenate([x, np.random.default_rng(0).normal(size=(7, 3)) + 1.0])
+    r = x[:3] - x[:3].mean(axis=0)
+    forces = np.zeros_like(x)
+    forces[:3] = 10 * np.cross([0.3, 0.5, 1.0], r)
+    forces[3:] = np.cross([0.3, 0.5, 1.0], x[3:] - x[3:].mean(axis=0))
+    molecules = np.array([0] * 3 + [1] * 7)
+
+    def evaluate(positions):
+        return Point(positions, -float(np.vdot(forces, positions)), forces)
+
+    def distances(y):
+        return np.linalg.norm(y[:, None] - y[None], axis=2)
+
+    def first(turning):
+        points = lbfgs(
+            evaluate,
+            evaluate(x),
+            metric=ExactMetric(20 * np.eye(30)),
+            coordinates=Cartesian(molecules),
+            turning=turning,
+            max_step=0.5,
+        )
+        return next(points).positions
+
+    turned, straight = first(np.full(10, True)), first(None)
+    assert np.abs(turned - x)[:3].max() > 0.01
+    assert np.allclose(distances(turned[:3]), distances(x[:3]), rtol=1e-12)
+    assert np.abs(distances(straight[:3]) - distances(x[:3])).max() > 1e-4
+    assert np.array_equal(turned[3:], straight[3:])
+    # One atom that does not move holds the molecule.
+    held = np.full(10, True)
+    held[1] = False
+    assert np.array_equal(first(held), straight)
+
+
+class TrimerMetric:
+    """Springs of three atoms where the metric was updated, and a little of everything."""
+
+    complete = True
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def update(self, positions):
+        size = positions.size
+        matrix = 10.0 * np.eye(size)
+        for i, j in self.pairs:
+            row = np.zeros(positions.shape)
+            row[i] = (positions[i] - positions[j]) / np.linalg.norm(positions[i] - positions[j])
+            row[j] = -row[i]
+            matrix += 1e5 * np.outer(row, row)
+        self.inverse = np.linalg.inv(matrix)
+
+    def solve(self, vectors):
+        return (self.inverse @ vectors.ravel()).reshape(vectors.shape)
+
+
+def stiff_trimer(x0, pulls):
+    """Three stiff bonds in a field that turns them: minimum with the same bonds."""
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    lengths = [np.linalg.norm(x0[i] - x0[j]) for i, j in pairs]
+
+    def evaluate(x):
+        energy, forces = -float(np.vdot(pulls, x)) + 5 * float((x**2).sum()), pulls - 10 * x
+        for (i, j), length in zip(pairs, lengths, strict=True):
+            d = x[i] - x[j]
+            r = np.linalg.norm(d)
+            energy += 0.5e5 * (r - length) ** 2
+            forces[i] -= 1e5 * (r - length) * d / r
+            forces[j] += 1e5 * (r - length) * d / r
+        return Point(x, energy, forces)
+
+    return TrimerMetric(pairs), evaluate
+
+
+def test_a_stiff_molecule_that_turns_keeps_its_metric():
+    """Along straight lines bonds are stretched at each step, and P becomes wrong on the way."""
+    x0 = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [-0.03, 0.09, 0.0]])
+    metric, evaluate = stiff_trimer(x0, np.array([[1.0, 0, 0], [-1.0, 0.5, 0.5], [0, 0, 1.0]]))
+
+    def steps(turning):
+        metric.update(x0)
+        points = lbfgs(
+            evaluate,
+            evaluate(x0),
+            metric=metric,
+            coordinates=Cartesian(np.zeros(3, dtype=int)),
+            turning=turning,
+            refresh=(999, 999),
+        )
+        return len(descend(points, 200, lambda p: np.abs(p.forces).max() < 1e-3))
+
+    assert steps(np.full(3, True)) < 0.5 * steps(None)
+
+
+def test_a_state_with_frames_goes_on_where_it_stood():
+    x0 = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [-0.03, 0.09, 0.0]])
+    metric, evaluate = stiff_trimer(x0, np.array([[1.0, 0, 0], [-1.0, 0.5, 0.5], [0, 0, 1.0]]))
+    metric.update(x0)
+    coordinates = Cartesian(np.zeros(3, dtype=int))
+    descent = Descent(evaluate, coordinates, metric, turning=np.full(3, True))
+    state = lbfgs_init(descent, evaluate(x0))
+    for _ in range(5):
+        lbfgs_step(descent, state)
+    kept = pickle.loads(pickle.dumps(state))
+    for _ in range(5):
+        point = lbfgs_step(descent, state)
+        lbfgs_step(descent, kept)
+        assert np.array_equal(kept.point.positions, point.positions)

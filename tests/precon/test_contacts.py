@@ -171,3 +171,29 @@ def test_other_force_groups_and_systems_without_charges_have_no_contacts(tripept
     potential = Potential(context)
     x = potential.positions()
     assert not stiffness(potential, x, molecules=np.zeros(33, dtype=int)).any()
+
+
+def test_contacts_of_a_virtual_site_hold_its_parents():
+    """Displaced together, parents are as stiff as an atom where the site is; each by its share."""
+    plain, x = pair_potential(0.26, 0.3)
+    expected = stiffness(plain, x, molecules=[0, 1])[:3, :3]
+    system = mm.System()
+    force = mm.NonbondedForce()
+    for mass in (0.0, 12.0, 16.0, 1.0):
+        system.addParticle(mass)
+        site = force.getNumParticles() < 2
+        force.addParticle(0.3 * site, 0.3, 0.8 * site)
+    system.setVirtualSite(0, mm.TwoParticleAverageSite(2, 3, 0.8, 0.2))
+    # Too far away to be contacts themselves.
+    far = np.array([0.0, 0.0, 0.5])
+    x = np.concatenate([x, [x[0] - 0.2 * far * 4, x[0] + 0.8 * far * 4]])
+    system.addForce(force)
+    platform = mm.Platform.getPlatformByName("Reference")
+    context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
+    context.setPositions(x)
+    got = stiffness(Potential(context), x, molecules=[0, 1, 2, 2], coupled=False)
+    got = got.reshape(4, 3, 4, 3).swapaxes(1, 2)
+    assert np.allclose(got[2, 2], 0.8 * expected, rtol=1e-9)
+    assert np.allclose(got[3, 3], 0.2 * expected, rtol=1e-9)
+    assert np.allclose(got[1, 1], expected, rtol=1e-9)
+    assert not got[0].any()
