@@ -42,7 +42,8 @@ void testTablesOfASystem() {
     REQUIRE(particles.virtualSites == std::vector<uint8_t>({0, 0, 0, 1}));
     REQUIRE(readConstraints(system).particles.values == std::vector<int64_t>({0, 2}));
     REQUIRE(readConstraints(system).parameters.values == Vector({0.11}));
-    REQUIRE(readVirtualSiteParents(system).values == std::vector<int64_t>({3, 0, 3, 2}));
+    REQUIRE(readVirtualSites(system).particles.values == std::vector<int64_t>({3, 0, 3, 2}));
+    REQUIRE(readVirtualSites(system).parameters.values == Vector({0.25, 0.75}));
     OpenMM::PeriodicTorsionForce torsions;
     torsions.addTorsion(3, 2, 1, 0, 3, 0.5, 7.0);
     const auto read = readBondedTerms(torsions);
