@@ -7,7 +7,7 @@ hydrogens a residue has is read from the same definitions.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +52,10 @@ class _Site(NamedTuple):
 
 
 def with_hydrogens(
-    topology: app.Topology, x: np.ndarray, ph: float = 7.0
+    topology: app.Topology,
+    x: np.ndarray,
+    ph: float = 7.0,
+    states: Sequence[str | None] | None = None,
 ) -> tuple[app.Topology, np.ndarray]:
     """Add all hydrogens to a structure that has none.
 
@@ -63,6 +66,8 @@ def with_hydrogens(
     x : (N, 3) array in nm
     ph : float
         Decides which hydrogens there are, as in OpenMM's ``Modeller.addHydrogens``.
+    states : sequence of str or None, optional
+        A protonation state for each residue, such as "HIE" or "ASH"; None chooses it.
 
     Returns
     -------
@@ -86,7 +91,7 @@ def with_hydrogens(
     for first, second in topology.bonds():
         neighbors[first.index].append(second.index)
         neighbors[second.index].append(first.index)
-    sites = list(_sites(topology, x, neighbors, ph))
+    sites = list(_sites(topology, x, neighbors, ph, states))
     places = _places(topology, x, sites, neighbors)
     return _joined(topology, x, sites, places)
 
@@ -110,7 +115,11 @@ def _definitions() -> dict[str, list[_Definition]]:
 
 
 def _sites(
-    topology: app.Topology, x: np.ndarray, neighbors: list[list[int]], ph: float
+    topology: app.Topology,
+    x: np.ndarray,
+    neighbors: list[list[int]],
+    ph: float,
+    states: Sequence[str | None] | None,
 ) -> Iterator[_Site]:
     """Yield the atoms that get hydrogens, residue by residue."""
     atoms = list(topology.atoms())
@@ -120,7 +129,8 @@ def _sites(
         for residue in residues:
             ends = {"N": residue is residues[0], "C": residue is residues[-1]}
             ends["-"] = not (ends["N"] or ends["C"])
-            variant = _variant(residue, atoms, x, neighbors, acceptors, ph)
+            variant = states[residue.index] if states else None
+            variant = variant or _variant(residue, atoms, x, neighbors, acceptors, ph)
             wanted: dict[str, list[str]] = {}
             for hydrogen in _definitions().get(residue.name, []):
                 has_end = not hydrogen.terminal or any(ends[end] for end in hydrogen.terminal)

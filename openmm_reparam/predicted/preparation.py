@@ -124,7 +124,9 @@ def prepare_prediction(
     topology, x, added = _with_missing_atoms(topology, x, seed)
     field = _forcefield(forcefield)
     with explained_template_errors(topology, name):
-        topology, x, hydrogens = _with_hydrogens(topology, x, field, ph, seed)
+        topology, x, hydrogens = _with_hydrogens(
+            topology, x, field, ph, seed, [residue.state for residue in residues]
+        )
         system = field.createSystem(topology, constraints=app.HBonds)
     molecule = MolecularSystem(name, topology, system, x * unit.nanometer)
     return PreparedPrediction(molecule, residues, (*notes, *lone, *more, *added, *hydrogens))
@@ -327,14 +329,19 @@ def _with_missing_atoms(
 
 
 def _with_hydrogens(
-    topology: app.Topology, x: np.ndarray, field: app.ForceField, ph: float, seed: int
+    topology: app.Topology,
+    x: np.ndarray,
+    field: app.ForceField,
+    ph: float,
+    seed: int,
+    states: Sequence[str | None],
 ) -> tuple[app.Topology, np.ndarray, list[str]]:
     """Return topology and positions (nm) with hydrogens; those that are there are kept."""
     if any(atom.element is app.element.hydrogen for atom in topology.atoms()):
         modeller = app.Modeller(topology, x * unit.nanometer)
-        lines = add_hydrogens(modeller, field, ph=ph, seed=seed)
+        lines = add_hydrogens(modeller, field, ph=ph, seed=seed, states=states)
         size = modeller.topology.getNumAtoms()
         return modeller.topology, positions_in_nanometers(modeller.positions, size), lines
-    completed, positions = with_hydrogens(topology, x, ph)
+    completed, positions = with_hydrogens(topology, x, ph, states)
     count = completed.getNumAtoms() - topology.getNumAtoms()
     return completed, positions, [f"added {count} hydrogens"]

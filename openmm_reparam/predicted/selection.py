@@ -22,7 +22,16 @@ D_AMINO_ACIDS = {
     **{"DPN": "PHE", "DPR": "PRO", "DSN": "SER", "DTH": "THR", "DTR": "TRP", "DTY": "TYR"},
     **{"DVA": "VAL"},
 }
+# Names that Amber and CHARMM have for protonation states: the residue, and OpenMM's name for the
+# state. A cysteine's follows from its bonds.
+_PROTONATION_STATES = {
+    **{"HID": ("HIS", "HID"), "HIE": ("HIS", "HIE"), "HIP": ("HIS", "HIP")},
+    **{"HSD": ("HIS", "HID"), "HSE": ("HIS", "HIE"), "HSP": ("HIS", "HIP")},
+    **{"ASH": ("ASP", "ASH"), "GLH": ("GLU", "GLH"), "LYN": ("LYS", "LYN")},
+    **{"CYX": ("CYS", None), "CYM": ("CYS", None)},
+}
 _CAPS = frozenset(("ACE", "NME"))
+_BACKBONE = frozenset(("N", "CA", "C"))
 _NUCLEOTIDES = frozenset((*dnaResidues, *rnaResidues))
 _KNOWN = _NUCLEOTIDES | _CAPS | frozenset(proteinResidues)
 # Heavy atoms under the names that older programs write.
@@ -47,12 +56,15 @@ class SelectedResidue:
         By the names that the force field gives them.
     replaced : bool
         It stands for a modified residue, whose further atoms are left out.
+    state : str or None
+        The protonation state that its name tells, as OpenMM's Modeller calls it.
     """
 
     key: ResidueKey
     name: str
     atoms: dict[str, AtomRecord]
     replaced: bool = False
+    state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ def select_atoms(records: Sequence[AtomRecord]) -> Selection:
     chosen = [record for record in records if record.model == models[0]]
     groups = [_one_conformer(group, notes) for group in _positions_in_chain(chosen)]
     kept = [group for group in groups if _is_polymer(group)]
+    _refuse_scattered(kept)
     _refuse_ca_trace(kept)
     notes += _left_out_lines([group for group in groups if not _is_polymer(group)])
     residues = [_selected(group, notes) for group in kept]
@@ -117,17 +130,23 @@ def _positions_in_chain(records: Sequence[AtomRecord]) -> Iterator[list[AtomReco
 
 def _one_conformer(group: list[AtomRecord], notes: list[str]) -> list[AtomRecord]:
     """Return the records of the alternative with the highest occupancy, and of atoms with none."""
+    lettered = {record.name for record in group if record.altloc}
     occupancies: dict[str, float] = {}
     for record in group:
-        if record.altloc:
+        if record.name in lettered:  # the one without a letter is an alternative too
             occupancies[record.altloc] = occupancies.get(record.altloc, 0.0) + record.occupancy
     if len(occupancies) > 1:
         best = max(sorted(occupancies), key=lambda altloc: occupancies[altloc])
         notes.append(
-            f"used alternative {best} of {', '.join(sorted(occupancies))} of "
-            f"{residue_name(group[0].residue)}"
+            f"used alternative {_letter(best)} of {', '.join(map(_letter, sorted(occupancies)))} "
+            f"of {residue_name(group[0].residue)}"
         )
-        group = [record for record in group if record.altloc in ("", best)]
+        in_best = {record.name for record in group if record.altloc == best}
+        group = [
+            record
+            for record in group
+            if record.altloc == best or (not record.altloc and record.name not in in_best)
+        ]
     counts = Counter(record.name for record in group)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -135,15 +154,32 @@ def _one_conformer(group: list[AtomRecord], notes: list[str]) -> list[AtomRecord
     return group
 
 
+def _letter(altloc: str) -> str:
+    return altloc or "without a letter"
+
+
 def _is_polymer(group: list[AtomRecord]) -> bool:
     """Return whether a residue belongs to a protein or nucleic acid."""
     name = group[0].residue.name
-    if name in _KNOWN:
+    if name in _KNOWN or name in _PROTONATION_STATES:
         return True
     if name in WATER_NAMES:
         return False
     names = {record.name for record in group}
-    return {"N", "CA", "C"} <= names or (name in substitutions and "CA" in names)
+    return names >= _BACKBONE or (name in substitutions and "CA" in names)
+
+
+def _refuse_scattered(groups: list[list[AtomRecord]]) -> None:
+    """Raise where an amino acid lacks backbone atoms that stand elsewhere in the file."""
+    counts = Counter(group[0].residue for group in groups)
+    for group in groups:
+        key = group[0].residue
+        is_amino = key.name not in _NUCLEOTIDES | _CAPS
+        if counts[key] > 1 and is_amino and not {record.name for record in group} >= _BACKBONE:
+            raise ValueError(
+                f"the atoms of {residue_name(key)} stand in {counts[key]} places of the file: put "
+                "them together, or give chains that share residue numbers names of their own"
+            )
 
 
 def _refuse_ca_trace(groups: list[list[AtomRecord]]) -> None:
@@ -175,6 +211,9 @@ def _selected(group: list[AtomRecord], notes: list[str]) -> SelectedResidue:
     named = {_atom_name(key.name, record.name): record for record in group}
     if key.name in _KNOWN:
         residue = SelectedResidue(key, key.name, named)
+    elif key.name in _PROTONATION_STATES:
+        standard, state = _PROTONATION_STATES[key.name]
+        residue = SelectedResidue(key, standard, named, state=state)
     elif key.name in D_AMINO_ACIDS:
         notes.append(
             f"kept {residue_name(key)}, a D amino acid, with the parameters of "

@@ -209,7 +209,12 @@ def load_forcefield(
 
 
 def add_hydrogens(
-    modeller: app.Modeller, forcefield: app.ForceField, *, ph: float = 7.0, seed: int = 0
+    modeller: app.Modeller,
+    forcefield: app.ForceField,
+    *,
+    ph: float = 7.0,
+    seed: int = 0,
+    states: Sequence[str | None] | None = None,
 ) -> list[str]:
     """Add the missing hydrogens, reproducibly, and say so.
 
@@ -225,6 +230,8 @@ def add_hydrogens(
     ph : float
     seed : int
         Modeller draws starting places from Python's `random`, whose global state is kept.
+    states : sequence of str or None, optional
+        A protonation state for each residue, as in ``Modeller.addHydrogens``; None chooses it.
 
     Returns
     -------
@@ -236,27 +243,30 @@ def add_hydrogens(
     ValueError
         If the force field has no template for a residue.
     """
-    before, kept = modeller.topology.getNumAtoms(), _names(modeller.topology)
-    platform = platform_by_name("Reference") if before <= _REFERENCE_ATOMS else None
+    kept = _names(modeller.topology)
+    platform = platform_by_name("Reference") if len(kept) <= _REFERENCE_ATOMS else None
     lines = []
     with python_random_seed(seed):
         try:
-            modeller.addHydrogens(forcefield, pH=ph, platform=platform)
+            modeller.addHydrogens(forcefield, pH=ph, variants=states, platform=platform)
         except ValueError as error:
             present = [a for a in modeller.topology.atoms() if a.element is app.element.hydrogen]
             if "nonbonded method" in str(error):
                 # AMOEBA lacks the cutoff Modeller asks for: geometry alone places them.
-                modeller.addHydrogens(None, pH=ph, platform=platform)
+                modeller.addHydrogens(None, pH=ph, variants=states, platform=platform)
             elif present:
                 modeller.delete(present)
                 lines.append(f"removed {len(present)} hydrogens the force field has no place for")
-                before, kept = before - len(present), _names(modeller.topology)
-                modeller.addHydrogens(forcefield, pH=ph, platform=platform)
+                kept = _names(modeller.topology)
+                modeller.addHydrogens(forcefield, pH=ph, variants=states, platform=platform)
             else:
                 raise
     _turn_to_their_sides(modeller, kept)
-    added = modeller.topology.getNumAtoms() - before
-    return [*lines, f"added {added} hydrogens"] if added else lines
+    final = _names(modeller.topology)
+    removed, added = len(kept - final), len(final - kept)
+    if removed:
+        lines.append(f"removed {removed} hydrogen{'s' if removed > 1 else ''}")
+    return [*lines, f"added {added} hydrogen{'s' if added > 1 else ''}"] if added else lines
 
 
 def _names(topology: app.Topology) -> set[tuple[int, str]]:

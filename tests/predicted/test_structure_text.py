@@ -241,3 +241,35 @@ def test_residues_are_told_apart_by_insertion_code(two_chains):
 def test_the_text_must_be_a_string():
     with pytest.raises(TypeError, match="not bytes"):
         relax_prediction(b"ATOM")
+
+
+@pytest.mark.parametrize(("occupancy", "taken"), [("  0.13", ""), ("  0.99", "B")])
+def test_an_alternative_without_a_letter_is_one(predicted, occupancy, taken):
+    lines = predicted().chain("GSA").lines
+    (place,) = (k for k, line in enumerate(lines) if line[12:20] == " OG  SER")
+    other = lines[place][:16] + "B" + lines[place][17:54] + occupancy + lines[place][60:]
+    lines.insert(place + 1, other)
+    selection = select_atoms(structure_text("\n".join(lines)).records)
+    serine = selection.residues[1]
+    assert serine.atoms["OG"].altloc == taken
+    assert set(serine.atoms) == {"N", "CA", "C", "O", "CB", "OG"}
+    assert "of without a letter, B of A:SER 2" in selection.notes[0]
+
+
+def test_a_residue_in_two_places_is_refused_with_what_to_do(predicted):
+    lines = predicted().chain("GSA").lines
+    (place,) = (k for k, line in enumerate(lines) if line[12:20] == " N   SER")
+    lines.insert(-1, lines.pop(place))
+    with pytest.raises(ValueError, match="atoms of A:SER 2 stand in 2 places of the file"):
+        select_atoms(structure_text("\n".join(lines)).records)
+
+
+@pytest.mark.parametrize(
+    ("name", "hydrogens"),
+    [("HID", {"HD1"}), ("HSE", {"HE2"}), ("HIP", {"HD1", "HE2"})],
+)
+def test_names_of_protonation_states_are_read_and_kept(predicted, name, hydrogens):
+    written, _ = relax_prediction(predicted().chain("GHG").text().replace("HIS", name), **FAST)
+    found = {line[12:16].strip() for line in written.splitlines() if line[17:20] == name}
+    assert found & {"HD1", "HE2"} == hydrogens
+    assert {"HD2", "HE1"} <= found
