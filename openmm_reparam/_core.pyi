@@ -229,17 +229,86 @@ def largest_difference(a: np.ndarray, b: np.ndarray) -> float:
 def all_finite(numbers: np.ndarray) -> bool:
     """Return whether all of an array's numbers are finite."""
 
+class TorsionMotions:
+    """How torsions move atoms; see `search.torsion_kinematics.TorsionKinematics`."""
+
+    def __init__(
+        self,
+        axes: np.ndarray,
+        parents: np.ndarray,
+        order: np.ndarray,
+        ranges: np.ndarray,
+        innermost: np.ndarray,
+    ) -> None:
+        """Take what `search.torsions.TorsionTopology` has under these names."""
+
+    def jacobian(self, positions: np.ndarray, chosen: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+        """Return the derivatives of n atoms by t torsions, (n, 3, t)."""
+
+    def first_order(self, positions: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Displacements (N, 3) by rotations of all torsions, to first order."""
+
+    def torques(self, positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
+        """Torques (T,) of (N, 3) forces."""
+
+    def rotated(self, positions: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (N, 3) after rotations of all torsions, and frames (N, 3, 3)."""
+
+class TorsionCoordinates:
+    """See `search.torsion_coordinates.TorsionCoordinates`; frames are (N, 3, 3)."""
+
+    def __init__(self, motions: TorsionMotions) -> None: ...
+    def moved(
+        self, frames: np.ndarray, positions: np.ndarray, step: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and frames after a step."""
+
+    def forces(self, frames: np.ndarray, positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
+        """Torques, and forces along the frames."""
+
+    def into_space(self, frames: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """Return a vector with its displacements along the axes of space, not of the frames."""
+
+    def out_of_space(self, frames: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """Return a vector with its displacements along the frames, not the axes of space."""
+
+    def longest(self, frames: np.ndarray, positions: np.ndarray, step: np.ndarray) -> float:
+        """How far a step moves any atom, to first order."""
+
+MIN_TORSION_STIFFNESS: float
+"""Stiffness that all motions by torsions have at least, kJ/mol/nm^2 of each atom's."""
+TORSION_RIDGE: float
+"""Share of the largest stiffness that is added to that of every torsion."""
+
+class TorsionMetric:
+    """Stiffness of all torsions, and its inverse."""
+
+    stiffness: np.ndarray
+    """That of the last update, (T, T) in kJ/mol/radian^2."""
+
+    def __init__(self, motions: TorsionMotions) -> None: ...
+    def update(self, positions: np.ndarray, stiffness: MoleculeStiffness) -> bool:
+        """Return whether it could be factorized; if not, the factors before stay in use."""
+
+    def raise_shift(self) -> bool:
+        """Make torsions stiffer tenfold, until the next update; the same return."""
+
+    def solve(self, torques: np.ndarray) -> np.ndarray:
+        """Return the inverse times (T,) torques."""
+
 class Landscape:
     """What an L-BFGS descends on; see `optimizers.lbfgs.Descent`.
 
     Without coordinates, steps are displacements of the atoms, of these molecules (N,); those of two
     to six atoms that all turn (N,) do so as a whole.
+    Vectors along `TorsionCoordinates` do not pass through Python, nor through the metric where its
+    ``torsions`` and ``factors`` are of this module.
     """
 
     def __init__(
         self,
         evaluate: Callable[[np.ndarray], Point],
-        coordinates: Coordinates | None,
+        coordinates: Coordinates | TorsionCoordinates | None,
         metric: Metric | None,
         project: Projection | None,
         refuses: Callable[[Point, Point, float], bool] | None,

@@ -10,6 +10,8 @@ import openmm  # noqa: F401
 try:
     from ._core import (
         MAX_SHIFT,
+        MIN_TORSION_STIFFNESS,
+        TORSION_RIDGE,
         CollapseCheck,
         Constraints,
         Contacts,
@@ -20,6 +22,9 @@ try:
         MoleculeStiffness,
         PairSet,
         StiffTerms,
+        TorsionCoordinates,
+        TorsionMetric,
+        TorsionMotions,
         all_finite,
         angles,
         bonded_terms,
@@ -53,6 +58,8 @@ except ImportError as error:
 
 __all__ = [
     "MAX_SHIFT",
+    "MIN_TORSION_STIFFNESS",
+    "TORSION_RIDGE",
     "CollapseCheck",
     "Constraints",
     "Contacts",
@@ -63,6 +70,9 @@ __all__ = [
     "MoleculeStiffness",
     "PairSet",
     "StiffTerms",
+    "TorsionCoordinates",
+    "TorsionMetric",
+    "TorsionMotions",
     "address",
     "all_finite",
     "angles",

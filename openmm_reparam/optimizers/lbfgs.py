@@ -71,11 +71,11 @@ class Descent:
     @cached_property
     def landscape(self) -> compiled.Landscape:
         """The same for the compiled core."""
-        # Displacements of the atoms never leave it.
+        # Displacements of the atoms never leave it, nor do coordinates that are its own.
         straight = type(self.coordinates) is Cartesian
         return compiled.Landscape(
             self.evaluate,
-            None if straight else self.coordinates,
+            None if straight else getattr(self.coordinates, "core", self.coordinates),
             self.metric,
             self.project,
             self.refuses,

@@ -55,6 +55,8 @@ class Preconditioner:
     ----------
     shift : float
         mu in use.
+    assembled : compiled.MoleculeStiffness or None
+        H of the last update.
     factors : compiled.MoleculeFactors or None
         Of the last update.
     updates : int
@@ -112,7 +114,7 @@ class Preconditioner:
         couple[labels[self._assembler.large != 0]] = True
         self.molecules = _merged(labels, self._unknown)
         self._contacts = Contacts(potential, labels, couple) if contacts else NoContacts(potential)
-        self._stiffness: MoleculeStiffness | None = None
+        self.assembled: MoleculeStiffness | None = None
         self.factors: MoleculeFactors | None = None
 
     def update(self, positions: np.ndarray) -> None:
@@ -125,15 +127,15 @@ class Preconditioner:
         """
         stiffness = self._evaluate(positions)
         self.factors = _factorized(stiffness, self._smallest_shift)
-        self._stiffness, self.shift = stiffness, self.factors.shift
+        self.assembled, self.shift = stiffness, self.factors.shift
         self.updates += 1
 
     def raise_shift(self) -> None:
         """Raise the shift tenfold, until the next update: shorter steps along soft directions."""
-        if self._stiffness is None:
+        if self.assembled is None:
             return
         with contextlib.suppress(NonFiniteError):
-            self.factors = _factorized(self._stiffness, 10 * self.shift)
+            self.factors = _factorized(self.assembled, 10 * self.shift)
             self.shift = self.factors.shift
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
@@ -152,7 +154,7 @@ class Preconditioner:
 
         By default where P was factorized last.
         """
-        stiffness = self._stiffness if positions is None else self._evaluate(positions)
+        stiffness = self.assembled if positions is None else self._evaluate(positions)
         if stiffness is None:
             raise RuntimeError("the preconditioner has not been updated yet")
         row, column, blocks = stiffness.blocks()

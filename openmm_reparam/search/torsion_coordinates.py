@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import compiled
 from ..optimizers.coordinates import Chart, Projection
 from ..optimizers.metric import Metric
 from ..potentials.point import Point
@@ -30,6 +31,11 @@ class TorsionCoordinates:
     ----------
     kinematics : TorsionKinematics
 
+    Attributes
+    ----------
+    core : compiled.TorsionCoordinates
+        The same for the compiled core.
+
     Examples
     --------
     >>> import numpy as np
@@ -49,7 +55,7 @@ class TorsionCoordinates:
     """
 
     def __init__(self, kinematics: TorsionKinematics) -> None:
-        self._kinematics = kinematics
+        self.core = compiled.TorsionCoordinates(kinematics.motions)
         self._count = len(kinematics.topology.axes)
 
     def begin(self, positions: np.ndarray) -> Chart:
@@ -61,10 +67,8 @@ class TorsionCoordinates:
     ) -> tuple[np.ndarray, Chart]:
         """Return (N, 3) positions in nm after a step, and axes that have rotated along."""
         (frames,) = chart
-        angles, moves = split(step, self._count)
-        displaced = positions + _into_space(frames, moves)
-        moved, rotations = self._kinematics.rotated_frames(displaced, angles)
-        return moved, (rotations @ frames,)
+        moved, frames = self.core.moved(frames, positions, step)
+        return moved, (frames,)
 
     def step_taken(self, before: Point, after: Point, step: np.ndarray) -> np.ndarray:
         """Return the step asked for: what a retraction has done to it is small."""
@@ -73,33 +77,26 @@ class TorsionCoordinates:
     def forces(self, chart: Chart, point: Point) -> np.ndarray:
         """Torques on torsions, and forces on atoms along the axes of their surroundings."""
         (frames,) = chart
-        torques = self._kinematics.torques(point.positions, point.forces)
-        return joined(torques, _out_of_space(frames, point.forces))
+        return self.core.forces(frames, point.positions, point.forces)
 
     def solve(self, metric: Metric, chart: Chart, vectors: np.ndarray) -> np.ndarray:
         """Return the inverse metric times a vector; the metric's axes are those of space."""
         (frames,) = chart
-        torques, forces = split(vectors, self._count)
-        solved = metric.solve(joined(torques, _into_space(frames, forces)))
-        angles, moves = split(solved, self._count)
-        return joined(angles, _out_of_space(frames, moves))
+        solved = metric.solve(self.core.into_space(frames, vectors))
+        return self.core.out_of_space(frames, solved)
 
     def project(
         self, projection: Projection, chart: Chart, positions: np.ndarray, step: np.ndarray
     ) -> np.ndarray:
         """Return a step with its displacements projected: rotations keep the lengths of bonds."""
         (frames,) = chart
-        angles, moves = split(step, self._count)
-        moves = projection(positions, _into_space(frames, moves))
-        return joined(angles, _out_of_space(frames, moves))
+        angles, moves = split(self.core.into_space(frames, step), self._count)
+        return self.core.out_of_space(frames, joined(angles, projection(positions, moves)))
 
     def longest(self, chart: Chart, positions: np.ndarray, step: np.ndarray) -> float:
         """Return how far a step moves any atom, to first order, in nm."""
         (frames,) = chart
-        angles, moves = split(step, self._count)
-        moves = _into_space(frames, moves)
-        moves += self._kinematics.first_order(positions, angles)
-        return float(np.sqrt(np.einsum("ni,ni->n", moves, moves).max()))
+        return self.core.longest(frames, positions, step)
 
     def longest_within(self, chart: Chart, positions: np.ndarray, step: np.ndarray) -> float:
         """Return how far a step moves any atom, in nm: the molecules of a search stay."""
@@ -114,11 +111,3 @@ def split(vector: np.ndarray, num_torsions: int) -> tuple[np.ndarray, np.ndarray
 def joined(angles: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """Return one vector (T + 3N,) of angles (T,) and displacements (N, 3)."""
     return np.concatenate([angles, moves.ravel()])
-
-
-def _into_space(frames: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    return np.einsum("nij,nj->ni", frames, vectors)
-
-
-def _out_of_space(frames: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    return np.einsum("nji,nj->ni", frames, vectors)

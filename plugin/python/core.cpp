@@ -18,6 +18,7 @@ void bindDescent(nb::module_& module);
 void bindLbfgs(nb::module_& module);
 void bindLocalMinimizer(nb::module_& module);
 void bindPreconditioner(nb::module_& module);
+void bindTorsions(nb::module_& module);
 }
 
 namespace {
@@ -120,4 +121,5 @@ NB_MODULE(_core, module) {
     bindLbfgs(module);
     bindLocalMinimizer(module);
     bindPreconditioner(module);
+    bindTorsions(module);
 }

@@ -7,12 +7,10 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include "Constraints.h"
 #include "Displacements.h"
 #include "Lbfgs.h"
 #include "MoleculeFrames.h"
-#include "MoleculeStiffness.h"
-#include "arrays.h"
+#include "steps.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -21,32 +19,8 @@ namespace openmm_reparam {
 
 namespace {
 
-/// An evaluated point of Python's, and the chart of its coordinates.
-struct PythonPoint {
-    nb::object point, chart;
-    Numbers<double> positions, forces;
-};
-
-Numbers<double> numbersOf(const nb::handle& array) {
-    return nb::cast<Numbers<double>>(array);
-}
-
-/// A pointer to a Python object's numbers, which keeps that alive; the last one may go without the lock.
-template <class T> std::shared_ptr<const T> shared(T&& owned) {
-    return std::shared_ptr<const T>(new T(std::move(owned)), [](const T* object) {
-        nb::gil_scoped_acquire lock;
-        delete object;
-    });
-}
-
 const PythonPoint& pointOf(const Place& place) {
     return *static_cast<const PythonPoint*>(place.point.get());
-}
-
-/// The numbers of an array, as the forces of a place.
-std::shared_ptr<const double> sharedNumbers(const Numbers<double>& array) {
-    auto kept = shared(Numbers<double>(array));
-    return std::shared_ptr<const double>(kept, kept->data());
 }
 
 Place placeOf(nb::object point, nb::object chart) {
@@ -57,68 +31,44 @@ Place placeOf(nb::object point, nb::object chart) {
     return place;
 }
 
-/// Coordinates and metric as `optimizers.lbfgs.Descent` has them; displacements of the atoms without coordinates.
+/// Coordinates and metric as `optimizers.lbfgs.Descent` has them.
 class PythonLandscape : public Landscape {
   public:
     struct Parts {
-        nb::object evaluate, coordinates, metric, project, refuses, noise, nonFinite;
-        std::vector<int64_t> molecules;
-        MoleculeFrames turning;
+        nb::object evaluate, metric, project, refuses, noise, nonFinite;
+        bool liquid; ///< whether most atoms turn with their molecules
     };
 
-    explicit PythonLandscape(Parts&& given) : parts(std::move(given)) {}
+    PythonLandscape(Parts&& given, std::unique_ptr<Steps> steps) : parts(std::move(given)), steps(std::move(steps)) {}
 
     /// The place of a point where a descent begins.
     Place begin(nb::object point) {
-        nb::object chart = nb::make_tuple();
-        if (turns())
-            chart = framesOf(parts.turning.laboratory());
-        if (!parts.coordinates.is_none())
-            chart = parts.coordinates.attr("begin")(point.attr("positions"));
+        nb::object chart = steps->begin(point);
         Place place = placeOf(std::move(point), std::move(chart));
         learnShape(place);
-        place.forces = forces(place);
+        place.forces = steps->forces(pointOf(place));
         return place;
     }
 
-    /// Vectors have the shape of the forces at a place.
+    /// Vectors have the shape of those at a place.
     void learnShape(const Place& place) {
-        const Numbers<double> numbers = forcesOf(pointOf(place));
-        shape.clear();
-        for (size_t axis = 0; axis < numbers.ndim(); axis++)
-            shape.push_back(numbers.shape(axis));
-        numNumbers = numbers.size();
+        steps->learnShape(pointOf(place));
     }
 
     size_t size() const {
-        return numNumbers;
+        return steps->size();
     }
 
     /// Whether most atoms turn with their molecules.
     bool isLiquid() const {
-        return parts.turning.prevail();
+        return parts.liquid;
     }
 
     Place moved(const Place& from, const double* step) override {
         nb::gil_scoped_acquire lock;
-        const PythonPoint& before = pointOf(from);
-        nb::object positions, chart = before.chart;
-        if (parts.coordinates.is_none()) {
-            MoleculeFrames::Frames frames = framesAt(before);
-            positions = array(parts.turning.moved(vectorOf(before.positions), frames, step));
-            if (turns())
-                chart = framesOf(std::move(frames));
-        } else {
-            const nb::object found =
-                parts.coordinates.attr("moved")(chart, before.point.attr("positions"), copied(step));
-            positions = found[0];
-            chart = found[1];
-        }
+        auto [positions, chart] = steps->moved(pointOf(from), step);
         try {
-            Place place = placeOf(parts.evaluate(positions), chart);
-            if (parts.coordinates.is_none())
-                place.forces = forces(place);
-            return place;
+            return placeOf(parts.evaluate(positions), std::move(chart));
         } catch (const nb::python_error& error) {
             if (!error.matches(parts.nonFinite))
                 throw;
@@ -128,20 +78,12 @@ class PythonLandscape : public Landscape {
 
     std::shared_ptr<const double> forces(const Place& place) override {
         nb::gil_scoped_acquire lock;
-        const PythonPoint& here = pointOf(place);
-        if (!turns())
-            return sharedNumbers(forcesOf(here));
-        auto turned = std::make_shared<std::vector<double>>(vectorOf(here.forces));
-        parts.turning.enter(framesAt(here), turned->data());
-        return {turned, turned->data()};
+        return steps->forces(pointOf(place));
     }
 
     void stepTaken(const Place& before, const Place& after, double* step) override {
-        const PythonPoint &first = pointOf(before), &second = pointOf(after);
-        if (parts.coordinates.is_none())
-            return parts.turning.taken(vectorOf(first.positions), vectorOf(second.positions), step);
         nb::gil_scoped_acquire lock;
-        take(parts.coordinates.attr("step_taken")(first.point, second.point, copied(step)), step);
+        steps->taken(pointOf(before), pointOf(after), step);
     }
 
     bool refuses(const Place& before, const Place& after, double promised) override {
@@ -157,30 +99,18 @@ class PythonLandscape : public Landscape {
 
     void project(const Place& place, double* step) override {
         nb::gil_scoped_acquire lock;
-        const PythonPoint& here = pointOf(place);
-        if (parts.project.is_none())
-            return;
-        const nb::object held = own(parts.project, "constraints");
-        if (nb::isinstance<Constraints>(held)) {
-            return inLaboratory(here, step, [&] {
-                nb::gil_scoped_release release;
-                nb::inst_ptr<Constraints>(held)->project(here.positions.data(), step);
-            });
-        }
-        const nb::object positions = here.point.attr("positions");
-        if (parts.coordinates.is_none())
-            inLaboratory(here, step, [&] { take(parts.project(positions, copied(step)), step); });
-        else
-            take(parts.coordinates.attr("project")(parts.project, here.chart, positions, copied(step)), step);
+        if (!parts.project.is_none())
+            steps->project(parts.project, pointOf(place), step);
     }
 
     double longest(const Place& place, const double* step) override {
-        return parts.coordinates.is_none() ? longestVector(step, numNumbers / 3) : howLong("longest", place, step);
+        nb::gil_scoped_acquire lock;
+        return steps->longest(pointOf(place), step);
     }
 
     double longestWithin(const Place& place, const double* step) override {
-        return parts.coordinates.is_none() ? longestWithinMolecules(step, numNumbers / 3, parts.molecules)
-                                           : howLong("longest_within", place, step);
+        nb::gil_scoped_acquire lock;
+        return steps->longestWithin(pointOf(place), step);
     }
 
     bool hasMetric() const override {
@@ -211,81 +141,13 @@ class PythonLandscape : public Landscape {
 
     void solve(const Place& chart, double* vector) override {
         nb::gil_scoped_acquire lock;
-        if (parts.metric.is_none())
-            return;
-        const nb::object held = own(parts.metric, "factors");
-        if (nb::isinstance<MoleculeFactors>(held)) {
-            return inLaboratory(pointOf(chart), vector, [&] {
-                nb::gil_scoped_release release;
-                nb::inst_ptr<MoleculeFactors>(held)->solve(vector);
-            });
-        }
-        if (parts.coordinates.is_none())
-            inLaboratory(pointOf(chart), vector, [&] { take(parts.metric.attr("solve")(copied(vector)), vector); });
-        else
-            take(parts.coordinates.attr("solve")(parts.metric, pointOf(chart).chart, copied(vector)), vector);
-    }
-
-    /// Numbers as an array of the shape of vectors.
-    nb::object array(std::vector<double>&& numbers) const {
-        auto* owned = new std::vector<double>(std::move(numbers));
-        nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
-        return nb::cast(Array<double>(owned->data(), shape.size(), shape.data(), owner));
+        if (!parts.metric.is_none())
+            steps->solve(parts.metric, pointOf(chart), vector);
     }
 
   private:
-    /// What a part of a straight descent has of this core, so that vectors need not pass through Python; or None.
-    nb::object own(const nb::object& part, const char* name) const {
-        return parts.coordinates.is_none() ? nb::getattr(part, name, nb::none()) : nb::none();
-    }
-
-    /// Whether small molecules turn: the chart of a point then is their frames.
-    bool turns() const {
-        return !parts.turning.empty();
-    }
-
-    static nb::object framesOf(MoleculeFrames::Frames&& frames) {
-        const size_t count = frames.size() / 9;
-        return nb::cast(arrayOf(std::move(frames), {count, 3, 3}));
-    }
-
-    MoleculeFrames::Frames framesAt(const PythonPoint& point) const {
-        return turns() ? vectorOf(numbersOf(point.chart)) : MoleculeFrames::Frames();
-    }
-
-    /// Does something with a vector at a point while it stands in the laboratory.
-    template <class Action> void inLaboratory(const PythonPoint& point, double* vector, const Action& action) const {
-        const MoleculeFrames::Frames frames = framesAt(point);
-        parts.turning.leave(frames, vector);
-        action();
-        parts.turning.enter(frames, vector);
-    }
-
-    nb::object copied(const double* vector) const {
-        return array(std::vector<double>(vector, vector + numNumbers));
-    }
-
-    void take(const nb::object& found, double* vector) const {
-        const Numbers<double> numbers = numbersOf(found);
-        requireSize(numbers, numNumbers, "the vector");
-        std::copy_n(numbers.data(), numNumbers, vector);
-    }
-
-    Numbers<double> forcesOf(const PythonPoint& point) const {
-        return parts.coordinates.is_none() ? point.forces
-                                           : numbersOf(parts.coordinates.attr("forces")(point.chart, point.point));
-    }
-
-    double howLong(const char* method, const Place& place, const double* step) const {
-        nb::gil_scoped_acquire lock;
-        const PythonPoint& here = pointOf(place);
-        return nb::cast<double>(
-            parts.coordinates.attr(method)(here.chart, here.point.attr("positions"), copied(step)));
-    }
-
     Parts parts;
-    std::vector<size_t> shape;
-    size_t numNumbers = 0;
+    std::unique_ptr<Steps> steps;
 };
 
 PythonLandscape landscape(nb::object evaluate, nb::object coordinates, nb::object metric, nb::object project,
@@ -297,11 +159,13 @@ PythonLandscape landscape(nb::object evaluate, nb::object coordinates, nb::objec
         requireSize(*turning, molecules ? molecules->size() : 0, "turning");
         frames = MoleculeFrames(vectorOf(*molecules), {turning->data(), turning->data() + turning->size()});
     }
-    return PythonLandscape({std::move(evaluate), std::move(coordinates), std::move(metric), std::move(project),
-                            std::move(refuses), std::move(noise),
-                            nb::module_::import_("openmm_reparam.errors").attr("NonFiniteError"),
-                            molecules ? vectorOf(*molecules) : std::vector<int64_t>(),
-                            std::move(frames)});
+    const bool liquid = frames.prevail();
+    auto steps = stepsOf(std::move(coordinates), molecules ? vectorOf(*molecules) : std::vector<int64_t>(),
+                         std::move(frames));
+    return PythonLandscape({std::move(evaluate), std::move(metric), std::move(project), std::move(refuses),
+                            std::move(noise), nb::module_::import_("openmm_reparam.errors").attr("NonFiniteError"),
+                            liquid},
+                           std::move(steps));
 }
 
 Lbfgs begun(PythonLandscape& landscape, nb::object start, size_t memory, double maxStep, double largestStep,
@@ -321,6 +185,8 @@ Lbfgs begun(PythonLandscape& landscape, nb::object start, size_t memory, double 
 nb::object stepped(Lbfgs& state, PythonLandscape& landscape) {
     if (landscape.size() == 0)
         landscape.learnShape(state.place);
+    if (landscape.size() != state.size)
+        throw std::invalid_argument("the state is one of other coordinates");
     {
         nb::gil_scoped_release release;
         state.step(landscape);

@@ -8,6 +8,7 @@ import pytest
 from openmm import app
 
 from openmm_reparam import Potential
+from openmm_reparam.compiled import MIN_TORSION_STIFFNESS, TORSION_RIDGE
 from openmm_reparam.optimizers.lbfgs import Descent, lbfgs_init, lbfgs_step
 from openmm_reparam.potentials.bond_graph import bond_graph
 from openmm_reparam.potentials.constraints import constraint_manifold
@@ -19,7 +20,7 @@ from openmm_reparam.search import SearchContext, SearchSettings
 from openmm_reparam.search.quench import Quench
 from openmm_reparam.search.torsion_coordinates import TorsionCoordinates
 from openmm_reparam.search.torsion_kinematics import TorsionKinematics, TorsionRotation
-from openmm_reparam.search.torsion_metric import MIN_STIFFNESS, RELATIVE_RIDGE, TorsionMetric
+from openmm_reparam.search.torsion_metric import TorsionMetric
 from openmm_reparam.search.torsions import TorsionTopology
 
 
@@ -153,8 +154,8 @@ def test_the_metric_is_the_stiffness_that_either_kind_of_step_meets(molecule):
         columns.append((ahead - behind).ravel() / 2e-6)
     motions = np.array(columns).T
     stiffness = motions.T @ (preconditioner.stiffness() @ motions)
-    of_angles = stiffness + MIN_STIFFNESS * motions.T @ motions
-    of_angles += RELATIVE_RIDGE * np.diag(stiffness).max() * np.eye(count)
+    of_angles = stiffness + MIN_TORSION_STIFFNESS * motions.T @ motions
+    of_angles += TORSION_RIDGE * np.diag(stiffness).max() * np.eye(count)
     vector = molecule.step(rng, 1.0, 1.0)
     solved = metric.solve(vector)
     assert of_angles @ solved[:count] == pytest.approx(vector[:count], rel=1e-5, abs=1e-5)
@@ -205,6 +206,23 @@ def test_a_state_goes_on_where_it_stood(molecule):
     assert state.failures == 0
     for point in whole:
         assert np.array_equal(lbfgs_step(descent, kept).positions, point.positions)
+
+
+def test_a_state_of_another_molecule_is_refused(molecule):
+    other = Molecule("AG")
+    states = []
+    for owner in (molecule, other):
+        metric = owner.metric()
+        descent = Descent(owner.evaluate, owner.coordinates()[0], metric)
+        states.append((descent, lbfgs_init(descent, owner.evaluate(owner.start))))
+    with pytest.raises(ValueError, match="other coordinates"):
+        lbfgs_step(states[0][0], states[1][1])
+
+
+def test_a_metric_that_has_not_been_updated_says_so(molecule):
+    metric = TorsionMetric(molecule.kinematics, Preconditioner(molecule.potential))
+    with pytest.raises(RuntimeError, match="update"):
+        metric.solve(np.ones(len(molecule.topology.axes) + molecule.start.size))
 
 
 def test_a_quench_that_begins_at_rest_stays(molecule):
