@@ -189,11 +189,11 @@ optional<BlockCholesky> BlockCholesky::factorize(const BlockMatrix& matrix, shar
     return factor;
 }
 
-void BlockCholesky::solve(double* vector) const {
+void BlockCholesky::solve(double* vector, const std::vector<int64_t>& places) const {
     const Elimination& order = *elimination;
     const size_t size = order.place.size();
     for (size_t i = 0; i < size; i++)
-        copy_n(vector + 3 * i, 3, &work[3 * order.place[i]]);
+        copy_n(vector + 3 * places[i], 3, &work[3 * order.place[i]]);
     for (size_t j = 0; j < size; j++) {
         const double* inverse = &inverses[9 * j];
         double* x = &work[3 * j];
@@ -221,7 +221,7 @@ void BlockCholesky::solve(double* vector) const {
         x[2] = inverse[8] * x[2];
     }
     for (size_t i = 0; i < size; i++)
-        copy_n(&work[3 * order.place[i]], 3, vector + 3 * i);
+        copy_n(&work[3 * order.place[i]], 3, vector + 3 * places[i]);
 }
 
 } // namespace openmm_reparam

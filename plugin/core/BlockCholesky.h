@@ -44,8 +44,8 @@ class BlockCholesky {
     static std::optional<BlockCholesky> factorize(const BlockMatrix& matrix,
                                                   std::shared_ptr<const Elimination> elimination, double shift);
 
-    /// Solves for three numbers a row, in place of `vector`.
-    void solve(double* vector) const;
+    /// Solves for three numbers a row, in place; those of a row begin at 3 times its place in `vector`.
+    void solve(double* vector, const std::vector<int64_t>& places) const;
 
     size_t size() const {
         return inverses.size() / 9;

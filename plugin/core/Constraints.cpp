@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <type_traits>
 #include <stdexcept>
 
 using namespace std;
@@ -48,7 +49,7 @@ class Groups {
 };
 
 /// Inverse of a symmetric positive definite matrix (Gauss and Jordan); its largest entry, infinite where there is none.
-double invert(double* a, size_t size) {
+template <class Size> double invert(double* a, Size size) {
     double largest = 0;
     for (size_t k = 0; k < size; k++) {
         const double pivot = a[k * size + k];
@@ -186,7 +187,9 @@ void Constraints::factorize(const double* positions) {
             for (size_t d = 0; d < size; d++)
                 gram[c * size + d] = gramOf(first + c, first + d);
         double* inverse = copy(gram.begin(), gram.end(), &inverses[inverseAt[g]]) - gram.size();
-        if (invert(inverse, size) < LARGEST_INVERSE)
+        // Rigid waters are by far the most: their loops are unrolled.
+        const double largest = size == 3 ? invert(inverse, integral_constant<size_t, 3>()) : invert(inverse, size);
+        if (largest < LARGEST_INVERSE)
             continue;
         const vector<double> instead = pseudoInverse(gram, size);
         copy(instead.begin(), instead.end(), inverse);
@@ -204,51 +207,63 @@ void Constraints::factorize(const double* positions) {
     factorizedAt.assign(positions, positions + 3 * numParticles);
 }
 
-void Constraints::solve(const vector<double>& right, vector<double>& solution) const {
-    solution.assign(count(), 0.0);
+template <class Right> void Constraints::solveAndSubtract(const Right& right, double* vectors) const {
+    const auto subtract = [&](size_t c, double multiplier) {
+        double *first = vectors + 3 * pairs[2 * c], *second = vectors + 3 * pairs[2 * c + 1];
+        for (int d = 0; d < 3; d++) {
+            const double change = multiplier * directions[3 * c + d];
+            first[d] -= change;
+            second[d] += change;
+        }
+    };
+    double asked[LARGEST_BLOCK], multipliers[LARGEST_BLOCK];
     for (size_t g = 0; g + 1 < groups.size(); g++) {
         const size_t first = groups[g], size = groups[g + 1] - first;
         const double* inverse = &inverses[inverseAt[g]];
         for (size_t c = 0; c < size; c++)
+            asked[c] = right(first + c);
+        for (size_t c = 0; c < size; c++) {
+            multipliers[c] = 0;
             for (size_t d = 0; d < size; d++)
-                solution[first + c] += inverse[c * size + d] * right[first + d];
+                multipliers[c] += inverse[c * size + d] * asked[d];
+        }
+        for (size_t c = 0; c < size; c++)
+            subtract(first + c, multipliers[c]);
     }
     if (!large)
         return;
+    vector<double> all(count() - large->first), solved(all.size());
+    for (size_t c = 0; c < all.size(); c++)
+        all[c] = right(large->first + c);
+    solveLarge(all.data(), solved.data());
+    for (size_t c = 0; c < all.size(); c++)
+        subtract(large->first + c, solved[c]);
+}
+
+void Constraints::solveLarge(const double* right, double* solution) const {
     const size_t size = count() - large->first;
-    const Vector asked = Eigen::Map<const Vector>(&right[large->first], size);
+    const Vector asked = Eigen::Map<const Vector>(right, size);
     Vector found = Vector::Zero(size);
     for (int n = 0; n <= REFINEMENTS; n++)
         found += large->factors.solve(asked - large->gram * found);
-    copy(found.begin(), found.end(), solution.begin() + large->first);
-}
-
-void Constraints::subtract(const vector<double>& multipliers, double* vectors) const {
-    for (size_t c = 0; c < count(); c++)
-        for (int d = 0; d < 3; d++) {
-            const double change = multipliers[c] * directions[3 * c + d];
-            vectors[3 * pairs[2 * c] + d] -= change;
-            vectors[3 * pairs[2 * c + 1] + d] += change;
-        }
+    copy(found.begin(), found.end(), solution);
 }
 
 void Constraints::project(const double* positions, double* vectors) {
     factorize(positions);
-    vector<double> right(count()), multipliers;
-    for (size_t c = 0; c < count(); c++)
+    const auto rate = [&](size_t c) {
+        const double *first = vectors + 3 * pairs[2 * c], *second = vectors + 3 * pairs[2 * c + 1];
+        double change = 0;
         for (int d = 0; d < 3; d++)
-            right[c] += directions[3 * c + d] * (vectors[3 * pairs[2 * c] + d] - vectors[3 * pairs[2 * c + 1] + d]);
-    solve(right, multipliers);
-    subtract(multipliers, vectors);
+            change += directions[3 * c + d] * (first[d] - second[d]);
+        return change;
+    };
+    solveAndSubtract(rate, vectors);
 }
 
 void Constraints::approach(double* positions) {
     factorize(positions);
-    vector<double> right(count()), multipliers;
-    for (size_t c = 0; c < count(); c++)
-        right[c] = distances[c] - lengths[c];
-    solve(right, multipliers);
-    subtract(multipliers, positions);
+    solveAndSubtract([&](size_t c) { return distances[c] - lengths[c]; }, positions);
 }
 
 } // namespace openmm_reparam

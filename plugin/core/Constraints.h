@@ -44,10 +44,11 @@ class Constraints {
     struct Large;
 
     void factorize(const double* positions);
-    /// Solves group by group for numbers in the groups' order.
-    void solve(const std::vector<double>& right, std::vector<double>& solution) const;
-    /// Subtracts lambda times the gradients.
-    void subtract(const std::vector<double>& multipliers, double* vectors) const;
+    /// Solves group by group, where `right` tells the right side of a constraint, and subtracts lambda times the
+    /// gradients from the vectors.
+    template <class Right> void solveAndSubtract(const Right& right, double* vectors) const;
+    /// Solves for the constraints that are factorized together.
+    void solveLarge(const double* right, double* solution) const;
 
     size_t numParticles;
     // By groups: first those that are dense.

@@ -1,7 +1,5 @@
 #include "ContextAccess.h"
 
-#include <cstring>
-
 #include "OpenMM.h"
 
 using namespace OpenMM;
@@ -14,10 +12,8 @@ static_assert(sizeof(Vec3) == 3 * sizeof(double), "Vec3 is copied as three doubl
 namespace {
 
 vector<double> numbersOf(const vector<Vec3>& vectors) {
-    vector<double> numbers(3 * vectors.size());
-    if (!vectors.empty())
-        memcpy(numbers.data(), vectors.data(), numbers.size() * sizeof(double));
-    return numbers;
+    const auto* first = reinterpret_cast<const double*>(vectors.data());
+    return vector<double>(first, first + 3 * vectors.size());
 }
 
 // The Reference platform's PME misplaces charges a rounding error below zero: x / L - floor(x / L) is one there.
@@ -35,9 +31,8 @@ void raiseToZero(const System& system, vector<Vec3>& positions) {
 } // namespace
 
 void setPositions(Context& context, const double* positions, bool virtualSites) {
-    vector<Vec3> vectors(context.getSystem().getNumParticles());
-    if (!vectors.empty())
-        memcpy(static_cast<void*>(vectors.data()), positions, vectors.size() * sizeof(Vec3));
+    const auto* first = reinterpret_cast<const Vec3*>(positions);
+    vector<Vec3> vectors(first, first + context.getSystem().getNumParticles());
     raiseToZero(context.getSystem(), vectors);
     context.setPositions(vectors);
     if (virtualSites)

@@ -48,20 +48,26 @@ double dot(const double* a, const double* b, size_t size) {
 
 CurvaturePairs::CurvaturePairs(size_t memory) : memory(memory) {}
 
-void CurvaturePairs::add(CurvaturePair pair) {
-    if (count() >= memory) {
-        if (singles.empty())
-            doubles.erase(doubles.begin());
-        else
-            singles.erase(singles.begin());
-    }
-    const auto &s = pair.step, &y = pair.change;
-    if (s.size() > LARGEST_IN_DOUBLE)
-        singles.push_back(make_shared<Kept<float>>(
-            Kept<float>{{s.begin(), s.end()}, {y.begin(), y.end()}, pair.curvature}));
+void CurvaturePairs::add(const CurvaturePair& pair) {
+    if (pair.step.size() > LARGEST_IN_DOUBLE)
+        append(singles, pair);
     else
-        doubles.push_back(
-            make_shared<Kept<double>>(Kept<double>{move(pair.step), move(pair.change), pair.curvature}));
+        append(doubles, pair);
+}
+
+template <class T> void CurvaturePairs::append(Memory<T>& pairs, const CurvaturePair& pair) {
+    shared_ptr<Kept<T>> kept;
+    if (pairs.size() >= memory) {
+        kept = move(pairs.front());
+        pairs.erase(pairs.begin());
+    }
+    // Memory of the oldest is used again, unless a copy shares it: filling new pages takes longer.
+    if (kept.use_count() != 1)
+        kept = make_shared<Kept<T>>();
+    kept->step.assign(pair.step.begin(), pair.step.end());
+    kept->change.assign(pair.change.begin(), pair.change.end());
+    kept->curvature = pair.curvature;
+    pairs.push_back(move(kept));
 }
 
 void CurvaturePairs::clear() {

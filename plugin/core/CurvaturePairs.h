@@ -29,7 +29,7 @@ class CurvaturePairs {
     explicit CurvaturePairs(size_t memory);
 
     /// Keeps a pair; the oldest goes where there is no room.
-    void add(CurvaturePair pair);
+    void add(const CurvaturePair& pair);
     void clear();
     size_t count() const;
 
@@ -46,8 +46,9 @@ class CurvaturePairs {
         std::vector<T> step, change;
         double curvature;
     };
-    template <class T> using Memory = std::vector<std::shared_ptr<const Kept<T>>>;
+    template <class T> using Memory = std::vector<std::shared_ptr<Kept<T>>>;
 
+    template <class T> void append(Memory<T>& pairs, const CurvaturePair& pair);
     template <class T> static std::vector<double> towardsOldest(double* vector, size_t size, const Memory<T>& pairs);
     template <class T>
     static void towardsNewest(double* vector, size_t size, const Memory<T>& pairs, const std::vector<double>& weights);

@@ -97,7 +97,7 @@ void Lbfgs::accept(Landscape& landscape, Trial&& trial, double promised, bool at
     pair.curvature = dot(s, y, size);
     bound.after({trial.length, atOnce, held, place.energy - trial.place.energy, promised, pair.curvature});
     if (pair.curvature > 1e-10 * sqrt(dot(s, s, size) * dot(y, y, size)))
-        keep(landscape, move(pair));
+        keep(landscape, pair);
     place = move(trial.place);
     age++;
     const bool stale = age >= options.fewestBetweenUpdates && !(1 / STALE < ratio && ratio < STALE);
@@ -110,14 +110,14 @@ void Lbfgs::accept(Landscape& landscape, Trial&& trial, double promised, bool at
 
 /// Keeps a pair, unless it tells of a clash that the step has left behind: P finds that far too stiff, and kept, it
 /// would hold everything still.
-void Lbfgs::keep(Landscape& landscape, CurvaturePair&& pair) {
+void Lbfgs::keep(Landscape& landscape, const CurvaturePair& pair) {
     const double found = curvatureRatio(pair, solver(landscape));
     const bool known = landscape.hasMetric() && landscape.metricIsComplete();
     const bool passing = known && found <= CLASH && dropped < PASSING;
     dropped = passing ? dropped + 1 : 0;
     if (passing)
         return;
-    pairs.add(move(pair));
+    pairs.add(pair);
     ratio = found;
 }
 

@@ -58,7 +58,7 @@ class Lbfgs {
     StepBound::Length firstLength(Landscape& landscape, const std::vector<double>& vector) const;
     void beginAnew(Landscape& landscape, const std::string& why);
     void accept(Landscape& landscape, Trial&& trial, double promised, bool atOnce, bool held);
-    void keep(Landscape& landscape, CurvaturePair&& pair);
+    void keep(Landscape& landscape, const CurvaturePair& pair);
     void update(Landscape& landscape);
     CurvaturePairs::Solver solver(Landscape& landscape) const;
 };

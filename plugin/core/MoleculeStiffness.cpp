@@ -38,6 +38,9 @@ shared_ptr<const MoleculeLayout> layoutOf(vector<uint8_t> moves, const vector<Te
     auto layout = make_shared<MoleculeLayout>();
     const size_t size = layout->size = moves.size();
     layout->moves = move(moves);
+    for (size_t i = 0; i < size; i++)
+        if (!layout->moves[i])
+            layout->still.push_back(int64_t(i));
     layout->molecules = connected(size, terms, coupled);
     const auto& labels = layout->molecules;
     const size_t count = size == 0 ? 0 : size_t(*max_element(labels.begin(), labels.end())) + 1;
@@ -82,30 +85,21 @@ shared_ptr<const MoleculeLayout> layoutOf(vector<uint8_t> moves, const vector<Te
 } // namespace
 
 void MoleculeFactors::solve(double* vectors) const {
-    vector<double> part, solution;
-    const auto gather = [&](const vector<int64_t>& atoms) {
-        part.resize(3 * atoms.size());
-        for (size_t k = 0; k < atoms.size(); k++)
-            copy_n(vectors + 3 * atoms[k], 3, &part[3 * k]);
-    };
-    const auto scatter = [&](const vector<int64_t>& atoms, const vector<double>& solved) {
-        for (size_t k = 0; k < atoms.size(); k++)
-            copy_n(&solved[3 * k], 3, vectors + 3 * atoms[k]);
-    };
-    if (large) {
-        gather(layout->large);
-        large->solve(part.data());
-        scatter(layout->large, part);
-    }
+    if (large)
+        large->solve(vectors, layout->large);
     for (size_t b = 0; b < small.size(); b++) {
-        gather(layout->batches[b].atoms);
-        solution.resize(part.size());
-        small[b].solve(part.data(), solution.data());
-        scatter(layout->batches[b].atoms, solution);
+        const auto& [width, atoms] = layout->batches[b];
+        double own[3 * MoleculeLayout::LARGEST_SMALL_MOLECULE], solved[3 * MoleculeLayout::LARGEST_SMALL_MOLECULE];
+        for (size_t first = 0; first < atoms.size(); first += width) {
+            for (size_t k = 0; k < width; k++)
+                copy_n(vectors + 3 * atoms[first + k], 3, own + 3 * k);
+            small[b].solve(first / width, own, solved);
+            for (size_t k = 0; k < width; k++)
+                copy_n(solved + 3 * k, 3, vectors + 3 * atoms[first + k]);
+        }
     }
-    for (size_t i = 0; i < layout->size; i++)
-        if (!layout->moves[i])
-            fill_n(vectors + 3 * i, 3, 0.0);
+    for (const int64_t atom : layout->still)
+        fill_n(vectors + 3 * atom, 3, 0.0);
 }
 
 bool MoleculeStiffness::attempt(double shift, MoleculeFactors& factors) const {

@@ -25,6 +25,7 @@ struct MoleculeLayout {
 
     size_t size;
     std::vector<uint8_t> moves;
+    std::vector<int64_t> still;     ///< atoms that do not move
     std::vector<int64_t> molecules; ///< label of each atom's, counted from 0
     std::vector<uint8_t> isLarge;   ///< of each atom: whether contacts may couple it
     std::vector<Batch> batches;

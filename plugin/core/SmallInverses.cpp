@@ -1,6 +1,7 @@
 #include "SmallInverses.h"
 
 #include <cmath>
+#include <type_traits>
 
 using namespace std;
 
@@ -48,17 +49,29 @@ optional<SmallInverses> SmallInverses::invert(const double* matrices, size_t cou
     return found;
 }
 
-void SmallInverses::solve(const double* vectors, double* solution) const {
-    const double* row = inverses.data();
-    for (size_t m = 0; m < count; m++, vectors += width, solution += width)
-        for (size_t i = 0; i < width; row += ++i) {
-            double sum = row[i] * vectors[i];
-            for (size_t j = 0; j < i; j++) {
-                sum += row[j] * vectors[j];
-                solution[j] += row[j] * vectors[i];
-            }
-            solution[i] = sum;
+namespace {
+
+/// Multiplies a symmetric matrix, of which there is the lower triangle, with numbers.
+template <class Width> void multiply(const double* row, Width width, const double* vector, double* product) {
+    for (size_t i = 0; i < width; row += ++i) {
+        double sum = row[i] * vector[i];
+        for (size_t j = 0; j < i; j++) {
+            sum += row[j] * vector[j];
+            product[j] += row[j] * vector[i];
         }
+        product[i] = sum;
+    }
+}
+
+} // namespace
+
+void SmallInverses::solve(size_t matrix, const double* vector, double* solution) const {
+    const double* triangle = &inverses[matrix * (width * (width + 1) / 2)];
+    // Waters are by far the most: their loops are unrolled.
+    if (width == 9)
+        multiply(triangle, integral_constant<size_t, 9>(), vector, solution);
+    else
+        multiply(triangle, width, vector, solution);
 }
 
 } // namespace openmm_reparam

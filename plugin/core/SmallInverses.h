@@ -12,8 +12,8 @@ class SmallInverses {
     /// Inverts each of `count` (width x width) matrices + shift I; nothing if one is not positive definite.
     static std::optional<SmallInverses> invert(const double* matrices, size_t count, size_t width, double shift);
 
-    /// Multiplies each inverse with its `width` numbers.
-    void solve(const double* vectors, double* solution) const;
+    /// Multiplies the inverse of one matrix with `width` numbers.
+    void solve(size_t matrix, const double* vector, double* solution) const;
 
     size_t size() const {
         return count * width;

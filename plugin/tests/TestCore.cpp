@@ -178,18 +178,18 @@ void testConstraintsAndBondsOfNoLengthHaveRows() {
     REQUIRE(StiffTerms::ofForce(OpenMM::CMAPTorsionForce()).empty());
 }
 
-/// A chain of large size, two waters, an ion, with terms of two kinds: the dense stiffness beside the assembled one.
+/// A water, a chain of large size, another water, an ion, with terms of two kinds: the dense stiffness beside the assembled one.
 void testFactorsAreThoseOfTheDenseMatrix() {
-    const size_t chain = 25, size = chain + 7;
+    const size_t chain = 25, size = chain + 7, last = 3 + chain - 1;
     TermAtoms bonds{{}, 2}, angles{{}, 3};
-    for (size_t i = 0; i + 1 < chain; i++)
+    for (size_t i = 3; i + 1 <= last; i++)
         bonds.atoms.insert(bonds.atoms.end(), {int64_t(i), int64_t(i + 1)});
-    for (size_t i = 0; i + 2 < chain; i++)
+    for (size_t i = 3; i + 2 <= last; i++)
         angles.atoms.insert(angles.atoms.end(), {int64_t(i), int64_t(i + 1), int64_t(i + 2)});
-    for (const int64_t first : {chain, chain + 3})
+    for (const int64_t first : {size_t(0), last + 1})
         bonds.atoms.insert(bonds.atoms.end(), {first, first + 1, first, first + 2, first + 1, first + 2});
     std::vector<uint8_t> moves(size, 1);
-    moves[4] = moves[chain + 1] = 0;
+    moves[7] = moves[1] = 0;
     const std::vector<TermAtoms> terms{bonds, angles};
     std::vector<Vector> rows;
     Eigen::MatrixXd dense = Eigen::MatrixXd::Zero(3 * size, 3 * size);
@@ -207,12 +207,12 @@ void testFactorsAreThoseOfTheDenseMatrix() {
         }
     }
     // A contact across the chain.
-    const int64_t pair[] = {2, 20};
+    const int64_t pair[] = {5, 23};
     const double curvature[] = {0, 0.6, 0.8, 50, 2};
     Eigen::VectorXd across = Eigen::VectorXd::Zero(3 * size);
     for (int d = 0; d < 3; d++) {
-        across[3 * 2 + d] = curvature[d];
-        across[3 * 20 + d] = -curvature[d];
+        across[3 * 5 + d] = curvature[d];
+        across[3 * 23 + d] = -curvature[d];
     }
     dense += 50 * across * across.transpose();
     Vector walls(9 * size);

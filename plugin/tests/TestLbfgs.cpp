@@ -280,6 +280,24 @@ void testLargePairsInSinglePrecisionGiveTheSameDirection() {
         REQUIRE_CLOSE(v[i], expected[i], 1e-5);
 }
 
+void testACopyKeepsItsPairs() {
+    for (const size_t n : {size_t(3), CurvaturePairs::LARGEST_IN_DOUBLE + 1}) {
+        const auto pairOf = [&](double number) { return CurvaturePair{Vector(n, number), Vector(n, 2 * number), number}; };
+        CurvaturePairs pairs(2);
+        pairs.add(pairOf(1));
+        pairs.add(pairOf(2));
+        const CurvaturePairs copy = pairs;
+        // The copy shares the first two of five.
+        for (int k = 3; k <= 5; k++)
+            pairs.add(pairOf(k));
+        for (size_t k = 0; k < 2; k++) {
+            REQUIRE(copy.pair(k).step == Vector(n, 1.0 + k) && copy.pair(k).change == Vector(n, 2.0 + 2 * k));
+            REQUIRE(pairs.pair(k).step == Vector(n, 4.0 + k) && pairs.pair(k).change == Vector(n, 8.0 + 2 * k));
+            REQUIRE(pairs.pair(k).curvature == 4.0 + k);
+        }
+    }
+}
+
 void testAParabolaIsDescendedAndItsBoundIsKept() {
     const size_t n = 12;
     Simple landscape([&](const Vector& x, Vector& forces) {
@@ -330,6 +348,7 @@ int main() {
     testTheRecursionIsTheUpdateFormedInFull();
     testTheRatioIsOneForTheTrueHessianAndScalesWithAWrongOne();
     testLargePairsInSinglePrecisionGiveTheSameDirection();
+    testACopyKeepsItsPairs();
     testAParabolaIsDescendedAndItsBoundIsKept();
     testWhatHasNoWayDownEndsInAnError();
     std::cout << "Lbfgs: all tests passed" << std::endl;
