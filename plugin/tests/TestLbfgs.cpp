@@ -282,7 +282,7 @@ void testLargePairsInSinglePrecisionGiveTheSameDirection() {
 
 void testACopyKeepsItsPairs() {
     for (const size_t n : {size_t(3), CurvaturePairs::LARGEST_IN_DOUBLE + 1}) {
-        const auto pairOf = [&](double number) { return CurvaturePair{Vector(n, number), Vector(n, 2 * number), number}; };
+        const auto pairOf = [&](double x) { return CurvaturePair{Vector(n, x), Vector(n, 2 * x), x}; };
         CurvaturePairs pairs(2);
         pairs.add(pairOf(1));
         pairs.add(pairOf(2));
