@@ -5,21 +5,15 @@ A molecule that cannot be read or described is a row with its error, and the oth
 
 from __future__ import annotations
 
-import itertools
 import statistics
-import sys
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from ..distributed.cluster import workers_for
-from ..distributed.engine import ordered_results
 from ..distributed.files import file_digest, text_digest
 from ..distributed.summary import read_summary, row_state
 from ..errors import ConvergenceWarning
@@ -28,15 +22,15 @@ from ..minimization.relaxation import Relaxation
 from ..prepare.ligand_files import LigandRecord, read_ligand, sdf_text
 from ..prepare.ligands import complete_ligand, ligand_changes, unsupported, with_positions
 from ..surrogates.oracles import POTENTIALS
-from .ligand_tables import DIGESTS, MoleculeFiles, with_digests
+from .ligand_tables import DIGESTS
 from .ligands import require_programs
+from .molecule_work import MoleculeWork, prepare_files, tasks_of
 from .reporting import write_json
 from .settings import Console, Outputs
-from .workforce import Workforce, say_workers
+from .workforce import Workforce
 
 __all__ = ["COLUMNS", "RelaxSettings", "relax_molecules"]
 
-OUTPUT_ENDINGS = (".sdf", ".mol")
 # Of the table, in this order. Energies in kJ/mol, RMS forces in kJ/mol/nm.
 COLUMNS: dict[str, type] = {
     **{"number": int, "name": str, "atoms": int, "charge": int, "verified": bool},
@@ -125,29 +119,23 @@ def relax_molecules(
         relaxed.
     """
     golf = _refuse_bad_arguments(source, settings, outputs, summary)
-    stream = iter(records)
-    first = list(itertools.islice(stream, 2))
-    if not first:
-        raise ValueError(f"{source} holds no molecule")
-    tasks = (RelaxTask(record, settings) for record in itertools.chain(first, stream))
+    tasks, alone = tasks_of(records, lambda record: RelaxTask(record, settings), source, outputs)
     console = Console(outputs.json)
     _say_model(golf, settings, console)
-    if len(first) == 1:
+    workforce = workforce or Workforce()
+    if alone and not workforce.resume:
         return _one(next(tasks), outputs, console, source, summary)
-    if outputs.structure is not None and outputs.structure.suffix.lower() == ".mol":
-        raise ValueError(f"-o {outputs.structure}: a .mol file holds one molecule, take .sdf")
-    return _many(tasks, settings, outputs, console, source, workforce or Workforce(), summary)
+    return _many(tasks, settings, outputs, console, source, workforce, summary)
 
 
 def _one(task, outputs, console, source, summary) -> int:
     """Relax one molecule in this process, with everything that is known of it."""
-    row, text, relaxation = _relax(task)
-    row = with_digests(row, text, _digest(task))
-    if row["preparation"]:
-        console.say(f"Prepared: {row['preparation']}")
-    console.say(f"\n{relaxation}\n")
-    console.say(f"Stereo and bonds by distance: {row['changes'] or 'unchanged'}")
-    with MoleculeFiles(outputs.structure, summary, COLUMNS, iter([task]), _digest) as files:
+    with WORK.files(outputs, summary, iter([task])) as files:
+        row, text, relaxation = WORK.do(task)
+        if row["preparation"]:
+            console.say(f"Prepared: {row['preparation']}")
+        console.say(f"\n{relaxation}\n")
+        console.say(f"Stereo and bonds by distance: {row['changes'] or 'unchanged'}")
         files.write(row, text)
     files.say(console, "relaxed")
     described = {"source": source, **asdict(task.settings)}
@@ -159,10 +147,8 @@ def _many(tasks, settings, outputs, console, source, workforce, summary) -> int:
     """Relax many molecules in worker processes; the table is printed as it grows."""
     console.say(source)
     with (
-        MoleculeFiles(
-            outputs.structure, summary, COLUMNS, tasks, _digest, resume=workforce.resume
-        ) as files,
-        closing(_rows(files, workforce, console, outputs.json)) as finished,
+        WORK.files(outputs, summary, tasks, resume=workforce.resume) as files,
+        closing(WORK.rows(files, workforce, console, outputs.json)) as finished,
     ):
         rows = list(finished)
     if workforce.resume:
@@ -172,52 +158,6 @@ def _many(tasks, settings, outputs, console, source, workforce, summary) -> int:
     described = {"source": source, **asdict(settings)}
     write_json("golf relax", described, None, outputs, console, molecules=rows)
     return 0 if all(row_state(row) == "converged" for row in rows) else 1
-
-
-def _rows(files, workforce, console, json) -> Generator[dict[str, Any], None, None]:
-    """Yield a row for each molecule when it is written and printed."""
-    if workforce.resume:
-        console.say(f"{len(files.kept)} molecules are done and unchanged")
-    with (
-        workers_for(None, workforce.cluster) as client,
-        tqdm(
-            initial=len(files.kept), unit="molecule", smoothing=0, leave=False, disable=None
-        ) as bar,
-        closing(
-            ordered_results(
-                *(client, relax_task, failed_molecule, files.tasks),
-                resources=workforce.resources,
-            )
-        ) as finished,
-    ):
-        say_workers(client, workforce.cluster.processes(), console)
-        console.say(_LINE.format(*_HEAD))
-        for row, text in finished:
-            files.write(row, text)
-            bar.write(_line(row), file=sys.stderr if json == "-" else sys.stdout)
-            bar.update()
-            yield row
-
-
-def relax_task(task: RelaxTask) -> tuple[dict[str, Any], str]:
-    """Relax one molecule, in whatever process this is.
-
-    Parameters
-    ----------
-    task : RelaxTask
-
-    Returns
-    -------
-    dict
-        A row of the table, with None where a failure left nothing to say.
-    str
-        The relaxed molecule as an SDF entry; empty after a failure.
-    """
-    try:
-        row, text, _ = _relax(task)
-    except Exception as error:  # any failure of one molecule is that molecule's alone
-        return failed_molecule(task, f"{error}" or type(error).__name__)
-    return with_digests(row, text, _digest(task)), text
 
 
 def _digest(task: RelaxTask) -> str:
@@ -235,7 +175,21 @@ def _model(path: str) -> Golf:
     return Golf.load(path)
 
 
-def _relax(task: RelaxTask) -> tuple[dict[str, Any], str, Relaxation]:
+def relaxed_molecule(task: RelaxTask) -> tuple[dict[str, Any], str, Relaxation]:
+    """Relax one molecule, in whatever process this is.
+
+    Parameters
+    ----------
+    task : RelaxTask
+
+    Returns
+    -------
+    dict
+        What is known of its row of the table.
+    str
+        The relaxed molecule as an SDF entry.
+    Relaxation
+    """
     settings, golf = task.settings, _model(task.settings.model)
     molecule, notes = complete_ligand(read_ligand(task.record), settings.seed)
     for needed in _potentials(golf, settings):
@@ -255,7 +209,6 @@ def _relax(task: RelaxTask) -> tuple[dict[str, Any], str, Relaxation]:
         )
     result = relaxation.result
     row = {
-        **_empty_row(task),
         "atoms": molecule.GetNumAtoms(),
         "charge": sum(atom.GetFormalCharge() for atom in molecule.GetAtoms()),
         "verified": relaxation.verified,
@@ -304,12 +257,7 @@ def _potentials(golf: Golf, settings: RelaxSettings) -> list[str]:
 def _refuse_bad_arguments(source, settings, outputs, summary) -> Golf:
     """Raise what would make every molecule fail, before any is read; make folders."""
     golf = _model(settings.model)
-    outputs.prepare(OUTPUT_ENDINGS)
-    for path in (outputs.structure, summary):
-        if path is not None and path.exists() and path.resolve() == Path(source).resolve():
-            raise ValueError(f"{path} would overwrite the input: name another")
-    if summary is not None:
-        summary.parent.mkdir(parents=True, exist_ok=True)
+    prepare_files(source, outputs, summary)
     for name in _potentials(golf, settings):
         if name not in POTENTIALS:
             raise ValueError(f"--genuine {name}: choose one of {', '.join(POTENTIALS)}")
@@ -343,22 +291,6 @@ def _say_totals(rows: list[dict[str, Any]], settings: RelaxSettings, console: Co
         )
 
 
-def _empty_row(task: RelaxTask) -> dict[str, Any]:
-    return {
-        **dict.fromkeys(COLUMNS),
-        "number": task.record.number,
-        "name": task.record.name,
-        "verified": False,
-        "converged": False,
-    }
-
-
-def failed_molecule(task: RelaxTask, error: str) -> tuple[dict[str, Any], str]:
-    """Return the row of a molecule that failed for a reason, and no text."""
-    row = {**_empty_row(task), "error": " ".join(error.split())}
-    return with_digests(row, "", _digest(task)), ""
-
-
 _LINE = "{:<20} {:>5} {:>9} {:>10} {:>9} {:>11} {:>9}  {}"
 _HEAD = ("molecule", "atoms", "promised", "then RMS", "further", "evaluations", "converged", "")
 
@@ -384,3 +316,6 @@ def _line(row: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
+
+
+WORK = MoleculeWork(relaxed_molecule, _digest, COLUMNS, _LINE.format(*_HEAD), _line)

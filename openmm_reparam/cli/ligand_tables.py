@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
 from ..distributed.files import text_digest
-from ..distributed.summary import Summary
+from ..distributed.summary import Summary, summary_exists
 from .settings import Console
 
 __all__ = ["DIGESTS", "MoleculeFiles", "with_digests"]
@@ -47,7 +47,8 @@ class MoleculeFiles(Generic[Task]):
     digest : callable
         Returns what tells a task from others.
     resume : bool
-        Go on with the files of an earlier run, as far as they are of the same tasks.
+        Go on with the files of an earlier run, as far as they are of the same tasks. Without its
+        table there is nothing to go on with.
 
     Attributes
     ----------
@@ -77,10 +78,11 @@ class MoleculeFiles(Generic[Task]):
         if resume and summary is None:
             raise ValueError("--resume needs the table of the earlier run: name it by --csv")
         self.tasks = tasks
-        self._structure, self._digest, self._resume = structure, digest, resume
+        self._structure, self._digest = structure, digest
+        self._resume = resume and summary is not None and summary_exists(summary)
         self._growing = structure and structure.with_name(structure.name + ".part")
         self._molecules: IO[bytes] | None = None
-        self._good = True
+        self._good, self._written = True, False
         self._table = Summary(summary, columns, resumed=self._is_done if resume else None)
         self._summary = summary
 
@@ -92,7 +94,9 @@ class MoleculeFiles(Generic[Task]):
     def __enter__(self) -> MoleculeFiles[Task]:
         with ExitStack() as stack:
             if self._growing is not None:
-                self._molecules = stack.enter_context(self._open(self._growing))
+                self._molecules = self._open(self._growing)
+                stack.push(self._leave_nothing_empty)
+                stack.enter_context(self._molecules)
             stack.enter_context(self._table)
             if self._molecules is not None:
                 self._molecules.truncate()  # where the last molecule that is done ends
@@ -104,6 +108,11 @@ class MoleculeFiles(Generic[Task]):
         if kind is None and self._growing is not None and self._structure is not None:
             os.replace(self._growing, self._structure)
 
+    def _leave_nothing_empty(self, kind: type[BaseException] | None, *error: Any) -> None:
+        """Remove the file of a run that ends by an error before a molecule is done."""
+        if kind is not None and self._growing is not None and not (self._written or self._resume):
+            self._growing.unlink()
+
     def write(self, row: dict[str, Any], text: str) -> None:
         """Write a molecule, if there is a text of it, and its row."""
         if self._molecules is not None and text:
@@ -111,6 +120,7 @@ class MoleculeFiles(Generic[Task]):
                 text = text.partition("M  END")[0] + "M  END\n"
             self._molecules.write(text.encode())
             self._molecules.flush()
+        self._written = True
         self._table.append(row)
 
     def say(self, console: Console, kind: str) -> None:
@@ -127,8 +137,8 @@ class MoleculeFiles(Generic[Task]):
                 return open(growing, "xb")
             except FileExistsError:
                 raise FileExistsError(
-                    f"{growing} is of a run that was interrupted or goes on: --resume completes "
-                    "it; or delete it"
+                    f"{growing} is of a run that was interrupted or goes on: --resume with its "
+                    "table (--csv) completes it; or delete it"
                 ) from None
         if not growing.exists() and self._structure is not None and self._structure.exists():
             os.replace(self._structure, growing)

@@ -5,21 +5,16 @@ A molecule that cannot be read or described is a row with its error, and the oth
 
 from __future__ import annotations
 
-import itertools
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from openmm import app, unit
-from tqdm import tqdm
 
-from ..distributed.cluster import workers_for
-from ..distributed.engine import ordered_results
 from ..distributed.files import text_digest
 from ..distributed.summary import read_summary, row_state
 from ..errors import ConvergenceWarning
@@ -36,10 +31,11 @@ from ..prepare.ligands import (
 from ..prepare.molecular_system import MolecularSystem
 from ..surrogates import oracles
 from ..surrogates.programs import required
-from .ligand_tables import DIGESTS, MoleculeFiles, with_digests
+from .ligand_tables import DIGESTS
+from .molecule_work import MoleculeWork, prepare_files, tasks_of
 from .reporting import write_json
 from .settings import Console, Outputs, RunSettings, platform_name
-from .workforce import Workforce, say_workers
+from .workforce import Workforce
 
 __all__ = [
     "COLUMNS",
@@ -50,7 +46,6 @@ __all__ = [
 ]
 
 POTENTIALS = (*oracles.POTENTIALS, "gaff")
-OUTPUT_ENDINGS = (".sdf", ".mol")
 # Of the table, in this order. Energies in kJ/mol, the RMS force in kJ/mol/nm.
 COLUMNS: dict[str, type] = {
     **{"number": int, "name": str, "atoms": int, "charge": int, "converged": bool},
@@ -142,33 +137,29 @@ def minimize_ligands(
     """
     _refuse_bad_arguments(source, settings, outputs, potential, summary)
     settings = replace(settings, platform=settings.platform or "Reference")
-    stream = iter(records)
-    first = list(itertools.islice(stream, 2))
-    if not first:
-        raise ValueError(f"{source} holds no molecule")
-    tasks = (
-        LigandTask(record, settings, potential, charges, surrogate)
-        for record in itertools.chain(first, stream)
+    tasks, alone = tasks_of(
+        records,
+        lambda record: LigandTask(record, settings, potential, charges, surrogate),
+        source,
+        outputs,
     )
     console = Console(outputs.json)
-    if len(first) == 1:
+    workforce = workforce or Workforce()
+    if alone and not workforce.resume:
         return _one(next(tasks), outputs, console, source, summary)
-    if outputs.structure is not None and outputs.structure.suffix.lower() == ".mol":
-        raise ValueError(f"-o {outputs.structure}: a .mol file holds one molecule, take .sdf")
-    return _many(tasks, outputs, console, source, potential, workforce or Workforce(), summary)
+    return _many(tasks, outputs, console, source, potential, workforce, summary)
 
 
 def _one(task, outputs, console, source, summary) -> int:
     """Minimize one molecule in this process, with everything that is known of it."""
     title = task.record.name if task.record.title else source
     console.say(f"{title}, {task.potential}, {task.settings.platform} platform ...")
-    row, text, result = _minimize(task)
-    row = with_digests(row, text, _digest(task))
-    if row["preparation"]:
-        console.say(f"Prepared: {row['preparation']}")
-    console.say(f"\n{result}\n")
-    console.say(f"Stereo and bonds by distance: {row['changes'] or 'unchanged'}")
-    with MoleculeFiles(outputs.structure, summary, COLUMNS, iter([task]), _digest) as files:
+    with WORK.files(outputs, summary, iter([task])) as files:
+        row, text, result = WORK.do(task)
+        if row["preparation"]:
+            console.say(f"Prepared: {row['preparation']}")
+        console.say(f"\n{result}\n")
+        console.say(f"Stereo and bonds by distance: {row['changes'] or 'unchanged'}")
         files.write(row, text)
     files.say(console, "minimized")
     described = {"source": source, "potential": task.potential, **asdict(task.settings)}
@@ -184,10 +175,8 @@ def _many(tasks, outputs, console, source, potential, workforce, summary) -> int
     failed: list[str] = []
     found: list[dict[str, Any]] = []
     with (
-        MoleculeFiles(
-            outputs.structure, summary, COLUMNS, tasks, _digest, resume=workforce.resume
-        ) as files,
-        closing(_rows(files, workforce, console, outputs.json)) as rows,
+        WORK.files(outputs, summary, tasks, resume=workforce.resume) as files,
+        closing(WORK.rows(files, workforce, console, outputs.json)) as rows,
     ):
         counts = Counter(files.kept.values())
         for row in rows:
@@ -209,32 +198,7 @@ def _many(tasks, outputs, console, source, potential, workforce, summary) -> int
     return 0 if counts["converged"] == counts.total() else 1
 
 
-def _rows(files, workforce, console, json) -> Generator[dict[str, Any], None, None]:
-    """Yield a row for each molecule when it is written and printed."""
-    if workforce.resume:
-        console.say(f"{len(files.kept)} molecules are done and unchanged")
-    with (
-        workers_for(None, workforce.cluster) as client,
-        tqdm(
-            initial=len(files.kept), unit="molecule", smoothing=0, leave=False, disable=None
-        ) as bar,
-        closing(
-            ordered_results(
-                *(client, minimize_task, failed_molecule, files.tasks),
-                resources=workforce.resources,
-            )
-        ) as finished,
-    ):
-        say_workers(client, workforce.cluster.processes(), console)
-        console.say(_LINE.format(*_HEAD))
-        for row, text in finished:
-            files.write(row, text)
-            bar.write(_line(row), file=sys.stderr if json == "-" else sys.stdout)
-            bar.update()
-            yield row
-
-
-def minimize_task(task: LigandTask) -> tuple[dict[str, Any], str]:
+def minimized_molecule(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult]:
     """Minimize one molecule, in whatever process this is.
 
     Parameters
@@ -244,18 +208,11 @@ def minimize_task(task: LigandTask) -> tuple[dict[str, Any], str]:
     Returns
     -------
     dict
-        A row of the table, with None where a failure left nothing to say.
+        What is known of its row of the table.
     str
-        The minimized molecule as an SDF entry; empty after a failure.
+        The minimized molecule as an SDF entry.
+    MinimizationResult
     """
-    try:
-        row, text, _ = _minimize(task)
-    except Exception as error:  # any failure of one molecule is that molecule's alone
-        return failed_molecule(task, f"{error}" or type(error).__name__)
-    return with_digests(row, text, _digest(task)), text
-
-
-def _minimize(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult]:
     settings = task.settings
     molecule, notes = complete_ligand(read_ligand(task.record), settings.seed)
     reason = unsupported(molecule, task.potential)
@@ -278,7 +235,6 @@ def _minimize(task: LigandTask) -> tuple[dict[str, Any], str, MinimizationResult
     state = simulation.context.getState(positions=True)
     end = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
     row = {
-        **_empty_row(task),
         "atoms": molecule.GetNumAtoms(),
         "charge": sum(atom.GetFormalCharge() for atom in molecule.GetAtoms()),
         "converged": result.converged,
@@ -349,12 +305,7 @@ def _refuse_bad_arguments(source, settings, outputs, potential, summary) -> None
         raise ValueError("--plot and --compare are for structures of proteins; take --csv")
     if settings.threads is not None and potential != "gaff":
         raise ValueError("--threads is for --potential gaff; for others take --jobs")
-    outputs.prepare(OUTPUT_ENDINGS)
-    for path in (outputs.structure, summary):
-        if path is not None and path.exists() and path.resolve() == Path(source).resolve():
-            raise ValueError(f"{path} would overwrite the input: name another")
-    if summary is not None:
-        summary.parent.mkdir(parents=True, exist_ok=True)
+    prepare_files(source, outputs, summary)
     require_programs(potential)
 
 
@@ -372,21 +323,6 @@ def require_programs(potential: str) -> None:
 
 
 # --- Table ---
-
-
-def _empty_row(task: LigandTask) -> dict[str, Any]:
-    return {
-        **dict.fromkeys(COLUMNS),
-        "number": task.record.number,
-        "name": task.record.name,
-        "converged": False,
-    }
-
-
-def failed_molecule(task: LigandTask, error: str) -> tuple[dict[str, Any], str]:
-    """Return the row of a molecule that failed for a reason, and no text."""
-    row = {**_empty_row(task), "error": " ".join(error.split())}
-    return with_digests(row, "", _digest(task)), ""
 
 
 _LINE = "{:<20} {:>5} {:>15} {:>9} {:>11} {:>9}  {}"
@@ -409,3 +345,6 @@ def _line(row: dict[str, Any]) -> str:
         "yes" if row["converged"] else "NO",
         "; ".join(word for word in words if word),
     )
+
+
+WORK = MoleculeWork(minimized_molecule, _digest, COLUMNS, _LINE.format(*_HEAD), _line)

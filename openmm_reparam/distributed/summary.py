@@ -16,7 +16,7 @@ from typing import Any
 
 from .files import ANY_BYTES, replaced_file
 
-__all__ = ["Summary", "read_summary", "row_state"]
+__all__ = ["Summary", "read_summary", "row_state", "summary_exists"]
 
 Row = dict[str, Any]
 
@@ -62,8 +62,15 @@ def read_summary(path: str | Path, columns: Mapping[str, type]) -> Iterator[Row]
     return _parquet_rows(path, columns)
 
 
+def summary_exists(path: Path) -> bool:
+    """Say whether there is a summary, of a run that has ended or of one that was interrupted."""
+    return path.exists() or _journal(path).exists()
+
+
 class Summary:
     """A table that rows are added to within a ``with`` block; what is added stays.
+
+    A table that is still without a row when an error ends the block is removed.
 
     Parameters
     ----------
@@ -113,6 +120,7 @@ class Summary:
         self.kept: dict[Any, str] = {}
         self._path, self._columns, self._resumed = path, columns, resumed
         self._file: io.FileIO | None = None
+        self._empty = False
 
     def __enter__(self) -> Summary:
         if self._path is None:
@@ -135,6 +143,7 @@ class Summary:
         except FileExistsError:
             raise FileExistsError(_earlier(journal)) from None
         self._write(_csv_text([list(self._columns)]))
+        self._empty = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
@@ -147,6 +156,8 @@ class Summary:
                 journal.unlink()
         finally:
             self._file.close()
+        if kind is not None and self._empty:
+            journal.unlink()
 
     def append(self, row: Row) -> None:
         """Add a row; it is in the file when this returns.
@@ -158,6 +169,7 @@ class Summary:
         """
         if self._file is not None:
             self._write(_csv_text([[row[name] for name in self._columns]]))
+            self._empty = False
 
     def _take_up(self, path: Path, journal: Path, done: Callable[[Row], bool]) -> None:
         """Rewrite the table of an earlier run with the rows that are done."""

@@ -149,7 +149,9 @@ def read_ligand(record: LigandRecord) -> Any:
                 problems = [p.Message() for p in Chem.DetectChemistryProblems(unchecked)]
                 messages = "; ".join(problems)
     if molecule is None:
-        raise ValueError(f"cannot be read: {messages or _reason(getattr(log, 'messages', ''))}")
+        raise ValueError(
+            f"cannot be read: {messages or _reason(record.kind, getattr(log, 'messages', ''))}"
+        )
     if molecule.GetNumAtoms() == 0:
         raise ValueError("it has no atoms")
     unknown = [atom.GetIdx() + 1 for atom in molecule.GetAtoms() if atom.GetAtomicNum() == 0]
@@ -215,16 +217,15 @@ def _from_sdf(text: str, sanitize: bool) -> Any:
     return supplier[0]
 
 
-def _reason(log: str) -> str:
+def _reason(kind: str, log: str) -> str:
     """Return the first line of RDKit's log that says what is wrong, without the time."""
     for line in log.splitlines():
         line = line.partition("] ")[2] if line.startswith("[") else line
         line = line.removeprefix("ERROR: ").strip()
-        if line.startswith("Element '") or not line.startswith(("*", "Post-cond", "Pre-cond")):
-            if line.startswith("Element '"):
-                return f"{line} (of a .mol2 file RDKit reads SYBYL atom types only)"
-            if line:
-                return line
+        if line.startswith("Element '") and kind == "mol2":
+            return f"{line} (of a .mol2 file RDKit reads SYBYL atom types only)"
+        if line and not line.startswith(("*", "Post-cond", "Pre-cond")):
+            return line
     return "RDKit does not say why"
 
 

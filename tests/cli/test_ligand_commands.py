@@ -225,6 +225,28 @@ def test_bad_entries_are_named_and_the_rest_done_in_order(run, several, tmp_path
     assert [row["name"] for row in json.loads(out)["molecules"]] == [row["name"] for row in rows]
 
 
+def test_the_table_of_an_earlier_run_is_refused_before_the_work(run, tmp_path):
+    """Of one molecule, too; --resume does what is left."""
+    source, output, table = tmp_path / "one.smi", tmp_path / "out.sdf", tmp_path / "out.csv"
+    source.write_text("CO methanol\n")
+    given = ("minimize", source, "-o", output, "--csv", table, "--jobs", 1)
+    assert run(*given)[0] == 0
+    written = output.read_text()
+    code, out, err = run(*given)
+    assert code == 2
+    assert "--resume" in err
+    assert "kJ/mol" not in out
+    code, out, _ = run(*given, "--resume")
+    assert code == 0
+    assert "1 converged; 0 not converged" in out
+    assert output.read_text() == written
+    source.write_text("C(C methanol\n")
+    output.unlink()
+    table.unlink()
+    assert run(*given)[0] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.smi"]
+
+
 def test_several_smiles_and_a_smiles_file(run, tmp_path):
     source, output = tmp_path / "some.smi", tmp_path / "out.sdf"
     source.write_text("CCO ethanol\nCC(=O)[O-] acetate\n")

@@ -80,3 +80,25 @@ def test_a_run_that_had_ended_is_verified_and_goes_on(tmp_path):
     )
     rows = list(read_summary(tmp_path / "out.csv", COLUMNS))
     assert [one["number"] for one in rows] == [0, 1, 2, 3]
+
+
+def test_what_is_there_without_a_table_is_left_alone(tmp_path):
+    for name in ("out.sdf", "out.sdf.part"):
+        (tmp_path / name).write_text(text("another"))
+    with pytest.raises(FileExistsError, match="delete it"):
+        files(tmp_path, resume=True).__enter__()
+    assert (tmp_path / "out.sdf.part").read_text() == text("another")
+    assert not (tmp_path / "out.csv").exists()
+    (tmp_path / "out.sdf.part").unlink()
+    run(tmp_path, 1, resume=True)
+    assert (tmp_path / "out.sdf").read_text() == text("another")
+    assert (tmp_path / "out.sdf.part").read_text() == text("one")
+
+
+def test_a_run_without_a_molecule_leaves_nothing(tmp_path):
+    run(tmp_path, 0)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "out.csv").write_text("a table of another run")
+    with pytest.raises(FileExistsError, match="--resume"):
+        files(tmp_path).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]

@@ -118,6 +118,19 @@ def test_a_resumed_table_keeps_what_is_done(tmp_path, ending):
     assert len(list(read_summary(path, COLUMNS))) == 3
 
 
+def test_an_error_before_the_first_row_leaves_no_table(tmp_path):
+    path = tmp_path / "summary.csv"
+    with suppress(KeyboardInterrupt), Summary(path, COLUMNS):
+        raise KeyboardInterrupt
+    assert not path.exists()
+    with Summary(path, COLUMNS):  # one without rows that has ended stays
+        pass
+    assert list(read_summary(path, COLUMNS)) == []
+    with suppress(KeyboardInterrupt), Summary(path, COLUMNS, resumed=lambda row: True):
+        raise KeyboardInterrupt
+    assert path.exists()
+
+
 def test_half_a_row_at_the_end_is_none(tmp_path):
     path = tmp_path / "summary.csv"
     with Summary(path, COLUMNS) as summary:

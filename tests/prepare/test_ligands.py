@@ -158,6 +158,13 @@ def test_amber_atom_types_of_a_mol2_file_are_refused_in_words(tmp_path):
         read_ligand(next(ligand_records(path)))
 
 
+def test_an_unknown_element_of_an_sdf_file_is_named(tmp_path):
+    atom = "    0.0000    0.0000    0.0000 Qq  0  0\n"
+    text = f"odd\n\n\n  1  0  0  0  0  0  0  0  0  0999 V2000\n{atom}M  END\n$$$$\n"
+    with pytest.raises(ValueError, match="'Qq' not found$"):
+        read_ligand(next(ligand_records(write(tmp_path / "odd.sdf", text))))
+
+
 def test_queries_and_other_files_are_refused(tmp_path):
     path = write(tmp_path / "query.smi", "C*\n")
     with pytest.raises(ValueError, match="atom 2 is no element"):

@@ -473,7 +473,7 @@ class Loop:
             self._ledger.failures(),
             sum(source.refused for source in walked if isinstance(source, Walks)),
             self._checks,
-            self._stale(),
+            self._learner.updates < self._choices.updates,
             seconds,
         )
 

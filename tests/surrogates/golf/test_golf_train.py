@@ -45,6 +45,12 @@ def test_a_morse_molecule_is_learnt():
     assert made.checks[-1].quality.success == 100
 
 
+@pytest.mark.parametrize(("checks", "early"), [(1, False), (4, True)])
+def test_a_training_ends_early_only_if_updates_are_left(checks, early):
+    made = trained(10, schedule=Schedule(updates=1.0, checks=checks, patience=0))
+    assert (len(made.checks), made.stopped_early) == (1, early)
+
+
 def labels_of(path):
     """Read labels whatever training they belong to."""
     import json
