@@ -156,7 +156,7 @@ def train(
 
     The network learns the difference to a cheap potential, and asks the genuine one only where its
     own descents end. A tenth of the molecules, at most 16, is held out to measure progress. Labels
-    are written beside the model: interrupted (exit code 1) or killed, the same command goes on.
+    are written beside the model: interrupted (exit code 130) or killed, the same command goes on.
     """
     from ..prepare.ligand_files import ligand_records
     from .golf_train import TrainSettings, train_molecules

@@ -80,7 +80,7 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
     Returns
     -------
     int
-        The exit status: 0, or 1 if it was interrupted.
+        The exit status, 0.
 
     Raises
     ------
@@ -88,6 +88,8 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
         No molecule is left, the model is a folder, or a potential is not known or not installed.
     OSError
         The model's folder cannot be made, or not be written to.
+    KeyboardInterrupt
+        After Ctrl-C, when it has been said how to go on.
     """
     for name in (settings.genuine, settings.surrogate):
         if name not in POTENTIALS:
@@ -111,8 +113,8 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
     try:
         made = _train(molecules, labels, settings)
     except KeyboardInterrupt:
-        print(f"\nInterrupted. The same command goes on from {labels}.", file=sys.stderr)
-        return 1
+        print(f"\nThe same command goes on from {labels}.", file=sys.stderr)
+        raise
     Golf(made.network, made.trained_on).save(output)
     print(f"{_summary(made)}\nWrote {output}; the labels are in {labels}.")
     return 0

@@ -1,5 +1,10 @@
 """``openmm-reparam golf train`` and what it says of molecules that it cannot use."""
 
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from openmm_reparam.cli.app import main
@@ -11,13 +16,14 @@ pytest.importorskip("tblite")
 SMALL = ["--labels", "12", "--updates", "0.5", "--conformers", "1", "--features", "8"]
 
 
-def test_a_model_is_trained_written_and_gone_on_from(tmp_path, capsys):
+def test_a_model_is_trained_written_and_gone_on_from(tmp_path, capfd):
     file = tmp_path / "molecules.smi"
-    file.write_text("CO methanol\nOC again\nC=O\nXX nonsense\nC[Se]C\n")
+    file.write_text("CO methanol\nOC again\nC=O\nXX nonsense\nC[Se]C\n[Xe]\n")
     model = tmp_path / "new" / "model.pt"
     command = ["golf", "train", str(file), "-o", str(model), "--interactions", "1", *SMALL]
     assert main(command) == 0
-    told = capsys.readouterr()
+    told = capfd.readouterr()
+    assert "UFFTYPER" not in told.err  # RDKit's own log
     assert "nonsense is left out" in told.err
     assert "again is left out: CO came before" in told.err
     assert "MMFF94 has no parameters" in told.err
@@ -31,6 +37,25 @@ def test_a_model_is_trained_written_and_gone_on_from(tmp_path, capsys):
     assert main(command) == 0  # from the labels, without a genuine call
     assert Golf.load(model).trained_on == trained
     assert len(before) == len(model.read_bytes())
+
+
+def test_an_interrupted_training_says_how_to_go_on(tmp_path):
+    """With exit code 130, by a real signal, and to the labels of one that was not interrupted."""
+    file, model = tmp_path / "molecules.smi", tmp_path / "model.pt"
+    labels = tmp_path / "model.pt.labels"
+    file.write_text("CO\nCC=O\n")
+    command = ["golf", "train", str(file), "-o", str(model), "--interactions", "1", *SMALL]
+    started = [sys.executable, "-m", "openmm_reparam.cli", *command]
+    with subprocess.Popen(started, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (labels.exists() and labels.stat().st_size > 5000):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+    assert process.returncode == 130
+    assert f"The same command goes on from {labels}" in told
+    assert not model.exists()
+    assert main(command) == 0
+    assert Golf.load(model).trained_on.labels == 12
 
 
 def test_an_unknown_potential_is_refused(tmp_path, capsys):

@@ -167,6 +167,7 @@ def with_conformers(molecule, conformers: int, seed: int):
     Wang, Witek, Landrum and Riniker, J. Chem. Inf. Model. 2020, 60, 2044.
     """
     chem, force_fields = required("rdkit.Chem"), required("rdkit.Chem.AllChem")
+    _quiet = required("rdkit.rdBase").BlockLogs()  # of atom types that UFF lacks
     settings = force_fields.ETKDGv3()
     settings.randomSeed = seed
     whole = chem.AddHs(molecule)
