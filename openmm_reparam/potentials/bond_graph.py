@@ -25,6 +25,7 @@ LARGEST_RING = 8
 # Terms cos(2 phi) about a bond that add up to this much (kJ/mol) hold it in its plane. Amber's
 # peptide bonds have 42, those of aromatic amines 10 to 20.
 PLANAR = 25.0
+TETRAHEDRAL = 4  # neighbours
 # Atoms that a turn of their group exchanges are no more bonds apart than those across a ring are.
 NEARBY = 4
 # Harmonic bonds shorter than this (nm) hold an atom on an anchor.
@@ -149,13 +150,24 @@ def rings(graph: nx.Graph) -> list[list[int]]:
     ]
 
 
-def planar_bonds(system: mm.System) -> set[frozenset[int]]:
-    """Bonds that periodic torsions keep planar, as double and peptide bonds are."""
+def planar_bonds(system: mm.System, bonds: np.ndarray) -> set[frozenset[int]]:
+    """Bonds that periodic torsions keep planar, as double and peptide bonds are.
+
+    Parameters
+    ----------
+    system : openmm.System
+    bonds : (B, 2) int array
+        All that there are: no bond of an atom with four neighbours is planar, whatever its
+        torsions add up to (about the methyl group of an acetyl GAFF2's have 46 kJ/mol, which
+        cancel).
+    """
+    degrees = np.bincount(np.ravel(bonds).astype(np.int64), minlength=system.getNumParticles())
     strength: dict[frozenset[int], float] = {}
     for force in system.getForces():
         if isinstance(force, mm.PeriodicTorsionForce):
             atoms, parameters = bonded_parameters(force)
-            twofold = parameters[:, 0] == 2
+            flat = (degrees[atoms[:, 1:3]] < TETRAHEDRAL).all(axis=1)
+            twofold = (parameters[:, 0] == 2) & flat
             middles, barriers = atoms[twofold, 1:3].tolist(), parameters[twofold, 2].tolist()
             for pair, barrier in zip(middles, barriers, strict=True):
                 bond = frozenset(pair)

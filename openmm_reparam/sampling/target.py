@@ -113,7 +113,7 @@ def boltzmann_target(
         reference = potential.positions()
     potential.refuse_non_finite(reference)
     _refuse_coincident(potential, reference)
-    planar = planar_bonds(potential.system)
+    planar = planar_bonds(potential.system, bonds)
     zmatrix = build_zmatrix(numbers, bonds, reference, planar, potential.label)
     if not (isinstance(latents, str) and latents == "auto"):
         chosen = _torsions(latents, simulation.topology)

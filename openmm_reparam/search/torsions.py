@@ -99,7 +99,7 @@ class TorsionTopology:
         order: list[int] = []
         ranges: list[tuple[int, int]] = []
         axes: list[tuple[int, int]] = []
-        planar = planar_bonds(potential.system)
+        planar = planar_bonds(potential.system, np.array(self.graph.edges))
         free: list[np.ndarray] = []
         for members in nx.connected_components(self.graph):
             fixed = [i for i in members if not potential.moves[i]]

@@ -140,7 +140,7 @@ class Stereochemistry:
         if topology is not None and topology.getNumAtoms() != potential.num_particles:
             topology = None
         graph = ChemicalGraph.of_potential(potential)
-        return cls(topology, graph, planar_bonds(potential.system), potential.box())
+        return cls(topology, graph, planar_bonds(potential.system, graph.bonds), potential.box())
 
     def chirality(self, positions: Any) -> dict[str, str]:
         """Return the state of every chiral centre of proteins.

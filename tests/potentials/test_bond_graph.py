@@ -6,7 +6,12 @@ import openmm as mm
 from openmm import app
 
 from openmm_reparam import Potential
-from openmm_reparam.potentials.bond_graph import bond_graph, interchangeable_atoms, rings
+from openmm_reparam.potentials.bond_graph import (
+    bond_graph,
+    interchangeable_atoms,
+    planar_bonds,
+    rings,
+)
 from openmm_reparam.prepare.peptides import peptide
 
 
@@ -64,3 +69,17 @@ def test_ends_of_a_symmetric_chain_are_not_interchangeable():
     labels = interchangeable_atoms(nx.path_graph(8), np.full(8, 12.0))
     assert labels.tolist() == [0, 1, 2, 3, 3, 2, 6, 7]
     assert len(set(interchangeable_atoms(nx.empty_graph(5), np.full(5, 40.0)))) == 5
+
+
+def test_terms_that_cancel_about_a_methyl_group_do_not_make_its_bond_planar():
+    """GAFF2 has 15.3 kJ/mol cos(2 phi) for each hydrogen of an acetyl group."""
+    molecule = peptide("A", capped=True)
+    bonds = np.array([[a.index, b.index] for a, b in molecule.topology.bonds()])
+    atoms = {a.name: a.index for a in next(molecule.topology.residues()).atoms()}
+    before = planar_bonds(molecule.system, bonds)
+    assert len(before) == 2, "both peptide bonds"
+    torsions = next(f for f in molecule.system.getForces() if "PeriodicTorsion" in f.getName())
+    for hydrogen in ("H1", "H2", "H3"):
+        ends = [atoms[name] for name in (hydrogen, "CH3", "C", "O")]
+        torsions.addTorsion(*ends, 2, np.pi, 15.3)
+    assert planar_bonds(molecule.system, bonds) == before

@@ -21,7 +21,7 @@ def topology_of(potential):
 
 def test_peptide_bonds_are_planar_and_do_not_turn(chain):
     molecule, potential, topology = chain
-    planar = planar_bonds(potential.system)
+    planar = planar_bonds(potential.system, np.array(topology.graph.edges))
     names = {atom.index: (atom.name, atom.residue.index) for atom in molecule.topology.atoms()}
     kinds = [sorted(names[i] for i in bond) for bond in planar]
     assert sum([a[0], b[0]] == ["C", "N"] for a, b in kinds) == 4
