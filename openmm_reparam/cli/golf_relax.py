@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from openmm import unit
+
 from ..distributed.files import file_digest, text_digest
 from ..distributed.summary import read_summary, row_state
 from ..errors import ConvergenceWarning
@@ -22,6 +24,7 @@ from ..minimization.relaxation import Relaxation
 from ..prepare.ligand_files import LigandRecord, read_ligand, sdf_text
 from ..prepare.ligands import complete_ligand, ligand_changes, unsupported, with_positions
 from ..surrogates.oracles import POTENTIALS
+from ..units import in_unit
 from .ligand_tables import DIGESTS
 from .ligands import require_programs
 from .molecule_work import MoleculeWork, prepare_files, tasks_of
@@ -257,6 +260,7 @@ def _potentials(golf: Golf, settings: RelaxSettings) -> list[str]:
 def _refuse_bad_arguments(source, settings, outputs, summary) -> Golf:
     """Raise what would make every molecule fail, before any is read; make folders."""
     golf = _model(settings.model)
+    in_unit(settings.tolerance, unit.kilojoules_per_mole / unit.nanometer, "--tolerance")
     prepare_files(source, outputs, summary)
     for name in _potentials(golf, settings):
         if name not in POTENTIALS:

@@ -19,7 +19,7 @@ from ..prepare.ligand_files import LigandRecord, read_ligand
 from ..surrogates.golf.molecules import with_conformers
 from ..surrogates.golf.network import NetworkSettings
 from ..surrogates.golf.oracles import NamedMaker
-from ..surrogates.golf.train import Schedule, Training, train
+from ..surrogates.golf.train import Schedule, Training, check_device, train
 from ..surrogates.oracles import POTENTIALS
 from .ligands import require_programs
 
@@ -85,7 +85,8 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
     Raises
     ------
     ValueError
-        No molecule is left, the model is a folder, or a potential is not known or not installed.
+        No molecule is left, the model is a folder, torch has no such device, or a potential is not
+        known or not installed.
     OSError
         The model's folder cannot be made, or not be written to.
     KeyboardInterrupt
@@ -95,6 +96,7 @@ def train_molecules(records: Iterable[LigandRecord], output: Path, settings: Tra
         if name not in POTENTIALS:
             raise ValueError(f"there is no potential {name!r}; there are {', '.join(POTENTIALS)}")
         require_programs(name)
+    check_device(settings.device)
     if output.is_dir():
         raise ValueError(f"-o {output} is a folder: name a file")
     output.parent.mkdir(parents=True, exist_ok=True)

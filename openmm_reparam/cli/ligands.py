@@ -31,6 +31,7 @@ from ..prepare.ligands import (
 from ..prepare.molecular_system import MolecularSystem
 from ..surrogates import oracles
 from ..surrogates.programs import required
+from ..units import in_unit
 from .ligand_tables import DIGESTS
 from .molecule_work import MoleculeWork, prepare_files, tasks_of
 from .reporting import write_json
@@ -305,6 +306,7 @@ def _refuse_bad_arguments(source, settings, outputs, potential, summary) -> None
         raise ValueError("--plot and --compare are for structures of proteins; take --csv")
     if settings.threads is not None and potential != "gaff":
         raise ValueError("--threads is for --potential gaff; for others take --jobs")
+    in_unit(settings.tolerance, unit.kilojoules_per_mole / unit.nanometer, "--tolerance")
     prepare_files(source, outputs, summary)
     require_programs(potential)
 

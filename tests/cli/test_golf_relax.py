@@ -176,11 +176,12 @@ def test_promises_are_of_the_start(run, nothing, tmp_path):
         (["{smi}", "--model", "{model}", "--genuine", "dft"], "--genuine dft: choose one of"),
         (["{smi}", "--model", "{model}", "-o", "x.pdb"], "must end in .sdf or .mol"),
         (["{smi}", "--model", "{smi}"], "cannot be read as a model"),
+        (["{smi}", "--model", "{model}", "--tolerance", "nan"], "--tolerance is nan"),
     ],
 )
 def test_bad_input(run, nothing, tmp_path, arguments, message):
     smi = tmp_path / "a.smi"
-    smi.write_text("CCO\n")
+    smi.write_text("CCO\nCO\n")
     given = [a.format(model=nothing, smi=smi) for a in arguments]
     code, _, err = run("golf", "relax", *given)
     assert code == 2

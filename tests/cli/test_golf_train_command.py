@@ -69,6 +69,17 @@ def test_an_unknown_potential_is_refused(tmp_path, capsys):
     assert "gfn2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_the_training(tmp_path, capsys, device):
+    file, model = tmp_path / "molecules.smi", tmp_path / "model.pt"
+    file.write_text("CO\n")
+    assert main(["golf", "train", str(file), "-o", str(model), "--device", device]) == 2
+    told = capsys.readouterr().err
+    assert f"device '{device}'" in told
+    assert told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_a_folder_is_refused_before_the_training(tmp_path, capsys):
     file = tmp_path / "molecules.smi"
     file.write_text("CO\n")

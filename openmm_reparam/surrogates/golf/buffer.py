@@ -108,11 +108,11 @@ class LabelFile:
             file.truncate()
             _write(file, MAGIC + _record(json.dumps(description).encode()))
             return file
-        there = json.loads(first[1])
-        if there != json.loads(json.dumps(description)):
+        there, here = json.loads(first[1]), json.loads(json.dumps(description))
+        if there != here:
             file.close()
             raise ValueError(
-                f"{path} holds labels of another training ({there}, not {description}): name "
+                f"{path} holds labels of another training ({_differences(there, here)}): name "
                 "another file, or train as before"
             )
         end = first[0]
@@ -137,6 +137,18 @@ class LabelFile:
 
     def __exit__(self, *details) -> None:
         self.close()
+
+
+def _differences(there: dict, here: dict) -> str:
+    """Return what one description says and another does not, without what they agree in."""
+    found = []
+    for name in dict.fromkeys([*there, *here]):
+        old, new = there.get(name), here.get(name)
+        if isinstance(old, dict) and isinstance(new, dict) and old != new:
+            found.append(f"{name}: {_differences(old, new)}")
+        elif old != new:
+            found.append(f"{name} {old}, not {new}")
+    return ", ".join(found)
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from ...units import whole_number
@@ -31,7 +32,7 @@ from .network import NetworkSettings, PaiNN
 from .oracles import LIMIT, OracleMaker, OraclePool, maker_of
 from .validation import PURPOSES, Check, Validation, with_surrogates
 
-__all__ = ["Schedule", "Training", "train"]
+__all__ = ["Schedule", "Training", "check_device", "train"]
 
 # Held out from training where no molecules are named for validation.
 VALIDATED, MOST_VALIDATED = 0.1, 16
@@ -158,8 +159,8 @@ def train(
     Raises
     ------
     ValueError
-        No molecules, no labels, a buffer of another training, or none of the first labels can be
-        learnt from.
+        No molecules, no labels, no such device, a buffer of another training, or none of the first
+        labels can be learnt from.
     RuntimeError
         No walk ends where the genuine oracle could be asked, or its processes cannot begin.
 
@@ -180,6 +181,7 @@ def train(
         raise ValueError("there are no molecules to train on")
     labels, workers = whole_number(labels, "labels", 1), whole_number(workers, "workers", 0)
     seed = whole_number(seed, "seed", 0, LARGEST_SEED)
+    check_device(device)
     if checked is None:
         given, checked = held_out(given, seed)
     every = training_molecules([*given, *checked])
@@ -209,6 +211,15 @@ def train(
         ledger = Ledger(file, pool)
         loop = Loop(every, len(given), surrogates, ledger, choices, path, checkpoint)
         return loop.run(oracle_name(genuine), oracle_name(surrogate), progress)
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError where torch cannot compute on a device."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch has no CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"torch cannot compute on the device {device!r}: {reason}") from error
 
 
 def held_out(molecules: Sequence, seed: int) -> tuple[list, list]:

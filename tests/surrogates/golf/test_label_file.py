@@ -76,8 +76,15 @@ def test_two_trainings_do_not_write_to_one_file(written):
 
 
 def test_labels_of_another_training_are_refused(written):
-    with pytest.raises(ValueError, match="another training"):
+    with pytest.raises(ValueError, match="another training .seed 1, not 2.:"):
         LabelFile(written, DESCRIPTION | {"seed": 2})
+
+
+def test_only_what_differs_is_named(tmp_path):
+    path = tmp_path / "labels"
+    LabelFile(path, {"seed": 1, "network": {"features": 8, "rank": 4}, "labels": 5}).close()
+    with pytest.raises(ValueError, match=r"training \(network: features 8, not 9, labels 5, not 6"):
+        LabelFile(path, {"seed": 1, "network": {"features": 9, "rank": 4}, "labels": 6})
 
 
 def test_another_file_is_refused(tmp_path):
