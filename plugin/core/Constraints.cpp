@@ -9,6 +9,8 @@
 #include <type_traits>
 #include <stdexcept>
 
+#include "Threads.h"
+
 using namespace std;
 
 namespace openmm_reparam {
@@ -167,33 +169,37 @@ void Constraints::errors(const double* positions, double* found) const {
 void Constraints::factorize(const double* positions) {
     if (equal(factorizedAt.begin(), factorizedAt.end(), positions) && !factorizedAt.empty())
         return;
-    for (size_t c = 0; c < count(); c++) {
-        double* v = &directions[3 * c];
-        for (int d = 0; d < 3; d++)
-            v[d] = positions[3 * pairs[2 * c] + d] - positions[3 * pairs[2 * c + 1] + d];
-        distances[c] = sqrt(dot(v, v));
-        // Particles on one spot have no direction: nothing is done along their constraint.
-        for (int d = 0; d < 3; d++)
-            v[d] /= max(distances[c], numeric_limits<double>::min());
-    }
+    inParallel(count(), [&](size_t begin, size_t end) {
+        for (size_t c = begin; c < end; c++) {
+            double* v = &directions[3 * c];
+            for (int d = 0; d < 3; d++)
+                v[d] = positions[3 * pairs[2 * c] + d] - positions[3 * pairs[2 * c + 1] + d];
+            distances[c] = sqrt(dot(v, v));
+            // Particles on one spot have no direction: nothing is done along their constraint.
+            for (int d = 0; d < 3; d++)
+                v[d] /= max(distances[c], numeric_limits<double>::min());
+        }
+    });
     const auto gramOf = [&](size_t c, size_t d) {
         return sharedParticles(&pairs[2 * c], &pairs[2 * d]) * dot(&directions[3 * c], &directions[3 * d]);
     };
-    vector<double> gram;
-    for (size_t g = 0; g + 1 < groups.size(); g++) {
-        const size_t first = groups[g], size = groups[g + 1] - first;
-        gram.resize(size * size);
-        for (size_t c = 0; c < size; c++)
-            for (size_t d = 0; d < size; d++)
-                gram[c * size + d] = gramOf(first + c, first + d);
-        double* inverse = copy(gram.begin(), gram.end(), &inverses[inverseAt[g]]) - gram.size();
-        // Rigid waters are by far the most: their loops are unrolled.
-        const double largest = size == 3 ? invert(inverse, integral_constant<size_t, 3>()) : invert(inverse, size);
-        if (largest < LARGEST_INVERSE)
-            continue;
-        const vector<double> instead = pseudoInverse(gram, size);
-        copy(instead.begin(), instead.end(), inverse);
-    }
+    inParallel(groups.size() - 1, [&](size_t begin, size_t end) {
+        vector<double> gram;
+        for (size_t g = begin; g < end; g++) {
+            const size_t first = groups[g], size = groups[g + 1] - first;
+            gram.resize(size * size);
+            for (size_t c = 0; c < size; c++)
+                for (size_t d = 0; d < size; d++)
+                    gram[c * size + d] = gramOf(first + c, first + d);
+            double* inverse = copy(gram.begin(), gram.end(), &inverses[inverseAt[g]]) - gram.size();
+            // Rigid waters are by far the most: their loops are unrolled.
+            const double largest = size == 3 ? invert(inverse, integral_constant<size_t, 3>()) : invert(inverse, size);
+            if (largest < LARGEST_INVERSE)
+                continue;
+            const vector<double> instead = pseudoInverse(gram, size);
+            copy(instead.begin(), instead.end(), inverse);
+        }
+    });
     if (large) {
         const int size = int(count() - large->first);
         vector<Eigen::Triplet<double>> entries;
@@ -216,20 +222,22 @@ template <class Right> void Constraints::solveAndSubtract(const Right& right, do
             second[d] += change;
         }
     };
-    double asked[LARGEST_BLOCK], multipliers[LARGEST_BLOCK];
-    for (size_t g = 0; g + 1 < groups.size(); g++) {
-        const size_t first = groups[g], size = groups[g + 1] - first;
-        const double* inverse = &inverses[inverseAt[g]];
-        for (size_t c = 0; c < size; c++)
-            asked[c] = right(first + c);
-        for (size_t c = 0; c < size; c++) {
-            multipliers[c] = 0;
-            for (size_t d = 0; d < size; d++)
-                multipliers[c] += inverse[c * size + d] * asked[d];
+    inParallel(groups.size() - 1, [&](size_t begin, size_t end) {
+        double asked[LARGEST_BLOCK], multipliers[LARGEST_BLOCK];
+        for (size_t g = begin; g < end; g++) {
+            const size_t first = groups[g], size = groups[g + 1] - first;
+            const double* inverse = &inverses[inverseAt[g]];
+            for (size_t c = 0; c < size; c++)
+                asked[c] = right(first + c);
+            for (size_t c = 0; c < size; c++) {
+                multipliers[c] = 0;
+                for (size_t d = 0; d < size; d++)
+                    multipliers[c] += inverse[c * size + d] * asked[d];
+            }
+            for (size_t c = 0; c < size; c++)
+                subtract(first + c, multipliers[c]);
         }
-        for (size_t c = 0; c < size; c++)
-            subtract(first + c, multipliers[c]);
-    }
+    });
     if (!large)
         return;
     vector<double> all(count() - large->first), solved(all.size());

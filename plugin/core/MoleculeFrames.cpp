@@ -2,6 +2,9 @@
 
 #include <Eigen/Dense>
 #include <algorithm>
+#include <array>
+
+#include "Threads.h"
 
 using namespace std;
 using Eigen::Matrix3d;
@@ -15,15 +18,22 @@ using Rotation = Eigen::Matrix<double, 3, 3, Eigen::RowMajor>;
 
 // Of the largest moment of inertia: about an axis with less, atoms stand in a line.
 constexpr double LINE = 1e-8;
+// Of the cube of its trace: a tensor of inertia with a smaller determinant may be that of a line.
+constexpr double NEARLY_LINE = 1e-5;
+
+using Vectors = array<Vector3d, MoleculeFrames::LARGEST>;
 
 /// The rotation vector of displacements about the middle, by least squares.
-Vector3d rotationOf(const vector<Vector3d>& arms, const vector<Vector3d>& displacements) {
+Vector3d rotationOf(const Vectors& arms, const Vectors& displacements, size_t count) {
     Matrix3d inertia = Matrix3d::Zero();
     Vector3d momentum = Vector3d::Zero();
-    for (size_t k = 0; k < arms.size(); k++) {
+    for (size_t k = 0; k < count; k++) {
         inertia += arms[k].squaredNorm() * Matrix3d::Identity() - arms[k] * arms[k].transpose();
         momentum += arms[k].cross(displacements[k]);
     }
+    const double trace = inertia.trace();
+    if (inertia.determinant() > NEARLY_LINE * trace * trace * trace)
+        return inertia.inverse() * momentum;
     Eigen::SelfAdjointEigenSolver<Matrix3d> axes;
     axes.computeDirect(inertia);
     Vector3d found = Vector3d::Zero();
@@ -74,54 +84,62 @@ vector<double> MoleculeFrames::moved(const vector<double>& from, Frames& frames,
     vector<double> to(from.size());
     for (size_t i = 0; i < from.size(); i++)
         to[i] = from[i] + step[i];
-    vector<Vector3d> arms, displacements;
-    for (size_t m = 0; m < count(); m++) {
-        const size_t width = starts[m + 1] - starts[m];
-        Eigen::Map<Rotation> frame(&frames[9 * m]);
-        arms.resize(width);
-        displacements.resize(width);
-        Vector3d middle = Vector3d::Zero(), translation = Vector3d::Zero();
-        for (size_t k = 0; k < width; k++) {
-            const int64_t atom = atoms[starts[m] + k];
-            arms[k] = Eigen::Map<const Vector3d>(&from[3 * atom]);
-            displacements[k] = frame * Eigen::Map<const Vector3d>(step + 3 * atom);
-            middle += arms[k] / double(width);
-            translation += displacements[k] / double(width);
-        }
-        for (size_t k = 0; k < width; k++) {
-            arms[k] -= middle;
-            displacements[k] -= translation;
-        }
-        const Vector3d rotation = rotationOf(arms, displacements);
-        const Matrix3d turned = turn(rotation);
-        for (size_t k = 0; k < width; k++) {
-            const Vector3d deformed = arms[k] + displacements[k] - rotation.cross(arms[k]);
-            Eigen::Map<Vector3d> there(&to[3 * atoms[starts[m] + k]]);
-            there = middle + translation + turned * deformed;
-        }
-        frame = (turned * frame).eval();
-    }
+    inParallel(count(), [&](size_t begin, size_t end) {
+        for (size_t m = begin; m < end; m++)
+            move(m, from, &frames[9 * m], step, to);
+    });
     return to;
 }
 
-void MoleculeFrames::enter(const Frames& frames, double* vectors) const {
-    for (size_t m = 0; m < count(); m++) {
-        const Eigen::Map<const Rotation> frame(&frames[9 * m]);
-        for (size_t k = starts[m]; k < starts[m + 1]; k++) {
-            Eigen::Map<Vector3d> there(vectors + 3 * atoms[k]);
-            there = (frame.transpose() * there).eval();
-        }
+void MoleculeFrames::move(size_t m, const vector<double>& from, double* frameOf, const double* step,
+                          vector<double>& to) const {
+    const size_t width = starts[m + 1] - starts[m];
+    Eigen::Map<Rotation> frame(frameOf);
+    Vectors arms, displacements;
+    Vector3d middle = Vector3d::Zero(), translation = Vector3d::Zero();
+    for (size_t k = 0; k < width; k++) {
+        const int64_t atom = atoms[starts[m] + k];
+        arms[k] = Eigen::Map<const Vector3d>(&from[3 * atom]);
+        displacements[k] = frame * Eigen::Map<const Vector3d>(step + 3 * atom);
+        middle += arms[k] / double(width);
+        translation += displacements[k] / double(width);
     }
+    for (size_t k = 0; k < width; k++) {
+        arms[k] -= middle;
+        displacements[k] -= translation;
+    }
+    const Vector3d rotation = rotationOf(arms, displacements, width);
+    const Matrix3d turned = turn(rotation);
+    for (size_t k = 0; k < width; k++) {
+        const Vector3d deformed = arms[k] + displacements[k] - rotation.cross(arms[k]);
+        Eigen::Map<Vector3d> there(&to[3 * atoms[starts[m] + k]]);
+        there = middle + translation + turned * deformed;
+    }
+    frame = (turned * frame).eval();
+}
+
+void MoleculeFrames::enter(const Frames& frames, double* vectors) const {
+    inParallel(count(), [&](size_t begin, size_t end) {
+        for (size_t m = begin; m < end; m++) {
+            const Matrix3d turned = Eigen::Map<const Rotation>(&frames[9 * m]).transpose();
+            for (size_t k = starts[m]; k < starts[m + 1]; k++) {
+                Eigen::Map<Vector3d> there(vectors + 3 * atoms[k]);
+                there = (turned * there).eval();
+            }
+        }
+    });
 }
 
 void MoleculeFrames::leave(const Frames& frames, double* vectors) const {
-    for (size_t m = 0; m < count(); m++) {
-        const Eigen::Map<const Rotation> frame(&frames[9 * m]);
-        for (size_t k = starts[m]; k < starts[m + 1]; k++) {
-            Eigen::Map<Vector3d> there(vectors + 3 * atoms[k]);
-            there = (frame * there).eval();
+    inParallel(count(), [&](size_t begin, size_t end) {
+        for (size_t m = begin; m < end; m++) {
+            const Matrix3d turned = Eigen::Map<const Rotation>(&frames[9 * m]);
+            for (size_t k = starts[m]; k < starts[m + 1]; k++) {
+                Eigen::Map<Vector3d> there(vectors + 3 * atoms[k]);
+                there = (turned * there).eval();
+            }
         }
-    }
+    });
 }
 
 void MoleculeFrames::taken(const vector<double>& from, const vector<double>& to, double* step) const {

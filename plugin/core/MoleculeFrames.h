@@ -54,6 +54,9 @@ class MoleculeFrames {
     void taken(const std::vector<double>& from, const std::vector<double>& to, double* step) const;
 
   private:
+    void move(size_t molecule, const std::vector<double>& from, double* frame, const double* step,
+              std::vector<double>& to) const;
+
     std::vector<size_t> starts; ///< of each molecule among `atoms`, and their end
     std::vector<int64_t> atoms;
     std::vector<uint8_t> turns; ///< whether an atom has a frame; empty where none has

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "Threads.h"
+
 using namespace std;
 
 namespace openmm_reparam {
@@ -89,14 +91,19 @@ void MoleculeFactors::solve(double* vectors) const {
         large->solve(vectors, layout->large);
     for (size_t b = 0; b < small.size(); b++) {
         const auto& [width, atoms] = layout->batches[b];
-        double own[3 * MoleculeLayout::LARGEST_SMALL_MOLECULE], solved[3 * MoleculeLayout::LARGEST_SMALL_MOLECULE];
-        for (size_t first = 0; first < atoms.size(); first += width) {
-            for (size_t k = 0; k < width; k++)
-                copy_n(vectors + 3 * atoms[first + k], 3, own + 3 * k);
-            small[b].solve(first / width, own, solved);
-            for (size_t k = 0; k < width; k++)
-                copy_n(solved + 3 * k, 3, vectors + 3 * atoms[first + k]);
-        }
+        const SmallInverses& inverses = small[b];
+        inParallel(atoms.size() / width, [&, width = width, &atoms = atoms](size_t begin, size_t end) {
+            double own[3 * MoleculeLayout::LARGEST_SMALL_MOLECULE];
+            double solved[3 * MoleculeLayout::LARGEST_SMALL_MOLECULE];
+            for (size_t m = begin; m < end; m++) {
+                const int64_t* members = &atoms[m * width];
+                for (size_t k = 0; k < width; k++)
+                    copy_n(vectors + 3 * members[k], 3, own + 3 * k);
+                inverses.solve(m, own, solved);
+                for (size_t k = 0; k < width; k++)
+                    copy_n(solved + 3 * k, 3, vectors + 3 * members[k]);
+            }
+        });
     }
     for (const int64_t atom : layout->still)
         fill_n(vectors + 3 * atom, 3, 0.0);
