@@ -67,7 +67,6 @@ METHODS = {
     "trajectories-5000": "network, 5000 labels, trajectories",
     "golf-wide-5000": "GOLF, 5000 labels",
     "golf-broad-5000": "GOLF, 5000 labels on 4000 molecules, 96 features",
-    "golf-long-5000": "GOLF, 5000 labels on 4000 molecules, 128 features, 10 000 updates",
 }
 # A verification ends after so many genuine calls; residuals in kJ/mol count as this one at most.
 MOST_CALLS, WORST = 300, 1000.0
@@ -119,9 +118,6 @@ CASES = {
     "golf-wide-5000": Case(5000, 1.0),
     "golf-broad-5000": Case(
         5000, 1.5, lists=("train", "mutated", "enumerated"), conformers=1, features=96
-    ),
-    "golf-long-5000": Case(
-        5000, 2.0, lists=("train", "mutated", "enumerated"), conformers=1, features=128
     ),
     "trajectories-5000": Case(5000, 1.0, trajectories=True),
 }
