@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,9 +173,9 @@ def relabelled(internal: InternalMap, positions: np.ndarray) -> np.ndarray:
 
 
 def information(method: LatentSampler, case: SamplingCase, generator: torch.Generator) -> list:
-    """Return what the latents say of phi and psi: mutual information over entropy."""
+    """Return what the latents say of the torsions: mutual information over entropy."""
     x, z, _ = method.sample_with_latents(MOST_DRAWN, generator)
-    torsions = backbone_torsions(case.molecule().topology, x.numpy())
+    torsions = case.torsions(x.numpy())
     return latent_information(z, torch.as_tensor(torsions.reshape(len(x), -1)))
 
 
@@ -218,11 +219,9 @@ def work(name: str, budget: int, method: str, start: int) -> dict:
 
 
 def scores(case: SamplingCase, drawn: Drawn) -> dict:
-    """Return divergences and free energies of basins, the mean over residues, and chirality."""
-    topology = case.molecule().topology
+    """Return divergences and free energies of basins, the mean over pairs, and chirality."""
     reference = load_reference(case)
-    wanted = backbone_torsions(topology, reference.positions)
-    torsions = backbone_torsions(topology, drawn.positions)
+    wanted, torsions = case.torsions(reference.positions), case.torsions(drawn.positions)
     found: dict = {"histograms": []}
     divergences = []
     for r in range(torsions.shape[1]):
@@ -231,14 +230,14 @@ def scores(case: SamplingCase, drawn: Drawn) -> dict:
         divergences.append(divergence(exact, histogram))
         found["histograms"].append(np.round(histogram, 7).tolist())
     found["kld"] = float(np.mean(divergences))
-    for basin in BASINS:
+    for basin in case.basins:
         values = [
             basin_free_energy(torsions[:, r], drawn.weights, basin, case.temperature)
-            for r in range(torsions.shape[1])
+            for r in case.basin_pairs
         ]
         # JSON has no infinity; None stands for a basin that was never visited.
         found[basin] = float(np.mean(values)) if np.isfinite(values).all() else None
-    stereo = Stereochemistry(topology)
+    stereo = Stereochemistry(case.molecule().topology)
     start = case.molecule().positions.value_in_unit(unit.nanometer)
     chosen = np.random.default_rng(0).choice(len(torsions), LOOKED_AT, p=drawn.weights)
     changed = [bool(stereo.changes(np.array(start), drawn.positions[k])) for k in chosen]
@@ -292,7 +291,8 @@ def summarize(runs: list[dict]) -> dict[str, list[dict]]:
         for name in (*names, "seconds", "cpu_seconds", *BASINS):
             row |= quartiles(name, [r[name] for r in members if r.get(name) is not None])
         for basin in BASINS:
-            row[f"never {basin}"] = sum(run[basin] is None for run in members)
+            never = [run[basin] is None for run in members if basin in run]
+            row[f"never {basin}"] = sum(never) if never else None
         row["stereo_changed"] = sum(run["stereo_changed"] for run in members)
         row["lost_mode"] = sum(run.get("lost_mode", False) for run in members)
         information = [run["information"] for run in members if "information" in run]
@@ -308,7 +308,9 @@ def tables(found: dict[str, list[dict]]) -> dict[str, str]:
     for case in sorted({row["case"] for row in rows}):
         mine = [row for row in rows if row["case"] == case]
         mine.sort(key=lambda row: (row["budget"], list(METHODS).index(row["method"])))
-        texts[f"sampling-{case}"] = markdown(HEADER, [_line(row) for row in mine])
+        basins = CASES[case].basins
+        header = [*HEADER, *(f"{basin}, kJ/mol" for basin in basins), *LAST]
+        texts[f"sampling-{case}"] = markdown(header, [_line(row, basins) for row in mine])
     if found["double-well"]:
         header = [
             "method",
@@ -332,17 +334,15 @@ def tables(found: dict[str, list[dict]]) -> dict[str, str]:
     return texts
 
 
-HEADER = [
-    *("method", "evaluations", "starts", "ESS", "Pareto k", "forward ESS", "KLD"),
-    *("left-handed, kJ/mol", "alpha, kJ/mol", "log Z", "log Z by MD", "CPU seconds", "version"),
-]
+HEADER = ["method", "evaluations", "starts", "ESS", "Pareto k", "forward ESS", "KLD"]
+LAST = ["log Z", "log Z by MD", "CPU seconds", "version"]
 
 
-def _line(row: dict) -> list:
+def _line(row: dict, basins: Sequence[str]) -> list:
     return [
         *(row["method"], row["budget"], row["starts"]),
         *(cell(row, name, 3) for name in ("ess", "pareto_k", "forward_ess", "kld")),
-        *(_basin(row, basin) for basin in BASINS),
+        *(_basin(row, basin) for basin in basins),
         *(cell(row, name, 2) for name in ("log_z", "reference_log_z")),
         cell(row, "cpu_seconds"),
         origin(row),

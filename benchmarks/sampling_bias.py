@@ -1,7 +1,7 @@
-"""A bias on phi and psi of alanine peptides: filled by metadynamics, then kept as it is.
+"""A bias on pairs of torsions: filled by metadynamics, then kept as it is.
 
-The bias is a CMAPTorsionForce for each residue, which costs next to nothing. Metadynamics is
-well-tempered, its walkers share one bias.
+The bias is a CMAPTorsionForce for each pair (such as phi and psi), which costs next to nothing.
+Metadynamics is well-tempered, its walkers share one bias.
 
 References
 ----------
@@ -21,9 +21,9 @@ from tqdm import tqdm
 from openmm_reparam.constants import BOLTZMANN
 from openmm_reparam.prepare.molecular_system import MolecularSystem
 
-from .sampling_cases import backbone_torsions
+from .sampling_cases import dihedrals
 
-__all__ = ["BiasedMolecule", "filled_bias", "langevin"]
+__all__ = ["BiasedMolecule", "filled_bias", "langevin", "torsion_bias"]
 
 # Grid points of a torsion; width of a Gaussian in radians, and its height in kJ/mol.
 GRID, WIDTH, HEIGHT = 36, 0.35, 1.5
@@ -49,28 +49,37 @@ def langevin(temperature: float, seed: int) -> mm.Integrator:
 
 @dataclass
 class BiasedMolecule:
-    """A molecule whose residues' phi and psi feel biases, in one Context.
+    """A molecule whose pairs of torsions feel biases, in one Context.
 
     Attributes
     ----------
     simulation : openmm.app.Simulation
     forces : list of openmm.CMAPTorsionForce
-        One a residue.
+        One a pair.
+    atoms : (pairs, 2, 4) array
+        Of the torsions.
     """
 
     simulation: app.Simulation
     forces: list[mm.CMAPTorsionForce]
+    atoms: np.ndarray
 
     @classmethod
     def make(
-        cls, molecule: MolecularSystem, temperature: float, seed: int, platform: str
+        cls,
+        molecule: MolecularSystem,
+        atoms: np.ndarray,
+        temperature: float,
+        seed: int,
+        platform: str,
     ) -> BiasedMolecule:
         """Return a molecule with biases that are zero.
 
         Parameters
         ----------
         molecule : MolecularSystem
-            Of capped alanines.
+        atoms : (pairs, 2, 4) array
+            Of the torsions.
         temperature : float
             In K.
         seed : int
@@ -79,7 +88,7 @@ class BiasedMolecule:
         """
         system = copy.deepcopy(molecule.system)
         forces = []
-        for r, (phi, psi) in enumerate(_torsion_atoms(molecule.topology)):
+        for r, (phi, psi) in enumerate(atoms.tolist()):
             force = mm.CMAPTorsionForce()
             force.addMap(GRID, np.zeros(GRID**2))
             force.addTorsion(0, *phi, *psi)
@@ -88,10 +97,11 @@ class BiasedMolecule:
             forces.append(system.getForce(system.getNumForces() - 1))
         biased = MolecularSystem(molecule.name, molecule.topology, system, molecule.positions)
         threads = 1 if platform == "CPU" else None
-        return cls(biased.simulation(platform, langevin(temperature, seed), threads), forces)
+        simulation = biased.simulation(platform, langevin(temperature, seed), threads)
+        return cls(simulation, forces, atoms)
 
     def set_bias(self, values: np.ndarray) -> None:
-        """Set the biases, (residues, GRID, GRID) in kJ/mol at multiples of 10 degrees."""
+        """Set the biases, (pairs, GRID, GRID) in kJ/mol at multiples of 10 degrees."""
         for force, of_residue in zip(self.forces, values, strict=True):
             force.setMapParameters(0, GRID, of_residue.T.ravel())
             force.updateParametersInContext(self.simulation.context)
@@ -102,11 +112,11 @@ class BiasedMolecule:
         return np.array(state.getPositions(asNumpy=True)._value)
 
     def torsions(self) -> np.ndarray:
-        """Return phi and psi, (residues, 2) in radians."""
-        return backbone_torsions(self.simulation.topology, self.positions()[None])[0]
+        """Return the torsions, (pairs, 2) in radians."""
+        return dihedrals(self.positions()[None], self.atoms)[0]
 
     def bias_energies(self) -> np.ndarray:
-        """Return each residue's bias, (residues,) in kJ/mol."""
+        """Return each pair's bias, (pairs,) in kJ/mol."""
         groups = [1 << (BIAS_GROUP + r) for r in range(len(self.forces))]
         context = self.simulation.context
         energies = [context.getState(energy=True, groups=g).getPotentialEnergy() for g in groups]
@@ -129,7 +139,7 @@ def filled_bias(
 
     Returns
     -------
-    (residues, GRID, GRID) array
+    (pairs, GRID, GRID) array
         In kJ/mol.
     list of openmm.State
         Of the walkers at the end.
@@ -152,6 +162,36 @@ def filled_bias(
     return values, states
 
 
+def torsion_bias(molecule: MolecularSystem, atoms: np.ndarray) -> np.ndarray:
+    """Return minus the force field's own torsion terms about bonds: nothing has to be filled.
+
+    Parameters
+    ----------
+    molecule : MolecularSystem
+        Its positions tell how far other torsions about a bond are from the one that is biased.
+    atoms : (pairs, 2, 4) array
+        Of the torsions.
+
+    Returns
+    -------
+    (pairs, GRID, GRID) array
+        In kJ/mol.
+    """
+    positions = np.array(molecule.positions._value)[None]
+    grid = 2 * np.pi / GRID * np.arange(GRID)
+    profiles = np.zeros((*atoms.shape[:2], GRID))
+    torsions = [f for f in molecule.system.getForces() if isinstance(f, mm.PeriodicTorsionForce)]
+    for force in torsions:
+        for term in range(force.getNumTorsions()):
+            *four, fold, phase, constant = force.getTorsionParameters(term)
+            for place in np.ndindex(atoms.shape[:2]):
+                if set(four[1:3]) == set(atoms[place][1:3]):
+                    both = dihedrals(positions, np.array([[four, atoms[place]]]))[0, 0]
+                    angle = fold * (grid + both[0] - both[1]) - phase._value
+                    profiles[place] -= constant._value * (1 + np.cos(angle))
+    return profiles[:, 0, :, None] + profiles[:, 1, None, :]
+
+
 def _state(context: mm.Context) -> mm.State:
     return context.getState(positions=True, velocities=True)
 
@@ -161,15 +201,3 @@ def _gaussian(centre: np.ndarray) -> np.ndarray:
     # Periodic: a von Mises function, which is a Gaussian where it is narrow.
     first, second = (np.exp((np.cos(grid - c) - 1) / WIDTH**2) for c in centre)
     return np.outer(first, second)
-
-
-def _torsion_atoms(topology: app.Topology) -> list[tuple[list[int], list[int]]]:
-    """Atoms of phi and psi of each residue between the caps."""
-    residues = [{atom.name: atom.index for atom in r.atoms()} for r in topology.residues()]
-    return [
-        (
-            [before["C"], here["N"], here["CA"], here["C"]],
-            [here["N"], here["CA"], here["C"], after["N"]],
-        )
-        for before, here, after in zip(residues, residues[1:], residues[2:], strict=False)
-    ]

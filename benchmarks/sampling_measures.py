@@ -20,10 +20,13 @@ __all__ = [
 ]
 
 BINS = 36
-# Basins in degrees: phi from, to; psi from, to.
+# Basins in degrees: the first torsion from, to; the second from, to. Those of residues are of phi
+# and psi, "E" is of the C-O bonds of an ester and an acid.
 BASINS = {
     "left-handed": ((0.0, 120.0), (-180.0, 180.0)),
     "alpha": ((-180.0, 0.0), (-120.0, 50.0)),
+    "ester E": ((-90.0, 90.0), (-180.0, 180.0)),
+    "acid E": ((-180.0, 180.0), (-90.0, 90.0)),
 }
 
 

@@ -1,4 +1,4 @@
-"""References of the sampling benchmark: biased molecular dynamics of capped alanines, reweighted.
+"""References of the sampling benchmark: biased molecular dynamics, reweighted.
 
 Well-tempered metadynamics fills a bias on phi and psi of alanine dipeptide with ff96 and OBC2, at
 300 K. Eight independent walkers then run in that bias, kept as it is, and their frames are weighted
@@ -8,6 +8,10 @@ temperatures and other force fields too. Errors are those of a jackknife over th
 The tetrapeptide takes over the dipeptide's bias for each of its residues. One quarter of the
 walkers biases every residue by half, the others one of them in full; frames of all are pooled
 (MBAR; Shirts and Chodera, J. Chem. Phys. 2008, 129, 124105).
+
+Aspirin's torsions are biased by minus their own terms in the force field. Of met-enkephalin there
+is a weaker reference: frames of long parallel tempering, with errors between its blocks in time,
+which say nothing of what no block saw.
 
 ``python -m benchmarks.sampling_references dipeptide tetrapeptide`` writes frames with their weights
 to ``results/runs/sampling-CASE.npz``, histograms to ``results/sampling-reference-CASE.csv`` and
@@ -33,10 +37,10 @@ from tqdm import tqdm
 from openmm_reparam.constants import BOLTZMANN
 from openmm_reparam.prepare.molecular_system import MolecularSystem
 
-from .sampling_bias import BiasedMolecule, filled_bias
-from .sampling_cases import CASES, SamplingCase, backbone_torsions, repartition_masses
+from .sampling_baselines import parallel_tempering
+from .sampling_bias import BiasedMolecule, filled_bias, torsion_bias
+from .sampling_cases import CASES, SamplingCase, repartition_masses, simulation_factory
 from .sampling_measures import (
-    BASINS,
     basin_free_energy,
     jackknife,
     normalized_weights,
@@ -49,11 +53,12 @@ RESULTS = Path(__file__).parent / "results"
 WALKERS, SAVED_EVERY = 8, 100
 # Steps of metadynamics, and by default of the walkers, all together.
 FILLING, SAMPLING = 500_000, 4_000_000
+FIRST_SEED = 1000  # of parallel tempering
 EQUILIBRATION = 5_000  # steps of a walker, not saved
 # What is run of each molecule; its other cases are weighted from the same frames.
 SAMPLED = {
-    "dipeptide": SamplingCase(1, "ff96-obc2", 300.0),
-    "tetrapeptide": SamplingCase(3, "ff96-obc2", 300.0),
+    kind: SamplingCase(kind, "gaff2" if kind == "aspirin" else "ff96-obc2", 300.0)
+    for kind in ("dipeptide", "tetrapeptide", "aspirin", "enkephalin")
 }
 BIAS = RESULTS / "runs" / "sampling-bias.npy"
 
@@ -123,11 +128,11 @@ def biased_frames(
     Parameters
     ----------
     biased : BiasedMolecule
-    bias : (residues, GRID, GRID) array
+    bias : (pairs, GRID, GRID) array
         In kJ/mol.
     states : list of openmm.State
         Where walkers begin.
-    scales : (walkers, residues) array
+    scales : (walkers, pairs) array
         What each walker multiplies the biases by.
     steps : int
         Of all walkers together.
@@ -136,7 +141,7 @@ def biased_frames(
     -------
     positions : (n, N, 3) array
         In nm; those until then after Ctrl-C.
-    energies : (n, residues) array
+    energies : (n, pairs) array
         The biases there, not scaled, in kJ/mol.
     walkers : (n,) int array
     """
@@ -162,9 +167,9 @@ def pooled_log_weights(
 
     Parameters
     ----------
-    energies : (n, residues) array
+    energies : (n, pairs) array
         Of the biases at the frames, not scaled, in kJ/mol.
-    scales : (walkers, residues) array
+    scales : (walkers, pairs) array
     walkers : (n,) int array
     temperature : float
         In K.
@@ -195,31 +200,42 @@ def reduced_energies(case: SamplingCase, positions: np.ndarray) -> np.ndarray:
     return np.array(in_kilojoules) / (BOLTZMANN * case.temperature)
 
 
-def bias_scales(residues: int) -> np.ndarray:
-    """Return what each walker multiplies the biases of the residues by, (WALKERS, residues)."""
-    if residues == 1:
+def bias_scales(pairs: int) -> np.ndarray:
+    """Return what each walker multiplies the biases of the pairs by, (WALKERS, pairs)."""
+    if pairs == 1:
         return np.ones((WALKERS, 1))
-    kinds = np.vstack([np.full(residues, 0.5), 0.5 + 0.5 * np.eye(residues)])
+    kinds = np.vstack([np.full(pairs, 0.5), 0.5 + 0.5 * np.eye(pairs)])
     return kinds[np.arange(WALKERS) % len(kinds)]
 
 
 def run_walkers(case: SamplingCase, steps: int, seed: int) -> Reference:
     """Fill the bias (or take over the dipeptide's), sample in it, weight the frames."""
-    molecule = heavier_hydrogens(case.molecule())
-    biased = BiasedMolecule.make(molecule, case.temperature, seed, case.platform)
-    if case.residues == 1:
+    molecule, atoms = heavier_hydrogens(case.molecule()), case.torsion_atoms()
+    biased = BiasedMolecule.make(molecule, atoms, case.temperature, seed, case.platform)
+    if case.kind == "dipeptide":
         bias, states = filled_bias(biased, case.temperature, FILLING, WALKERS)
         np.save(BIAS, bias)
     else:
-        bias = np.repeat(np.load(BIAS), case.residues, axis=0)
+        if case.kind == "aspirin":
+            bias = torsion_bias(molecule, atoms)
+        else:
+            bias = np.repeat(np.load(BIAS), len(atoms), axis=0)
         biased.simulation.minimizeEnergy()
         biased.simulation.context.setVelocitiesToTemperature(case.temperature, seed)
         start = biased.simulation.context.getState(positions=True, velocities=True)
         states = [start] * WALKERS
-    scales = bias_scales(case.residues)
+    scales = bias_scales(len(atoms))
     positions, energies, walkers = biased_frames(biased, bias, states, scales, steps)
     log_weights = pooled_log_weights(energies, scales, walkers, case.temperature)
     return Reference(positions, log_weights, walkers)
+
+
+def run_tempering(case: SamplingCase, steps: int, seed: int) -> Reference:
+    """Run long parallel tempering from another seed than the benchmark's, in blocks of time."""
+    make = simulation_factory(case.molecule(), case.platform)
+    positions, weights = parallel_tempering(make, case.temperature, steps, FIRST_SEED + seed)
+    blocks = np.arange(len(positions)) * WALKERS // len(positions)
+    return Reference(positions, np.log(weights), blocks)
 
 
 def added(known: Reference, new: Reference) -> Reference:
@@ -243,18 +259,18 @@ def reweighted(sampled: Reference, of: SamplingCase, case: SamplingCase) -> Refe
 
 
 def summary(case: SamplingCase, reference: Reference) -> list[dict]:
-    """Return free energies of the basins of each residue with their errors, a row a residue."""
-    torsions = backbone_torsions(case.molecule().topology, reference.positions)
+    """Return free energies of basins with their errors, a row a residue or pair of torsions."""
+    torsions = case.torsions(reference.positions)
     weights = reference.weights
     rows = []
-    for residue in range(case.residues):
+    for residue in case.basin_pairs:
         row: dict = {
             "case": case.name,
             "residue": residue + 1,
             "frames": len(weights),
             "effective": round(1 / (weights**2).sum()),
         }
-        for basin in BASINS:
+        for basin in case.basins:
 
             def estimate(used, residue=residue, basin=basin):
                 return basin_free_energy(
@@ -268,13 +284,13 @@ def summary(case: SamplingCase, reference: Reference) -> list[dict]:
 
 
 def write_histogram(case: SamplingCase, reference: Reference) -> None:
-    """Write the Ramachandran histogram of each residue and its errors as CSV."""
-    torsions = backbone_torsions(case.molecule().topology, reference.positions)
+    """Write the histogram of each residue's phi and psi, or of each pair, with errors as CSV."""
+    torsions = case.torsions(reference.positions)
     weights = reference.weights
     with open(RESULTS / f"sampling-reference-{case.name}.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["residue", "phi", "psi", "probability", "error"])
-        for residue in range(case.residues):
+        for residue in range(torsions.shape[1]):
 
             def estimate(used, residue=residue):
                 return ramachandran_histogram(torsions[used, residue], weights[used])
@@ -302,7 +318,8 @@ def write_summaries(rows: list[dict]) -> None:
             known = {(row["case"], row["residue"]): row for row in csv.DictReader(file)}
     known |= {(row["case"], str(row["residue"])): row for row in rows}
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        columns = list(dict.fromkeys(name for row in known.values() for name in row))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(known[key] for key in sorted(known))
 
@@ -337,12 +354,13 @@ def main() -> None:
         if arguments.weights_only:
             sampled = load_reference(of)
         else:
-            sampled = run_walkers(of, arguments.steps, arguments.seed)
+            run = run_tempering if name == "enkephalin" else run_walkers
+            sampled = run(of, arguments.steps, arguments.seed)
             if arguments.add:
                 sampled = added(load_reference(of), sampled)
             write_frames(of, sampled)
         for case in CASES.values():
-            if case.residues == of.residues:
+            if case.kind == of.kind:
                 reference = reweighted(sampled, of, case)
                 write_frames(case, reference)
                 write_histogram(case, reference)

@@ -19,7 +19,7 @@ from openmm_reparam import HarmonicSuperposition, harmonic_superposition, minimi
 from openmm_reparam.constants import BOLTZMANN
 
 from .sampling_cases import CASES, SamplingCase, backbone_torsions
-from .sampling_measures import BASINS, basin_free_energy
+from .sampling_measures import basin_free_energy
 
 SEARCH = 3000  # force evaluations
 RESULTS = Path(__file__).parent / "results"
@@ -46,7 +46,7 @@ def superposition_rows(case: SamplingCase, seed: int) -> list[dict]:
             "counted": counted,
             **{
                 basin: round(basin_free_energy(torsions[:, 0], shares, basin, case.temperature), 2)
-                for basin in BASINS
+                for basin in case.basins
             },
         }
         for counted, shares in populations.items()

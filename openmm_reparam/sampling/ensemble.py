@@ -37,6 +37,8 @@ __all__ = ["WeightedEnsemble"]
 # Of a nm; and what the .npz beside the structures holds.
 ANGSTROMS = 10.0
 NUMBERS = {"log_weights", "energies", "temperature", "evaluations", "check"}
+# Structures' worth below which averages and their errors say nothing.
+LEAST_EFFECTIVE = 50
 NO_CHECK = "no forward check: pass configurations from dynamics to see whether modes are missing"
 
 
@@ -115,12 +117,21 @@ class WeightedEnsemble:
         """Logarithm of the partition function, over nm^(3N - 6), up to rigid motion."""
         return log_partition_function(self.log_weights)
 
+    @property
+    def doubts(self) -> str:
+        """Why averages and their errors cannot be relied on; empty where weights show nothing."""
+        worth = self.effective_sample_size * len(self)
+        shape = self.pareto_k
+        if worth < LEAST_EFFECTIVE:
+            return f"too few: the weights are worth {worth:.0f} structures"
+        return "" if shape < LARGEST_PARETO_K else "too large: a few structures decide"
+
     def __len__(self) -> int:
         return len(self.log_weights)
 
     def __repr__(self) -> str:
         shape = self.pareto_k
-        warning = "" if shape < LARGEST_PARETO_K else " (too large: a few structures decide)"
+        warning = f" ({self.doubts})" if self.doubts else ""
         return (
             f"<{type(self).__name__} of {len(self)} structures, {self.topology.getNumAtoms()} "
             f"atoms, {self.temperature:g} K, {self.evaluations} force evaluations: effective "

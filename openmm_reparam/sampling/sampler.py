@@ -42,6 +42,8 @@ Draw: TypeAlias = Callable[[int, torch.Generator], tuple[torch.Tensor, torch.Ten
 # Evaluations that a training gets by default: minutes for some twenty atoms.
 EVALUATIONS, EVALUATIONS_OF_MINIMA = 450_000, 30_000
 SAMPLES = 20_000
+# Of fewer structures drawn, weights do not tell much.
+JUDGED = 1000
 # Structures drawn at once, and evaluated at once: Ctrl-C loses no more than these.
 CHUNK, EVALUATED = 1000, 128
 LARGEST_SEED = 2**63 - 1
@@ -258,6 +260,11 @@ class BoltzmannSampler:
         -------
         WeightedEnsemble
             After Ctrl-C of the structures drawn until then.
+
+        Warns
+        -----
+        UserWarning
+            Averages over many structures could not be relied on, see `WeightedEnsemble.doubts`.
         """
         whole_number(count, "count", 1)
         if configurations is not None:  # refused before structures are drawn
@@ -278,6 +285,16 @@ class BoltzmannSampler:
             target.temperature,
             self.evaluations,
         )
+        if self._drawn.doubts and len(self._drawn) >= JUDGED:
+            drawn = self._drawn
+            warnings.warn(
+                f"averages and free energies of these {len(drawn)} structures cannot be relied on, "
+                f"and neither can their errors (effective sample size "
+                f"{drawn.effective_sample_size:.2%}, Pareto k {drawn.pareto_k:.2f}: "
+                f"{drawn.doubts}). Train with more force evaluations; molecules of more than some "
+                "fifty atoms or ten torsions that rotate may be out of reach",
+                stacklevel=2,
+            )
         if configurations is not None:
             checked = self._drawn.checked(self.check(configurations))
             self._drawn = dataclasses.replace(checked, evaluations=self.evaluations)

@@ -4,10 +4,11 @@ import numpy as np
 import openmm as mm
 import pytest
 from openmm import app
+from scipy.spatial.transform import Rotation
 
 from benchmarks.sampling_baselines import molecular_dynamics, parallel_tempering
-from benchmarks.sampling_bias import GRID, BiasedMolecule, filled_bias
-from benchmarks.sampling_cases import CASES, capped_alanines, simulation_factory
+from benchmarks.sampling_bias import GRID, BiasedMolecule, filled_bias, torsion_bias
+from benchmarks.sampling_cases import CASES, aspirin, capped_alanines, simulation_factory
 from benchmarks.sampling_measures import (
     basin_free_energy,
     divergence,
@@ -18,6 +19,7 @@ from benchmarks.sampling_measures import (
 from benchmarks.sampling_references import Reference, added, pooled_log_weights, reduced_energies
 
 BOLTZMANN = 0.0083144626
+ATOMS = CASES["dipeptide-ff96-obc2-300K"].torsion_atoms()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def test_masses_move_to_hydrogens_and_add_up(dipeptide):
 
 
 def test_the_bias_is_a_function_of_phi_and_psi_in_this_order(dipeptide):
-    biased = BiasedMolecule.make(dipeptide, 300.0, 0, "Reference")
+    biased = BiasedMolecule.make(dipeptide, ATOMS, 300.0, 0, "Reference")
     angles = 2 * np.pi / GRID * np.arange(GRID)
     biased.set_bias((np.cos(angles)[:, None] + 2 * np.sin(angles))[None])
     phi, psi = biased.torsions()[0]
@@ -45,12 +47,40 @@ def test_the_bias_is_a_function_of_phi_and_psi_in_this_order(dipeptide):
 
 
 def test_metadynamics_fills_where_walkers_are(dipeptide):
-    biased = BiasedMolecule.make(dipeptide, 300.0, 0, "Reference")
+    biased = BiasedMolecule.make(dipeptide, ATOMS, 300.0, 0, "Reference")
     bias, states = filled_bias(biased, 300.0, 1000, 2)
     assert len(states) == 2
     here = np.rint(biased.torsions()[0] / (2 * np.pi / GRID)).astype(int) % GRID
     assert bias[0][tuple(here)] > 1.0
     assert bias.min() < 0.01
+
+
+def test_a_bias_cancels_the_torsion_terms_about_its_bonds():
+    """The acid's OH of aspirin, turned: what is left of its terms does not change."""
+    molecule, case = aspirin(), CASES["aspirin-gaff2-300K"]
+    atoms = case.torsion_atoms()
+    biased = BiasedMolecule.make(molecule, atoms, 300.0, 0, "Reference")
+    biased.set_bias(torsion_bias(molecule, atoms))
+    for force in biased.simulation.system.getForces():
+        force.setForceGroup(force.getForceGroup() if isinstance(force, mm.CMAPTorsionForce) else 1)
+        if isinstance(force, mm.PeriodicTorsionForce):
+            force.setForceGroup(2)
+    context = biased.simulation.context
+    context.reinitialize()
+    hydrogen, oxygen, carbon, _ = atoms[1, 1]
+    x = np.array(molecule.positions._value)
+    axis = (x[oxygen] - x[carbon]) / np.linalg.norm(x[oxygen] - x[carbon])
+    found = []
+    for degrees in (0, 40, 110, 200):
+        moved = x.copy()
+        turn = Rotation.from_rotvec(np.radians(degrees) * axis)
+        moved[hydrogen] = x[oxygen] + turn.apply(x[hydrogen] - x[oxygen])
+        context.setPositions(moved)
+        terms = context.getState(energy=True, groups={2}).getPotentialEnergy()._value
+        found.append((terms, terms + biased.bias_energies().sum()))
+    terms, left = np.array(found).T
+    assert np.ptp(terms) > 20
+    assert np.ptp(left) < 1.5  # flat but for the ring's neighbours, which are not quite in plane
 
 
 def test_frames_of_two_biases_give_the_unbiased_mean():

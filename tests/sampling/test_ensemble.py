@@ -1,5 +1,7 @@
 """Weighted structures: averages, free energies, files, biases."""
 
+import dataclasses
+
 import mdtraj
 import numpy as np
 import openmm as mm
@@ -102,6 +104,21 @@ def test_sample_size_is_never_shown_alone(turned):
     assert "no forward check" in text
     lost = ForwardCheck(0.001, Estimate(1.0, 0.01), Estimate(0.0, 0.01), 0.0, 100)
     assert "A MODE IS LOST: 63%" in repr(turned.checked(lost))
+
+
+def test_weights_that_cannot_be_relied_on_are_told(turned):
+    """By the tail of the weights, or by how few structures have them all, whatever the tail."""
+    size = len(turned)
+    heavy = np.random.default_rng(0).exponential(size=size)
+    for logs, words in (
+        (turned.log_weights, ""),
+        (heavy, "too large: a few structures decide"),
+        (np.where(np.arange(size) < 20, 0.0, -np.inf), "the weights are worth 20 structures"),
+    ):
+        ensemble = dataclasses.replace(turned, log_weights=logs)
+        assert words in ensemble.doubts
+        assert bool(ensemble.doubts) == bool(words)
+        assert f"({ensemble.doubts})" in repr(ensemble) or not words
 
 
 def test_gyration_radius_and_distances_are_those_of_mdtraj(turned):

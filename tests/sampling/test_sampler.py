@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 
 import numpy as np
 import openmm as mm
@@ -186,6 +187,16 @@ def test_a_minimum_at_half_a_turn_has_its_share():
         assert torch.isfinite(log_q).all()
         torsions = target.internal.coordinates(drawn)[0][:, -1]
         assert torsions.abs().min() > 1.5
+
+
+def test_useless_weights_are_warned_of():
+    untrained = sampler(max_force_evaluations=0)
+    with pytest.warns(UserWarning, match="cannot be relied on.*Train with more"):
+        untrained.sample(1000, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        untrained.sample(100, progress=False)  # too few to judge by
+        sampler().sample(1000, progress=False)
 
 
 def test_methods_that_cannot_draw_broadly_say_so():
