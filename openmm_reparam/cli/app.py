@@ -36,7 +36,7 @@ ClickException: Any = next(
 app = typer.Typer(
     name=PROGRAM,
     help=SUMMARY,
-    epilog="Exit codes: 0 done, 1 not converged, 2 bad input.",
+    epilog="Exit codes: 0 done, 1 not converged, 2 bad input, 130 ended by Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -336,7 +336,7 @@ def sample(
     potential: options.Potential = "mmff",
     charges: options.Charges = "bcc",
     seed: options.Seed = 0,
-    platform: options.PlatformName = "CPU",
+    platform: options.SamplingPlatform = "CPU",
     threads: options.Threads = None,
     plot: options.Plot = None,
     json: options.Json = None,

@@ -41,6 +41,7 @@ Output = Annotated[
 Genuine = Annotated[
     str | None,
     typer.Option(
+        metavar="NAME",
         help="Potential that verifies: gfn2, gfn1, gfnff, ani1ccx, ani1x or mmff; by default that "
         "of the training.",
         show_default=False,
@@ -66,21 +67,49 @@ Table = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tabl
 TrainingFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="Small molecules: .sdf, .mol, .mol2 or .smi.")
 ]
-NewModel = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Of the model.")]
+NewModel = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Write the model.")]
 TrainedFor = Annotated[
     str,
     typer.Option(
-        "--genuine", help="Potential to learn: gfn2, gfn1, gfnff, ani1ccx, ani1x or mmff."
+        "--genuine",
+        metavar="NAME",
+        help="Potential to learn: gfn2, gfn1, gfnff, ani1ccx, ani1x or mmff.",
     ),
 ]
 TrainedOnTop = Annotated[
-    str, typer.Option("--surrogate", help="Cheap potential; the difference to it is learnt.")
+    str,
+    typer.Option(
+        "--surrogate",
+        metavar="NAME",
+        help="Cheap potential, mmff or gfnff; the difference to it is learnt.",
+    ),
 ]
-Labels = Annotated[int, typer.Option(min=1, help="Evaluations of the genuine potential.")]
-Updates = Annotated[float, typer.Option(min=0.1, help="Steps of learning per label.")]
-Conformers = Annotated[int, typer.Option(min=1, help="Starts of each molecule, by ETKDG.")]
-Features = Annotated[int, typer.Option(min=2, help="Size of the network; published: 128.")]
-Interactions = Annotated[int, typer.Option(min=1, help="Of neighbours in the network.")]
+Labels = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Evaluations of the genuine potential.")
+]
+Updates = Annotated[
+    float, typer.Option(min=0.1, metavar="NUMBER", help="Steps of learning per label.")
+]
+Conformers = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Starts of each molecule, by ETKDG.")
+]
+Features = Annotated[
+    int,
+    typer.Option(min=2, metavar="N", help="Features of an atom in the network; published: 128."),
+]
+Interactions = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Layers of the network; published: 3.")
+]
+Evaluators = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        "--jobs",
+        min=1,
+        metavar="N",
+        help="Processes that evaluate the genuine potential.",
+    ),
+]
 CallLimit = Annotated[
     float,
     typer.Option(
@@ -89,7 +118,7 @@ CallLimit = Annotated[
         help="An evaluation of the genuine potential that takes longer is ended, and has failed.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Where the network learns: cpu or cuda.")]
 
 
 @app.command()
@@ -149,7 +178,7 @@ def train(
     interactions: Interactions = 3,
     seed: options.Seed = 0,
     device: Device = "cpu",
-    workers: options.Workers = None,
+    workers: Evaluators = 1,
     call_limit: CallLimit = 600.0,
 ) -> int:
     """Train a network for a potential, so that it relaxes molecules like those of a file.
@@ -166,6 +195,6 @@ def train(
         output,
         TrainSettings(
             *(genuine, surrogate, labels, updates, conformers, features, interactions),
-            *(seed, device, workers or 1, call_limit),
+            *(seed, device, workers, call_limit),
         ),
     )

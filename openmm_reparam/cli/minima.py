@@ -20,7 +20,7 @@ app = typer.Typer(
 DatabaseFile = Annotated[
     Path, typer.Argument(metavar="DB", help="What --database wrote; the search may still run.")
 ]
-Lowest = Annotated[int | None, typer.Option(min=1, help="Only so many, the lowest.")]
+Lowest = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only so many, the lowest.")]
 Within = Annotated[
     float | None,
     typer.Option(

@@ -182,9 +182,14 @@ ForceField = Annotated[
 ]
 Restrain = Annotated[RestrainedAtoms, typer.Option(help="Hold these atoms by harmonic restraints.")]
 RestraintConstant = Annotated[
-    float, typer.Option(min=0, help="Force constant of the restraints, in kcal/mol/A^2.")
+    float,
+    typer.Option(
+        min=0, metavar="NUMBER", help="Force constant of the restraints, in kcal/mol/A^2."
+    ),
 ]
-Ph = Annotated[float, typer.Option(help="pH that decides which hydrogens are added.")]
+Ph = Annotated[
+    float, typer.Option(metavar="NUMBER", help="pH that decides which hydrogens are added.")
+]
 KeepWater = Annotated[bool, typer.Option("--keep-water", help="Keep the file's waters (tip3p).")]
 KeepHeterogens = Annotated[bool, typer.Option("--keep-heterogens", help="Keep ions and ligands.")]
 BuildMissingResidues = Annotated[
@@ -197,24 +202,29 @@ StartConformation = Annotated[
 # The run
 
 Tolerance = Annotated[
-    float, typer.Option(help="RMS force at which to stop, in kJ/mol/nm.", show_default=True)
+    float, typer.Option(metavar="NUMBER", help="RMS force at which to stop, in kJ/mol/nm.")
 ]
-MaxIterations = Annotated[int, typer.Option(min=0, help="Iterations at most; 0 for no limit.")]
+MaxIterations = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Iterations at most; 0 for no limit.")
+]
 MaxForceEvaluations = Annotated[
-    int | None, typer.Option(min=1, help="Force evaluations at most, Hessians included.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="Force evaluations at most, Hessians included."),
 ]
 Reparametrization = Annotated[
     str,
     typer.Option(
+        metavar="NAME",
         help="auto (that is spectral: preconditioned L-BFGS), gcn (a graph network), linear, "
-        "cartesian, or one a package of yours registers."
+        "cartesian, or one a package of yours registers.",
     ),
 ]
 Search = Annotated[
     str | None,
     typer.Option(
+        metavar="NAME",
         help="Go on to deeper minima until the force evaluations are used up: auto, slow-modes, "
-        "population, annealed or neural. Ctrl-C ends it with the best."
+        "population, annealed or neural. Ctrl-C ends it with the best.",
     ),
 ]
 Islands = Annotated[
@@ -222,6 +232,7 @@ Islands = Annotated[
     typer.Option(
         "--islands",
         min=1,
+        metavar="N",
         help="With --search: so many searches at once that share the minima they find. "
         "--max-force-evaluations is for all together.",
         show_default=False,
@@ -255,9 +266,15 @@ Seed = Annotated[
 ]
 PlatformName = Annotated[
     str | None,
-    typer.Option("--platform", help="CUDA, OpenCL, CPU or Reference; by default OpenMM chooses."),
+    typer.Option(
+        "--platform",
+        metavar="NAME",
+        help="CUDA, OpenCL, CPU or Reference; by default OpenMM chooses.",
+    ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU platform.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Threads of the CPU platform.")
+]
 Compare = Annotated[
     bool,
     typer.Option("--compare", help="Run OpenMM's LocalEnergyMinimizer from the same start, too."),
@@ -268,6 +285,7 @@ Workers = Annotated[
         "--workers",
         "--jobs",
         min=1,
+        metavar="N",
         help="Processes for a folder, many molecules or islands; half of the cores if unset.",
     ),
 ]
@@ -319,6 +337,7 @@ Smiles = Annotated[
 Potential = Annotated[
     str,
     typer.Option(
+        metavar="NAME",
         help="Of small molecules: mmff, gaff, gfn2, gfn1, gfnff, ani1ccx or ani1x.",
     ),
 ]
@@ -340,12 +359,15 @@ Ligand = Annotated[
     ),
 ]
 Charges = Annotated[
-    str, typer.Option(help="Of GAFF2: bcc (AM1-BCC, seconds each) or gas (Gasteiger, at once).")
+    str,
+    typer.Option(
+        metavar="NAME", help="Of GAFF2: bcc (AM1-BCC, seconds each) or gas (Gasteiger, at once)."
+    ),
 ]
 
 # Modes
 
-Count = Annotated[int, typer.Option(min=1, help="How many modes.")]
+Count = Annotated[int, typer.Option(min=1, metavar="N", help="How many modes.")]
 Kind = Annotated[
     ModeKind,
     typer.Option(
@@ -364,11 +386,14 @@ Source = Annotated[
 MinimizeFirst = Annotated[
     bool, typer.Option("--minimize/--no-minimize", help="Minimize the structure first.")
 ]
-AnimatedMode = Annotated[int, typer.Option(min=1, help="Number of the mode to animate, from 1.")]
-Amplitude = Annotated[
-    float, typer.Option(help="Largest displacement of an atom in the animation, in nm.")
+AnimatedMode = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Number of the mode to animate, from 1.")
 ]
-Frames = Annotated[int, typer.Option(min=2, help="Frames of the animation.")]
+Amplitude = Annotated[
+    float,
+    typer.Option(metavar="NUMBER", help="Largest displacement of an atom in the animation, in nm."),
+]
+Frames = Annotated[int, typer.Option(min=2, metavar="N", help="Frames of the animation.")]
 
 # Sampling
 
@@ -388,7 +413,12 @@ EnsembleOutput = Annotated[
         help="Write the structures: .dcd; weights beside it as .npz and .csv, atoms as .pdb.",
     ),
 ]
-SamplingTemperature = Annotated[float, typer.Option("--temperature", metavar="K", help="In K.")]
+SamplingTemperature = Annotated[
+    float, typer.Option("--temperature", metavar="K", help="Temperature of the ensemble.")
+]
+SamplingPlatform = Annotated[
+    str, typer.Option("--platform", metavar="NAME", help="CUDA, OpenCL, CPU or Reference.")
+]
 Surfaces = Annotated[
     list[str] | None,
     typer.Option(
@@ -401,7 +431,8 @@ Surfaces = Annotated[
     ),
 ]
 SamplingMethodName = Annotated[
-    str, typer.Option("--method", help="conditional, minima (no training) or latent.")
+    str,
+    typer.Option("--method", metavar="NAME", help="conditional, minima (no training) or latent."),
 ]
 Latents = Annotated[
     str,
@@ -409,12 +440,15 @@ Latents = Annotated[
         metavar="NAMES", help="Torsions that rotate, with commas between; auto: all single bonds."
     ),
 ]
-SampleCount = Annotated[int, typer.Option("--samples", min=1, help="Structures to draw.")]
+SampleCount = Annotated[
+    int, typer.Option("--samples", min=1, metavar="N", help="Structures to draw.")
+]
 TrainingEvaluations = Annotated[
     int | None,
     typer.Option(
         "--max-force-evaluations",
         min=0,
+        metavar="N",
         help="Of the training, Hessians included; by default 450000, for minima 30000.",
         show_default=False,
     ),
@@ -455,5 +489,9 @@ RelaxationForceField = Annotated[
 ]
 MaxRounds = Annotated[
     int,
-    typer.Option(min=1, help="Rounds at most; AlphaFold's and ColabFold's pipelines stop after 3."),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Rounds at most; AlphaFold's and ColabFold's pipelines stop after 3.",
+    ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from distributed import Client
 
@@ -49,4 +50,6 @@ def say_workers(client: Client | None, processes: int | None, console: Console) 
         console.say(f"{len(client.nthreads())} workers of {client.scheduler.address} so far")
     else:
         console.say(f"{processes} worker process{'es' * (processes > 1)}")
-    console.say(f"Dask's dashboard: {client.dashboard_link}")
+    # The page at that address is empty without bokeh; a scheduler elsewhere may have it.
+    if client.cluster is None or find_spec("bokeh") is not None:
+        console.say(f"Dask's dashboard: {client.dashboard_link}")

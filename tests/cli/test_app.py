@@ -1,6 +1,7 @@
 """The command line, run for real: files in, files and exit codes out."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -31,6 +32,12 @@ def run(capsys):
 @pytest.fixture(scope="module")
 def alanines():
     return peptide("AAA")
+
+
+COMMANDS = (
+    *(("minimize",), ("relax",), ("fold",), ("modes",), ("sample",), ("doctor",)),
+    *(("golf", "train"), ("golf", "relax"), ("minima", "show"), ("minima", "export")),
+)
 
 
 def write(molecule, path):
@@ -454,6 +461,19 @@ def test_help_of_fold_lists_the_codes_known_offline(run):
     code, out, _ = run("fold", "--help")
     assert code == 0
     assert all(code in out for code in SEQUENCES)
+
+
+def test_help_names_what_an_option_takes(run):
+    """And not its Python type, <int range> say."""
+    for command in COMMANDS:
+        code, out, _ = run(*command, "--help")
+        assert code == 0
+        assert not re.findall(r"^ +-.*<(?:str|int|float)\b.*>", out, re.MULTILINE), command
+
+
+def test_help_of_a_training_says_how_many_processes_it_takes(run):
+    out = " ".join(run("golf", "train", "--help")[1].split())
+    assert "Processes that evaluate the genuine potential. [default: 1; x>=1]" in out
 
 
 def test_runs_as_a_module():

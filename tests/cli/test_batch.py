@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -74,6 +75,8 @@ def test_a_folder_is_minimized_and_its_broken_file_reported(run, folder, tmp_pat
     code, out, err = run(*("minimize", folder, "--restrain", "heavy", "--workers", 2, "-o", output))
     assert (code, err) == (1, "")
     assert "2 worker processes" in out
+    # Without bokeh the page at its address is empty.
+    assert ("dashboard" in out) == (find_spec("bokeh") is not None)
     assert "2 of 3 converged, 0 did not, 1 failed: rank_1.pdb" in out
     assert {path.name for path in output.iterdir()} == {"rank_2.pdb", "rank_3.cif", "summary.csv"}
 
