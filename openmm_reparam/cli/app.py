@@ -115,9 +115,6 @@ def minimize(
     Small molecules (.sdf, .mol, .mol2, .smi, --smiles) get missing hydrogens, and a conformer if
     they have none in 3D. They keep stereo and bonds, or what changed is said.
     """
-    from .minimize import minimize_file
-    from .settings import Outputs, run_settings
-
     if smiles or (file is not None and file.suffix.lower() in options.LIGAND_ENDINGS):
         return _minimize_ligands(context)
     if file is None:
@@ -125,6 +122,10 @@ def minimize(
     options.refuse(
         context, ("potential", "surrogate"), "small molecules (.sdf, .mol, .mol2, .smi, --smiles)"
     )
+    options.existing(file)
+    from .minimize import minimize_file
+    from .settings import Outputs, run_settings
+
     command: Callable[..., int]
     if file.is_dir() or file.suffix.lower() in options.LIST_ENDINGS:
         from .batch import minimize_files_of

@@ -104,7 +104,7 @@ def minimize_files_of(
         kept = files.among(table.kept)
         if workforce.resume:
             print(f"{len(kept)} of {files.total} files are done and unchanged")
-        print(f"{files.total - len(kept)} files of {source}", end=", ")
+        print(f"{files.total - len(kept)} files of {source}", flush=True)
         client = stack.enter_context(workers_for(files.total - len(kept), workforce.cluster))
         say_workers(client, processes, Console(None))
         rows = stack.enter_context(

@@ -21,13 +21,20 @@ Molecules = Annotated[
     Path | None,
     typer.Argument(
         metavar="FILE",
+        callback=options.existing,
         help="Small molecules: .sdf, .mol, .mol2 or .smi.",
         show_default=False,
     ),
 ]
 Model = Annotated[
     Path,
-    typer.Option("--model", "-m", metavar="FILE", help="What `openmm-reparam golf train` wrote."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="FILE",
+        callback=options.existing,
+        help="What `openmm-reparam golf train` wrote.",
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -65,7 +72,12 @@ CheckStart = Annotated[
 ]
 Table = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as CSV.")]
 TrainingFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Small molecules: .sdf, .mol, .mol2 or .smi.")
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        callback=options.existing,
+        help="Small molecules: .sdf, .mol, .mol2 or .smi.",
+    ),
 ]
 NewModel = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Write the model.")]
 TrainedFor = Annotated[

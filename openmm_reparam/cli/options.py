@@ -5,6 +5,7 @@ Defaults stand where an option is used: some depend on the command.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -109,9 +110,25 @@ def refuse(context: typer.Context, names: Sequence[str], others: str) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is for {others}")
 
 
+def existing(path: Path | None) -> Path | None:
+    """Refuse a file that is not there, before anything that takes seconds is imported."""
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    return path
+
+
+def reachable(tolerance: float) -> float:
+    """Refuse a tolerance that no run can reach, before the structure is prepared."""
+    if not 0 < tolerance < math.inf:
+        raise typer.BadParameter(f"a tolerance of {tolerance:g} has to be above zero and finite")
+    return tolerance
+
+
 # Input and output
 
-StructureFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .pdb or .cif file.")]
+StructureFile = Annotated[
+    Path, typer.Argument(metavar="FILE", callback=existing, help="A .pdb or .cif file.")
+]
 FoldTarget = Annotated[
     str,
     typer.Argument(
@@ -202,7 +219,12 @@ StartConformation = Annotated[
 # The run
 
 Tolerance = Annotated[
-    float, typer.Option(metavar="NUMBER", help="RMS force at which to stop, in kJ/mol/nm.")
+    float,
+    typer.Option(
+        metavar="NUMBER",
+        callback=reachable,
+        help="RMS force at which to stop, in kJ/mol/nm.",
+    ),
 ]
 MaxIterations = Annotated[
     int, typer.Option(min=0, metavar="N", help="Iterations at most; 0 for no limit.")
@@ -401,6 +423,7 @@ SampledFile = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
+        callback=existing,
         help="One molecule: a .pdb or .cif file, or a small one: .sdf, .mol, .mol2 or .smi.",
     ),
 ]
@@ -471,6 +494,7 @@ PredictedFile = Annotated[
     Path,
     typer.Argument(
         metavar="FILE|FOLDER|LIST",
+        callback=existing,
         help="A .pdb or .cif file, a folder of them, or a .txt file with a path a line.",
     ),
 ]

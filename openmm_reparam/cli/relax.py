@@ -159,7 +159,7 @@ def relax_files_of(
         table = stack.enter_context(file_summary(files, work, output, path, workforce.resume))
         kept = files.among(table.kept)
         left = files.total - len(kept)
-        print(f"{left} of {files.total} files of {source}", end=", ")
+        print(f"{left} of {files.total} files of {source}", flush=True)
         client = stack.enter_context(workers_for(left, workforce.cluster))
         say_workers(client, processes, Console(None))
         rows = stack.enter_context(

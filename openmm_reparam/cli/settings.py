@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -172,26 +173,37 @@ class Outputs:
         ValueError
             A file name's ending is none that can be written.
         OSError
-            A folder cannot be made.
+            A folder cannot be made, or not be written to.
         """
         _check_ending(self.structure, structures, "-o")
         _check_ending(self.plot, PICTURE_ENDINGS, "--plot")
         self.prepare_report()
         to_file = None if self.json in (None, "-") else Path(self.json)
         for path in (self.structure, self.plot, to_file):
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path)
 
     def prepare_report(self) -> None:
         """Make the folder of the page, as `prepare` does those of all files."""
         _check_ending(self.report, PAGE_ENDINGS, "--report")
-        if self.report is not None:
-            self.report.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.report)
 
 
 def _check_ending(path: Path | None, endings: tuple[str, ...], option: str) -> None:
     if path is not None and path.suffix.lower() not in endings:
         raise ValueError(f"{option} {path}: the file name must end in {' or '.join(endings)}")
+
+
+def _make_folder(path: Path | None) -> None:
+    """Make the folder of a file to be written; OSError where no file can be."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"{path}: no file can be written in {path.parent} ({reason})") from error
 
 
 class Console:

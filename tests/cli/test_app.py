@@ -1,6 +1,7 @@
 """The command line, run for real: files in, files and exit codes out."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -387,6 +388,8 @@ def test_modes_refuse_bad_input(run, enkephalin, arguments, words):
     ("arguments", "words"),
     [
         (("minimize", "missing.pdb"), ("there is no file missing.pdb",)),
+        (("sample", "missing.pdb"), ("there is no file missing.pdb",)),
+        (("golf", "train", "missing.smi", "-o", "m.pt"), ("there is no file missing.smi",)),
         (("minimize", "FILE", "--forcefield", "nope.xml"), ("nope.xml",)),
         (("minimize", "FILE", "--solvent", "steam"), ("steam", "tip3p")),
         (("minimize", "FILE", "--platform", "Warp"), ("Warp", "Reference, CPU")),
@@ -411,6 +414,25 @@ def test_bad_input_is_one_line_and_exit_code_2(run, enkephalin, arguments, words
     code, _, err = run(*(enkephalin if a == "FILE" else a for a in arguments))
     assert code == 2
     assert is_one_line_of(err, "openmm-reparam: ", *words)
+
+
+@pytest.mark.parametrize("command", ["minimize", "relax"])
+@pytest.mark.parametrize("tolerance", ["-1", "0", "inf"])
+def test_a_tolerance_out_of_reach_is_refused_before_the_preparation(
+    run, enkephalin, command, tolerance
+):
+    code, out, err = run(command, enkephalin, "--tolerance", tolerance)
+    assert (code, out) == (2, "")
+    assert is_one_line_of(err, f"a tolerance of {tolerance} has to be above zero and finite")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no folder that refuses files, to all")
+@pytest.mark.parametrize("option", ["-o", "--report", "--json"])
+def test_a_folder_without_room_for_files_is_refused_before_the_run(run, enkephalin, option):
+    ending = {"-o": "pdb", "--report": "html", "--json": "json"}[option]
+    code, out, err = run("minimize", enkephalin, option, f"/proc/self/x.{ending}")
+    assert (code, out) == (2, "")
+    assert is_one_line_of(err, "no file can be written in /proc/self")
 
 
 def test_two_atoms_on_one_spot_are_named(run, alanines, tmp_path):
