@@ -21,7 +21,6 @@ Molecules = Annotated[
     Path | None,
     typer.Argument(
         metavar="FILE",
-        callback=options.existing,
         help="Small molecules: .sdf, .mol, .mol2 or .smi.",
         show_default=False,
     ),
@@ -32,7 +31,6 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="FILE",
-        callback=options.existing,
         help="What `openmm-reparam golf train` wrote.",
     ),
 ]
