@@ -19,7 +19,7 @@ def run_python(code):
 
 def heavy_modules_after(code):
     """Return which slow imports a new interpreter holds after some code."""
-    heavy = ("matplotlib", "mdtraj", "openmm", "pdbfixer", "scipy", "sklearn", "torch")
+    heavy = ("matplotlib", "mdtraj", "openmm", "pdbfixer", "scipy", "torch")
     printed = run_python(f"{code}\nimport sys\nprint(*[m for m in {heavy} if m in sys.modules])")
     return printed.splitlines()[-1].split()
 
@@ -43,6 +43,21 @@ def test_a_minimization_needs_no_torch():
         "from openmm_reparam import minimize_reparam\n"
         "from openmm_reparam.prepare.peptides import peptide\n"
         "assert minimize_reparam(peptide('AG').simulation('Reference')).converged"
+    )
+    assert "torch" not in heavy_modules_after(code)
+
+
+def test_a_search_along_slow_modes_needs_no_torch():
+    code = (
+        "import warnings\n"
+        "from openmm_reparam import minimize_reparam\n"
+        "from openmm_reparam.prepare.peptides import peptide\n"
+        "warnings.simplefilter('ignore')\n"
+        "simulation = peptide('AG').simulation('Reference')\n"
+        "result = minimize_reparam(\n"
+        "    simulation, search='slow-modes', max_force_evaluations=400\n"
+        ")\n"
+        "assert len(result.minima) > 1"
     )
     assert "torch" not in heavy_modules_after(code)
 

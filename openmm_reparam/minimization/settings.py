@@ -12,6 +12,7 @@ from openmm import unit
 from ..optimizers.latent_settings import LatentSettings
 from ..precon.metric_terms import METRICS
 from ..search import SearchSettings, search_settings
+from ..search.settings import SLOW_MODES
 from ..surrogates.choose import NAMES
 from ..units import in_unit, real_number, whole_number
 
@@ -176,8 +177,9 @@ class MinimizationSettings:
 
     @property
     def uses_torch(self) -> bool:
-        """Whether a stage may use torch: one in latents, a search or a surrogate."""
-        return bool(self.latent.iterations or self.search or self.surrogate)
+        """Whether a stage may use torch: one in latents, a search in latents or a surrogate."""
+        latent_search = self.search is not None and self.search.explorer != SLOW_MODES
+        return bool(self.latent.iterations or latent_search or self.surrogate)
 
     @property
     def preconditioner_settings(self) -> dict[str, Any]:

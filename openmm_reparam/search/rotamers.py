@@ -25,21 +25,28 @@ class RotamerProposals:
     """
 
     def __init__(self, topology: TorsionTopology, rng: np.random.Generator) -> None:
-        self._topology, self._rng = topology, rng
+        self._rng = rng
+        rotors, ranges = topology.rotors, topology.mover_ranges
+        starts, ends = ranges[rotors].T
+        self._rotors = rotors.tolist()
+        # Of each rotor, those whose atoms it moves, too.
+        self._outer = [
+            rotors[(first <= starts) & (ends <= last) & (rotors != torsion)]
+            for torsion, (first, last) in zip(self._rotors, ranges[rotors], strict=True)
+        ]
 
     @property
     def available(self) -> bool:
         """Whether there is any rotor."""
-        return bool(len(self._topology.rotors))
+        return bool(self._rotors)
 
     def draw(self) -> TorsionRotation:
         """Draw a rotation of a rotor, and of some rotors further out, to other rotamers."""
-        rng, rotors = self._rng, self._topology.rotors
-        torsion = rng.choice(rotors)
-        first, last = self._topology.mover_ranges[torsion]
-        starts, ends = self._topology.mover_ranges[rotors].T
-        outer = rotors[(first <= starts) & (ends <= last) & (rotors != torsion)]
-        chosen = np.sort([torsion, *outer[rng.random(len(outer)) < OUTER_PROBABILITY]])
-        angles = rng.choice([-ROTAMER_ANGLE, ROTAMER_ANGLE], len(chosen))
-        angles = angles + rng.normal(0.0, ROTAMER_SCATTER, len(chosen))
-        return TorsionRotation(chosen, angles)
+        rng = self._rng
+        # Hundreds are drawn for each move: `rng.choice` takes ten times as long as `rng.integers`.
+        which = rng.integers(len(self._rotors))
+        outer = self._outer[which]
+        chosen = np.array([self._rotors[which], *outer[rng.random(len(outer)) < OUTER_PROBABILITY]])
+        chosen.sort()
+        angles = ROTAMER_ANGLE * (2 * rng.integers(0, 2, len(chosen)) - 1)
+        return TorsionRotation(chosen, angles + rng.normal(0.0, ROTAMER_SCATTER, len(chosen)))

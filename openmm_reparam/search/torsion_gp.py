@@ -8,16 +8,13 @@ minima so has its chance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 
-from ..random_states import global_random_states_kept
 from .torsion_angles import ShapeAngles
 from .torsion_kinematics import TorsionRotation
-
-if TYPE_CHECKING:
-    from sklearn.gaussian_process import GaussianProcessRegressor
 
 __all__ = ["TorsionGP", "TorsionLandscape"]
 
@@ -29,6 +26,16 @@ REFIT_EACH_UP_TO, REFIT_GROWTH = 200, 1.02
 NOISE_VARIANCE = 0.05
 # Structures whose torsion angles all differ by less (degrees) are the same.
 SAME_ANGLE_DEGREES = 45.0
+
+
+class _Fit(NamedTuple):
+    """Minima, the Cholesky factor of their kernel with noise, and their energies in its units."""
+
+    features: np.ndarray
+    factor: np.ndarray
+    weights: np.ndarray
+    mean: float
+    scale: float
 
 
 class TorsionGP:
@@ -76,7 +83,13 @@ class TorsionGP:
 
     def predict(self, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean, (m,) in kJ/mol, and covariance, (m, m), of energies at (m, T) angles."""
-        return self._regression().predict(_features(angles), return_cov=True)
+        fit, features = self._fit(), _features(angles)
+        across = _kernel(features, fit.features)
+        explained = scipy.linalg.solve_triangular(
+            fit.factor, across.T, lower=True, check_finite=False
+        )
+        covariance = _kernel(features, features) - explained.T @ explained
+        return fit.mean + fit.scale * (across @ fit.weights), fit.scale**2 * covariance
 
     def thompson_sample(self, angles: np.ndarray) -> np.ndarray:
         """Draw energies at (m, T) angles together: (m,) in kJ/mol.
@@ -96,12 +109,7 @@ class TorsionGP:
         same = least.max(axis=1) > np.cos(np.radians(SAME_ANGLE_DEGREES))
         return np.where(same, np.inf, drawn)
 
-    def _regression(self) -> GaussianProcessRegressor:
-        # Slow to import, and only a search needs it.
-        with global_random_states_kept():
-            from sklearn.gaussian_process import GaussianProcessRegressor
-            from sklearn.gaussian_process.kernels import RBF
-
+    def _fit(self) -> _Fit:
         count = len(self._energies)
         each = self._fitted_minima < count <= REFIT_EACH_UP_TO
         if each or count > REFIT_GROWTH * self._fitted_minima:
@@ -110,13 +118,13 @@ class TorsionGP:
             energies = np.array(self._energies)[chosen]
             # How high a poor minimum is does not matter.
             energies = np.minimum(energies, 2 * np.median(energies) - energies.min())
+            mean, scale = energies.mean(), energies.std() or 1.0
             features = _features(np.array(self._angles)[chosen])
-            # Of T angles, structures are similar whose squared distances over all are below T.
-            kernel = RBF(np.sqrt(len(self._angles[0]) / 2))
-            fitted = GaussianProcessRegressor(
-                kernel, alpha=NOISE_VARIANCE, optimizer=None, normalize_y=True
-            )
-            self._fitted = fitted.fit(features, energies)
+            kernel = _kernel(features, features)
+            kernel[np.diag_indices(len(chosen))] += NOISE_VARIANCE
+            factor = scipy.linalg.cholesky(kernel, lower=True, check_finite=False)
+            weights = scipy.linalg.cho_solve((factor, True), (energies - mean) / scale)
+            self._fitted = _Fit(features, factor, weights, mean, scale)
         return self._fitted
 
     def _chosen(self) -> np.ndarray:
@@ -169,3 +177,11 @@ class TorsionLandscape:
 def _features(angles: np.ndarray) -> np.ndarray:
     """Points on circles, (m, 2 T): angles that differ by 2 pi are the same."""
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Similarities of structures, exp(-|a - b|^2 / T), of their (m, 2 T) and (n, 2 T) features.
+
+    With |a|^2 = T, -|a - b|^2 is 2 a.b - 2 T.
+    """
+    return np.exp(4.0 / a.shape[1] * (a @ b.T) - 2.0)

@@ -7,10 +7,13 @@ using namespace std;
 
 namespace openmm_reparam {
 
+size_t BlockPattern::place(int64_t i, int64_t j) const {
+    const auto begin = columns.begin() + starts[i], end = columns.begin() + starts[i + 1];
+    return lower_bound(begin, end, int32_t(j)) - columns.begin();
+}
+
 double* BlockMatrix::block(int64_t i, int64_t j) {
-    const auto& columns = pattern->columns;
-    const auto begin = columns.begin() + pattern->starts[i], end = columns.begin() + pattern->starts[i + 1];
-    return &values[9 * (lower_bound(begin, end, int32_t(j)) - columns.begin())];
+    return &values[9 * pattern->place(i, j)];
 }
 
 void PatternBuilder::add(int64_t i, int64_t j) {
@@ -22,9 +25,14 @@ void PatternBuilder::add(int64_t i, int64_t j) {
 }
 
 void PatternBuilder::add(const BlockPattern& pattern) {
-    for (size_t i = 0; i < pattern.size(); i++)
-        for (size_t at = pattern.starts[i]; at < pattern.starts[i + 1]; at++)
-            add(i, pattern.columns[at]);
+    const auto at = [&](size_t i) { return pattern.columns.begin() + pattern.starts[i]; };
+    for (size_t i = 0; i < pattern.size(); i++) {
+        if (rows[i].empty())
+            rows[i].assign(at(i), at(i + 1));
+        else
+            for (auto column = at(i); column != at(i + 1); ++column)
+                add(i, *column);
+    }
 }
 
 shared_ptr<const BlockPattern> PatternBuilder::build() {

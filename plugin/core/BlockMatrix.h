@@ -17,6 +17,9 @@ struct BlockPattern {
         return starts.size() - 1;
     }
 
+    /// Where the block of row i and column j <= i is; it must be there.
+    size_t place(int64_t i, int64_t j) const;
+
     bool operator==(const BlockPattern& other) const {
         return starts == other.starts && columns == other.columns;
     }

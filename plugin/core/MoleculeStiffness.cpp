@@ -160,6 +160,10 @@ MoleculeStiffness::Blocks MoleculeStiffness::blocks() const {
     if (!large)
         return found;
     const BlockPattern& pattern = *large->matrix.pattern;
+    const size_t count = found.rows.size() + 2 * pattern.columns.size() - pattern.size();
+    found.rows.reserve(count);
+    found.columns.reserve(count);
+    found.values.reserve(9 * count);
     for (size_t i = 0; i < pattern.size(); i++)
         for (size_t at = pattern.starts[i]; at < pattern.starts[i + 1]; at++) {
             const int64_t row = layout->large[i], column = layout->large[pattern.columns[at]];

@@ -9,16 +9,17 @@ namespace openmm_reparam {
 
 namespace {
 
-/// Adds u v^T to a block, or its transpose where that is what the lower triangle has.
-void addOuter(BlockMatrix& matrix, int64_t i, int64_t j, const double* u, const double* v, double factor) {
-    if (i < j) {
-        swap(i, j);
+/// Adds u v^T to the block of (i, j), or its transpose where that is what the lower triangle has.
+void addOuter(double* block, int64_t i, int64_t j, const double* u, const double* v, double factor) {
+    if (i < j)
         swap(u, v);
-    }
-    double* block = matrix.block(i, j);
     for (int a = 0; a < 3; a++)
         for (int b = 0; b < 3; b++)
             block[3 * a + b] += factor * (u[a] * v[b]);
+}
+
+void addOuter(BlockMatrix& matrix, int64_t i, int64_t j, const double* u, const double* v, double factor) {
+    addOuter(matrix.block(max(i, j), min(i, j)), i, j, u, v, factor);
 }
 
 /// Adds radial u u^T + transverse (1 - u u^T).
@@ -41,6 +42,15 @@ StiffnessAssembler::StiffnessAssembler(size_t size, vector<TermAtoms> given) : n
                 for (size_t b = 0; b < a; b++)
                     builder.add(kind.atoms[first + a], kind.atoms[first + b]);
     bonded = builder.build();
+    for (const TermAtoms& kind : terms) {
+        places.emplace_back();
+        for (size_t first = 0; first < kind.atoms.size(); first += kind.width)
+            for (size_t a = 0; a < kind.width; a++)
+                for (size_t b = 0; b <= a; b++) {
+                    const auto [low, high] = minmax(kind.atoms[first + a], kind.atoms[first + b]);
+                    places.back().push_back(int32_t(bonded->place(high, low)));
+                }
+    }
 }
 
 Stiffness StiffnessAssembler::assemble(const vector<const double*>& rows, const double* atomBlocks,
@@ -65,18 +75,7 @@ Stiffness StiffnessAssembler::assemble(const vector<const double*>& rows, const 
     found.matrix.pattern = found.elimination->pattern;
     BlockMatrix& matrix = found.matrix;
     matrix.values.assign(9 * matrix.pattern->columns.size(), 0.0);
-    for (size_t kind = 0; kind < terms.size(); kind++) {
-        const size_t width = terms[kind].width;
-        for (size_t first = 0; first < terms[kind].atoms.size(); first += width)
-            for (size_t a = 0; a < width; a++)
-                for (size_t b = 0; b <= a; b++) {
-                    const int64_t i = terms[kind].atoms[first + a], j = terms[kind].atoms[first + b];
-                    const double *u = rows[kind] + 3 * (first + a), *v = rows[kind] + 3 * (first + b);
-                    addOuter(matrix, i, j, u, v, 1.0);
-                    if (a != b && i == j)
-                        addOuter(matrix, i, j, v, u, 1.0);
-                }
-    }
+    addTerms(rows, matrix);
     for (size_t i = 0; i < numAtoms; i++) {
         double* block = matrix.block(i, i);
         for (int d = 0; d < 9; d++)
@@ -103,6 +102,33 @@ Stiffness StiffnessAssembler::assemble(const vector<const double*>& rows, const 
             block[d] += others.values[9 * k + d];
     }
     return found;
+}
+
+/// Sums up the terms where the pattern of these alone has their blocks, which is known, then copies those.
+void StiffnessAssembler::addTerms(const vector<const double*>& rows, BlockMatrix& matrix) const {
+    vector<double> sums(9 * bonded->columns.size());
+    for (size_t kind = 0; kind < terms.size(); kind++) {
+        const size_t width = terms[kind].width;
+        const int32_t* place = places[kind].data();
+        for (size_t first = 0; first < terms[kind].atoms.size(); first += width)
+            for (size_t a = 0; a < width; a++)
+                for (size_t b = 0; b <= a; b++) {
+                    const int64_t i = terms[kind].atoms[first + a], j = terms[kind].atoms[first + b];
+                    const double *u = rows[kind] + 3 * (first + a), *v = rows[kind] + 3 * (first + b);
+                    double* block = &sums[9 * *place++];
+                    addOuter(block, i, j, u, v, 1.0);
+                    if (a != b && i == j)
+                        addOuter(block, i, j, v, u, 1.0);
+                }
+    }
+    for (size_t i = 0; i < numAtoms; i++) {
+        size_t to = matrix.pattern->starts[i];
+        for (size_t from = bonded->starts[i]; from < bonded->starts[i + 1]; from++, to++) {
+            while (matrix.pattern->columns[to] != bonded->columns[from])
+                to++;
+            copy_n(&sums[9 * from], 9, &matrix.values[9 * to]);
+        }
+    }
 }
 
 shared_ptr<const Elimination> StiffnessAssembler::elimination(const vector<size_t>& coupled,

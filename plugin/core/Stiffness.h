@@ -55,9 +55,12 @@ class StiffnessAssembler {
   private:
     std::shared_ptr<const Elimination> elimination(const std::vector<size_t>& coupled, const CoupledPairs& contacts,
                                                    const GivenBlocks& others);
+    void addTerms(const std::vector<const double*>& rows, BlockMatrix& matrix) const;
 
     size_t numAtoms;
     std::vector<TermAtoms> terms;
+    /// Of every kind, where `bonded` has the blocks of each term's pairs of atoms.
+    std::vector<std::vector<int32_t>> places;
     std::shared_ptr<const BlockPattern> bonded;
     std::shared_ptr<const Elimination> last;
 };

@@ -42,6 +42,9 @@ class TorsionMetric {
     }
 
   private:
+    void updateStiffness(const std::vector<double>& axes, const std::vector<double>& x,
+                         const MoleculeStiffness::Blocks& blocks);
+    void updateInertia(const std::vector<double>& axes, const std::vector<double>& x);
     bool factorize();
 
     TorsionMotions motions;

@@ -117,11 +117,7 @@ void TorsionMotions::firstOrder(const double* positions, const double* angles, d
 }
 
 void TorsionMotions::torques(const double* positions, const double* forces, double* torques) const {
-    this->torques(axes(positions), positions, forces, torques);
-}
-
-void TorsionMotions::torques(const vector<double>& axes, const double* positions, const double* forces,
-                             double* torques) const {
+    const vector<double> lines = axes(positions);
     vector<double> sums(6 * (tree.order.size() + 1));
     for (size_t place = 0; place < tree.order.size(); place++) {
         const int64_t atom = tree.order[place];
@@ -137,7 +133,7 @@ void TorsionMotions::torques(const vector<double>& axes, const double* positions
         const double *first = &sums[6 * tree.ranges[2 * t]], *last = &sums[6 * tree.ranges[2 * t + 1]];
         double torque = 0;
         for (int d = 0; d < 6; d++)
-            torque += axes[6 * t + d] * (last[d] - first[d]);
+            torque += lines[6 * t + d] * (last[d] - first[d]);
         torques[t] = torque;
     }
 }

@@ -30,6 +30,15 @@ class TorsionMotions {
         return tree.innermost.size();
     }
 
+    /// The last torsion, of lower index, that moves a torsion's axis; -1 where none does.
+    int64_t parent(size_t torsion) const {
+        return tree.parents[torsion];
+    }
+    /// The last torsion that moves an atom; -1 where none does.
+    int64_t innermost(size_t atom) const {
+        return tree.innermost[atom];
+    }
+
     /// The axes at some positions: of each torsion its unit vector a, and o x a, of where the axis ends, o.
     std::vector<double> axes(const double* positions) const;
 
@@ -38,10 +47,6 @@ class TorsionMotions {
 
     /// Torques of forces on all atoms.
     void torques(const double* positions, const double* forces, double* torques) const;
-
-    /// The same, of axes that are known.
-    void torques(const std::vector<double>& axes, const double* positions, const double* forces,
-                 double* torques) const;
 
     /// Positions after a rotation of all torsions, and, unless null, how the surroundings of each atom have rotated: 9
     /// numbers an atom.
