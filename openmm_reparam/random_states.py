@@ -16,8 +16,8 @@ __all__ = ["global_random_states_kept"]
 def global_random_states_kept() -> Iterator[None]:
     """Put the global random states of Python, numpy and torch (CPU) back after the block.
 
-    For imports of other packages, which draw from them (rich does, and scikit-learn imports it),
-    and for code that draws from nowhere else.
+    For imports of other packages, which draw from them (rich does), and for code
+    that draws from nowhere else.
 
     Examples
     --------

@@ -57,7 +57,7 @@ def test_a_search_along_slow_modes_needs_no_torch():
         "result = minimize_reparam(\n"
         "    simulation, search='slow-modes', max_force_evaluations=400\n"
         ")\n"
-        "assert len(result.minima) > 1"
+        "assert result.search_record.tried > 1"
     )
     assert "torch" not in heavy_modules_after(code)
 
