@@ -16,10 +16,11 @@ namespace {
 
 using Rotation = Eigen::Matrix<double, 3, 3, Eigen::RowMajor>;
 
-// Of the largest moment of inertia: about an axis with less, atoms stand in a line.
-constexpr double LINE = 1e-8;
-// Of the cube of its trace: a tensor of inertia with a smaller determinant may be that of a line.
-constexpr double NEARLY_LINE = 1e-5;
+// Of the largest moment of inertia: about an axis with less, atoms stand nearly in a line (water has 0.17). Small
+// displacements off that line would be large angles, in which the rotation of the line itself is lost.
+constexpr double LINE = 0.05;
+// Of the cube of its trace: a tensor of inertia with a smaller determinant may be that of such a line.
+constexpr double NEARLY_LINE = 6e-3;
 
 using Vectors = array<Vector3d, MoleculeFrames::LARGEST>;
 

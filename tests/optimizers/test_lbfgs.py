@@ -488,6 +488,28 @@ def test_small_molecules_turn_as_a_whole():
     assert np.array_equal(first(held), straight)
 
 
+@pytest.mark.parametrize("bend", [1e-3, 1e-5])
+def test_a_molecule_nearly_in_a_line_goes_where_one_in_a_line_goes(bend):
+    """What pulls atoms off their line does not spin them about it."""
+    straight = np.array([[0.0, 0.0, 0.0], [0.116, 0.0, 0.0], [-0.116, 0.0, 0.0]])
+    forces = np.array([[0.0, 0.0, 1.0], [0.0, 2.0, -0.5], [0.0, -2.0, -0.5]])
+
+    def first(x):
+        points = lbfgs(
+            lambda y: Point(y, -float(np.vdot(forces, y)), forces),
+            Point(x, -float(np.vdot(forces, x)), forces),
+            metric=ExactMetric(100 * np.eye(9)),
+            coordinates=Cartesian(np.zeros(3, dtype=int)),
+            turning=np.full(3, True),
+        )
+        return next(points).positions
+
+    bent = straight.copy()
+    bent[0, 1] = bend
+    assert np.abs(first(straight) - straight).max() > 0.015
+    assert np.abs(first(bent) - first(straight)).max() < 2 * bend
+
+
 class TrimerMetric:
     """Springs of three atoms where the metric was updated, and a little of everything."""
 
