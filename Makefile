@@ -51,10 +51,10 @@ test-sanitized: $(STAMP)
 	$(BIN)/cmake --build build/sanitized
 	$(BIN)/ctest --test-dir build/sanitized --output-on-failure
 
-# The documentation without running its notebooks; a warning is an error.
+# The documentation anew, without running its notebooks; a warning is an error.
 docs-check: $(STAMP)
 	rm -rf docs/api/generated
-	$(BIN)/python -m sphinx -W --keep-going -q -b html -D nb_execution_mode=off docs build/docs
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html -D nb_execution_mode=off docs build/docs
 
 # What takes one core runs two at a time; pytest takes both.
 test: $(STAMP)
