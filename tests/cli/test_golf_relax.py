@@ -176,7 +176,10 @@ def test_promises_are_of_the_start(run, nothing, tmp_path):
         (["{smi}", "--model", "{model}", "--genuine", "dft"], "--genuine dft: choose one of"),
         (["{smi}", "--model", "{model}", "-o", "x.pdb"], "must end in .sdf or .mol"),
         (["{smi}", "--model", "{smi}"], "cannot be read as a model"),
-        (["{smi}", "--model", "{model}", "--tolerance", "nan"], "--tolerance is nan"),
+        (
+            ["{smi}", "--model", "{model}", "--tolerance", "nan"],
+            "tolerance of nan has to be above zero",
+        ),
     ],
 )
 def test_bad_input(run, nothing, tmp_path, arguments, message):

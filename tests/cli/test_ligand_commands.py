@@ -338,7 +338,7 @@ def test_ligands_that_cannot_be_placed_are_refused(run, villin, tmp_path, ligand
         (("--smiles", "CC", "-o", "out.pdb"), (".sdf or .mol",)),
         (("--smiles", "CC", "--smiles", "C", "-o", "out.mol"), ("one molecule",)),
         (("--smiles", "CC", "some.sdf"), ("name one of them",)),
-        (("--smiles", "CC", "--smiles", "C", "--tolerance", "-1"), ("--tolerance is -1",)),
+        (("--smiles", "CC", "--smiles", "C", "--tolerance", "-1"), ("--tolerance", "above zero")),
         (("none.mol2",), ("there is no file",)),
         ((), ("--smiles",)),
         (("some.pdb", "--potential", "gfn2"), ("--potential",)),
