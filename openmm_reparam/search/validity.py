@@ -30,6 +30,8 @@ MAX_CENTRE_DISTANCE = 0.25
 # Unbonded atoms of a minimum are not nearer than this (nm), whether they attract each other or are
 # held together by what surrounds them: the shortest hydrogen bonds of force fields have 0.15.
 SHORTEST_CONTACT = 0.11
+# Nor are particles smaller than atoms nearer than this share of the nearest in the reference.
+CONTACT_SHARE = 0.85
 
 
 class RingPiercings:
@@ -115,7 +117,7 @@ class TooNearAtoms:
     ----------
     potential : Potential
     reference : (N, 3) array
-        In nm: pairs that are too near in it may stay so.
+        In nm: what is as near in it is not too near.
     """
 
     name = "atoms too near"
@@ -123,20 +125,22 @@ class TooNearAtoms:
     def __init__(self, potential: Potential, reference: np.ndarray) -> None:
         self._pairs, self._known = UnbondedPairs(potential), potential.nonbonded
         self._sites = potential.virtual_sites
-        self._allowed = self._near(reference)
+        nearest = self._distances(reference).min(initial=np.inf)
+        self._shortest = min(SHORTEST_CONTACT, CONTACT_SHARE * float(nearest))
 
     def violated(self, positions: np.ndarray) -> bool:
-        """Whether (N, 3) positions in nm have pairs that the reference has not."""
-        return bool(self._near(positions) - self._allowed)
+        """Whether (N, 3) positions in nm have pairs that are too near."""
+        return bool((self._distances(positions) < self._shortest).any())
 
-    def _near(self, positions: np.ndarray) -> set[tuple[int, int]]:
+    def _distances(self, positions: np.ndarray) -> np.ndarray:
+        """Return the distances of near pairs that feel each other, (n,) in nm."""
         if self._known is None:
-            return set()
-        i, j, _ = self._pairs.near(positions, SHORTEST_CONTACT)
+            return np.empty(0)
+        i, j, vectors = self._pairs.near(positions, SHORTEST_CONTACT / CONTACT_SHARE)
         products, _, epsilons = self._known.of_pairs(i, j)
         felt = (products != 0) | (epsilons != 0)
         felt &= ~(self._sites[i] | self._sites[j])
-        return set(zip(i[felt].tolist(), j[felt].tolist(), strict=True))
+        return np.linalg.norm(vectors[felt], axis=1)
 
 
 class PiercedRings:

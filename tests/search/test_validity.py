@@ -46,6 +46,21 @@ def test_hydrogens_that_repel_each_other_may_be_no_nearer_than_any_atoms(prepare
         assert CollapseCheck(potential).pairs(near) == []
 
 
+def test_small_particles_may_be_as_near_as_they_are_at_rest():
+    """Lennard-Jones particles of 0.05 nm touch at 0.056 nm; at half of that they do not."""
+    system, force = mm.System(), mm.NonbondedForce()
+    for _ in range(3):
+        system.addParticle(40.0)
+        force.addParticle(0.0, 0.05, 1.0)
+    system.addForce(force)
+    context = mm.Context(system, mm.VerletIntegrator(0.001), mm.Platform.getPlatform("Reference"))
+    touching = 0.0561 * np.array([[0, 0, 0], [1, 0, 0], [0.5, np.sqrt(0.75), 0]])
+    context.setPositions(touching)
+    check = TooNearAtoms(Potential(context), touching)
+    assert not check.violated(0.95 * touching)
+    assert check.violated(0.5 * touching)
+
+
 def test_lone_pairs_may_be_near_hydrogens():
     """TIP5P's lone pairs are 0.07 nm in front of the oxygen, and a hydrogen bond ends there."""
     field, modeller = app.ForceField("tip5p.xml"), app.Modeller(app.Topology(), [])
